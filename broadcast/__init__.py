@@ -1,0 +1,26 @@
+"""Live streams, rooms and push for Django.
+
+    from broadcast import publish, apublish
+
+    publish("news", {"headline": "…"})
+"""
+
+from typing import TYPE_CHECKING, Any
+
+if TYPE_CHECKING:
+    from .publications import Position as Position
+    from .publishing import apublish as apublish
+    from .publishing import publish as publish
+
+_WHERE = {"Position": "publications", "apublish": "publishing", "publish": "publishing"}
+
+__all__ = ["Position", "apublish", "publish"]
+
+
+def __getattr__(name: str) -> Any:
+    # Imported on first use: the models behind them need Django's app registry, which imports this.
+    from importlib import import_module
+
+    if name not in _WHERE:
+        raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
+    return getattr(import_module(f".{_WHERE[name]}", __name__), name)

@@ -1,0 +1,59 @@
+"""The HTTP API: what programs read. JSON, in errors too."""
+
+from typing import Any
+
+from django.http import HttpRequest, JsonResponse
+from django.views.decorators.http import require_safe
+
+from .backends import Presence, get_backend
+from .models import Stream
+
+
+def describe(stream: Stream, presence: Presence, position: tuple[str, int]) -> dict[str, Any]:
+    """What the API says of a stream."""
+    epoch, offset = position
+    count, size, seconds = stream.limits
+    return {
+        "slug": stream.slug,
+        "title": stream.title,
+        "description": stream.description,
+        "kind": stream.kind,
+        "live": presence.live,
+        "listeners": presence.listeners,
+        "position": {"epoch": epoch, "offset": offset},
+        "limits": {
+            "frame": stream.max_frame,
+            "history": {"count": count, "bytes": size, "seconds": seconds},
+        },
+        "url": stream.get_absolute_url(),
+    }
+
+
+async def _describe_all(streams: list[Stream]) -> list[dict[str, Any]]:
+    slugs = [stream.slug for stream in streams]
+    presences = await get_backend().presence(slugs)
+    positions = await get_backend().positions(slugs)
+    return [
+        describe(stream, presences[stream.slug], positions[stream.slug]) for stream in streams
+    ]
+
+
+@require_safe
+async def stream_list(request: HttpRequest) -> JsonResponse:
+    user = await request.auser()
+    rows = Stream.objects.listed_for(user).filter(closed_at=None)
+    streams = [stream async for stream in rows]
+    return JsonResponse({"streams": await _describe_all(streams)})
+
+
+@require_safe
+async def stream_detail(request: HttpRequest, slug: str) -> JsonResponse:
+    from asgiref.sync import sync_to_async
+
+    stream = await Stream.objects.filter(slug=slug).afirst()
+    if stream is None:
+        return JsonResponse({"error": "there is no such stream"}, status=404)
+    user = await request.auser()
+    if not await sync_to_async(stream.may_listen)(user):
+        return JsonResponse({"error": "you may not listen here"}, status=403)
+    return JsonResponse((await _describe_all([stream]))[0])

@@ -1,0 +1,141 @@
+"""What keeps the history of streams, the runs of streamers, and who is there.
+
+A `Backend` is the engine behind every process of an installation: in memory for one process, in
+Redis for many. All methods are coroutines; none keeps a lock between two calls. Offsets of a
+stream count from 1 without gaps within one epoch.
+"""
+
+from collections.abc import Iterable, Sequence
+from typing import NamedTuple, Protocol
+
+from django.core.signals import setting_changed
+from django.utils.module_loading import import_string
+
+from ..conf import conf
+from ..publications import Draft, Publication
+
+
+class Limits(NamedTuple):
+    """How much history a stream keeps: whichever of the three is reached first."""
+
+    count: int
+    bytes: int
+    seconds: float
+
+
+class Run(NamedTuple):
+    """Publications that one streamer counts from 1, over all its connections."""
+
+    id: str
+    #: The number of the first draft of this append.
+    number: int
+
+
+class Appended(NamedTuple):
+    """The outcome of an append. `publications` are those that are new; a repeat has none."""
+
+    epoch: str
+    offset: int
+    publications: list[Publication]
+    #: How many publications of the run are in; 0 without a run.
+    accepted: int
+
+
+class StreamState(NamedTuple):
+    """Where a stream stands.
+
+    `first` is the oldest offset in history (`offset + 1` when it is empty), `entry` the newest
+    entry point that is still there (0: none).
+    """
+
+    epoch: str
+    offset: int
+    first: int
+    header: Publication | None
+    entry: int
+
+
+class Presence(NamedTuple):
+    """Who is at a stream, in all processes."""
+
+    streamer: str
+    listeners: int
+
+    @property
+    def live(self) -> bool:
+        return bool(self.streamer)
+
+
+class Backend(Protocol):
+    #: Whether several processes see the same streams through it.
+    shared: bool
+
+    async def append(
+        self,
+        stream: str,
+        drafts: Sequence[Draft],
+        limits: Limits,
+        run: Run | None = None,
+        key: str = "",
+    ) -> Appended:
+        """Give the drafts their offsets and put them into history: all or none, in one step.
+
+        Drafts of a run that are in already are left out. `RunGap`: earlier ones are missing.
+        With an idempotency `key` that was seen before nothing is appended, and `offset` is the
+        one of the first time; `key` goes with a single draft.
+        """
+
+    async def read(
+        self, stream: str, since: int, count: int, size: int
+    ) -> tuple[str, list[Publication]]:
+        """The epoch, and the publications after offset `since` that are still there, in order.
+
+        At most `count`; cut, after the first, where they would exceed `size` bytes.
+        """
+
+    async def state(self, stream: str) -> StreamState:
+        """Where the stream stands now. A stream nobody published to stands at offset 0."""
+
+    async def positions(self, streams: Iterable[str]) -> dict[str, tuple[str, int]]:
+        """Epoch and newest offset of each: what the relay compares with what it heard."""
+
+    async def accepted(self, stream: str, run: str) -> int:
+        """How many publications of the run are in; 0 for one that is not known."""
+
+    async def clear(self, stream: str) -> None:
+        """Forget the history: a new epoch begins."""
+
+    async def prune(self) -> int:
+        """Drop what is older than its limits allow; answers how many publications went."""
+
+    async def enter(self, stream: str, streamer: str) -> None:
+        """`streamer` (an id of its connection) feeds the stream from now on, alone."""
+
+    async def leave(self, stream: str, streamer: str) -> bool:
+        """It went. True: it was the current one, and the stream is idle now."""
+
+    async def count_listeners(self, stream: str, listeners: int) -> None:
+        """This process has so many listeners on the stream."""
+
+    async def presence(self, streams: Iterable[str]) -> dict[str, Presence]:
+        """Who is at each of the streams, in all processes."""
+
+
+_backend: Backend | None = None
+
+
+def get_backend() -> Backend:
+    """The backend of this process, made when it is first needed."""
+    global _backend
+    if _backend is None:
+        _backend = import_string(conf.BACKEND)()
+    return _backend
+
+
+def _forget_backend(*, setting: str, **kwargs: object) -> None:
+    global _backend
+    if setting == "BROADCAST_BACKEND":
+        _backend = None
+
+
+setting_changed.connect(_forget_backend)

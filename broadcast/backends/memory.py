@@ -1,0 +1,180 @@
+"""History, runs and presence in this process' memory: the default, for one server process.
+
+An append is one step of the event loop, so it is atomic without a lock. What it costs is bounded
+per stream: by the limits of its history, `KNOWN_RUNS` runs and `KNOWN_KEYS` idempotency keys.
+"""
+
+import secrets
+import time
+from collections import OrderedDict, deque
+from collections.abc import Callable, Iterable, Sequence
+from itertools import islice
+
+from ..exceptions import RunGap
+from ..publications import Draft, Mark, Publication
+from . import Appended, Limits, Presence, Run, StreamState
+
+#: Runs and idempotency keys that a stream remembers, the newest ones.
+KNOWN_RUNS = 100
+KNOWN_KEYS = 1000
+
+
+class History:
+    """The history of one stream."""
+
+    def __init__(self) -> None:
+        self.epoch = secrets.token_hex(8)
+        self.offset = 0
+        self.publications: deque[Publication] = deque()
+        self.size = 0
+        self.seconds = float("inf")
+        self.header: Publication | None = None
+        self.entry = 0
+        self.runs: OrderedDict[str, int] = OrderedDict()
+        self.keys: OrderedDict[str, int] = OrderedDict()
+
+    @property
+    def first(self) -> int:
+        return self.publications[0].offset if self.publications else self.offset + 1
+
+    def add(self, draft: Draft, now: float) -> Publication:
+        self.offset += 1
+        publication = Publication(self.offset, draft.kind, draft.payload, draft.marks, now)
+        self.publications.append(publication)
+        self.size += len(draft.payload)
+        if draft.marks:
+            self.note_marks(publication)
+        return publication
+
+    def note_marks(self, publication: Publication) -> None:
+        if publication.marks & Mark.RESET:
+            self.header, self.entry = None, 0
+        if publication.marks & Mark.HEADER:
+            self.header = publication
+        if publication.marks & Mark.ENTRY:
+            self.entry = publication.offset
+
+    def trim(self, limits: Limits, now: float) -> None:
+        self.seconds = limits.seconds
+        while len(self.publications) > limits.count or self.size > limits.bytes:
+            self.drop_oldest()
+        self.expire(now)
+
+    def expire(self, now: float) -> int:
+        before = len(self.publications)
+        while self.publications and self.publications[0].time < now - self.seconds:
+            self.drop_oldest()
+        return before - len(self.publications)
+
+    def drop_oldest(self) -> None:
+        self.size -= len(self.publications.popleft().payload)
+
+    def remember_run(self, run: str, accepted: int) -> None:
+        self.runs[run] = accepted
+        self.runs.move_to_end(run)
+        if len(self.runs) > KNOWN_RUNS:
+            self.runs.popitem(last=False)
+
+    def remember_key(self, key: str) -> None:
+        self.keys[key] = self.offset
+        if len(self.keys) > KNOWN_KEYS:
+            self.keys.popitem(last=False)
+
+
+class MemoryBackend:
+    """The `Backend` of a single process. `clock` answers the seconds since 1970."""
+
+    shared = False
+
+    def __init__(self, clock: Callable[[], float] = time.time) -> None:
+        self.clock = clock
+        self.histories: dict[str, History] = {}
+        self.streamers: dict[str, str] = {}
+        self.listeners: dict[str, int] = {}
+
+    def history(self, stream: str) -> History:
+        """The history of `stream`, without what is too old."""
+        history = self.histories.get(stream)
+        if history is None:
+            history = self.histories[stream] = History()
+        history.expire(self.clock())
+        return history
+
+    async def append(
+        self,
+        stream: str,
+        drafts: Sequence[Draft],
+        limits: Limits,
+        run: Run | None = None,
+        key: str = "",
+    ) -> Appended:
+        history = self.history(stream)
+        if key and key in history.keys:
+            return Appended(history.epoch, history.keys[key], [], 0)
+        accepted = 0
+        if run:
+            before = history.runs.get(run.id, 0)
+            if run.number > before + 1:
+                raise RunGap(f"publication {before + 1} of the run is missing")
+            drafts = drafts[before + 1 - run.number :]
+            accepted = before + len(drafts)
+            history.remember_run(run.id, accepted)
+        now = self.clock()
+        publications = [history.add(draft, now) for draft in drafts]
+        if key:
+            history.remember_key(key)
+        history.trim(limits, now)
+        return Appended(history.epoch, history.offset, publications, accepted)
+
+    async def read(
+        self, stream: str, since: int, count: int, size: int
+    ) -> tuple[str, list[Publication]]:
+        history = self.history(stream)
+        start = max(since + 1 - history.first, 0)
+        found: list[Publication] = []
+        for publication in islice(history.publications, start, start + count):
+            size -= len(publication.payload)
+            if size < 0 and found:
+                break
+            found.append(publication)
+        return history.epoch, found
+
+    async def state(self, stream: str) -> StreamState:
+        history = self.history(stream)
+        entry = history.entry if history.entry >= history.first else 0
+        return StreamState(history.epoch, history.offset, history.first, history.header, entry)
+
+    async def positions(self, streams: Iterable[str]) -> dict[str, tuple[str, int]]:
+        histories = {stream: self.history(stream) for stream in streams}
+        return {stream: (found.epoch, found.offset) for stream, found in histories.items()}
+
+    async def accepted(self, stream: str, run: str) -> int:
+        return self.history(stream).runs.get(run, 0)
+
+    async def clear(self, stream: str) -> None:
+        self.histories.pop(stream, None)
+
+    async def prune(self) -> int:
+        now = self.clock()
+        return sum(history.expire(now) for history in self.histories.values())
+
+    async def enter(self, stream: str, streamer: str) -> None:
+        self.streamers[stream] = streamer
+
+    async def leave(self, stream: str, streamer: str) -> bool:
+        if self.streamers.get(stream) != streamer:
+            return False
+        del self.streamers[stream]
+        return True
+
+    async def count_listeners(self, stream: str, listeners: int) -> None:
+        if listeners:
+            self.listeners[stream] = listeners
+        else:
+            self.listeners.pop(stream, None)
+
+    async def presence(self, streams: Iterable[str]) -> dict[str, Presence]:
+        return {
+            stream: Presence(self.streamers.get(stream, ""), self.listeners.get(stream, 0))
+            for stream in streams
+        }

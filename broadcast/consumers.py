@@ -1,0 +1,415 @@
+"""The sockets of streams: `StreamerConsumer` feeds one, `ListenerConsumer` hears one.
+
+Both speak plainly or, as sub-protocol, `broadcast.v1`. A socket that may not come in is accepted
+and closed with its code, so that a page can say why.
+"""
+
+import asyncio
+import logging
+import re
+import uuid
+from collections.abc import Callable
+from typing import Any, NamedTuple
+from urllib.parse import parse_qsl
+
+from channels.consumer import AsyncConsumer
+from channels.db import database_sync_to_async
+from django.contrib.auth.models import AnonymousUser
+
+from .backends import Run, StreamState, get_backend
+from .conf import conf
+from .exceptions import (
+    BadRequest,
+    BroadcastError,
+    CloseCode,
+    Forbidden,
+    NoSuchStream,
+    StreamClosed,
+    TooLarge,
+)
+from .frames import Message, event
+from .hub import Listener, Topic
+from .middleware import load_user
+from .models import Stream
+from .publications import Draft, Kind, Mark, Publication, decode_json, encode_json
+from .publishing import announce_streamer, append
+from .relay import get_relay
+from .rows import find_stream
+from .sinks import EXTENSION, FrameSink, MessageSink, Send, open_sink
+
+logger = logging.getLogger(__name__)
+
+SUBPROTOCOL = "broadcast.v1"
+
+MARKS = {"header": Mark.HEADER, "entry": Mark.ENTRY}
+
+#: Whether a user may do something on a stream.
+Rule = Callable[[Stream, Any], bool]
+
+#: What a listener may say at most, in characters: it has nothing to say but `ping`.
+MAX_PING = 1024
+
+
+class SocketConsumer(AsyncConsumer):
+    """A socket of a stream: accepted, let in or told why not, cleaned up after.
+
+    It runs its own loop instead of Channels': that one starts a task for each message and goes
+    through a thread to close database connections before each (170–260 µs). Nothing here touches
+    the database but through `database_sync_to_async`, which closes them itself; and no consumer
+    needs a channel of its own, since the relay hears for all.
+    """
+
+    async def __call__(self, scope: dict[str, Any], receive: Any, send: Send) -> None:
+        self.scope = scope
+        self.base_send = send
+        try:
+            while True:
+                message = await receive()
+                if message["type"] == "websocket.disconnect":
+                    break
+                await self.dispatch(message)
+        finally:
+            await self.closed()
+
+    async def dispatch(self, message: dict[str, Any]) -> None:
+        try:
+            if message["type"] == "websocket.connect":
+                await self.connect()
+            else:
+                await self.receive(message)
+        except BroadcastError as error:
+            self.refuse(error)
+
+    async def connect(self) -> None:
+        speaks_v1 = SUBPROTOCOL in self.scope["subprotocols"]
+        subprotocol = SUBPROTOCOL if speaks_v1 else None
+        await self.send({"type": "websocket.accept", "subprotocol": subprotocol})
+        self.sink, self.encoding = open_sink(self.scope, self.base_send, speaks_v1)
+        await self.enter()
+
+    async def enter(self) -> None:
+        """Let the socket in. BroadcastError: it is told, and closed with its code."""
+        raise NotImplementedError
+
+    async def receive(self, message: dict[str, Any]) -> None:
+        """One frame came."""
+        raise NotImplementedError
+
+    async def closed(self) -> None:
+        """The socket is gone; it may never have been let in."""
+        raise NotImplementedError
+
+    sink: FrameSink | MessageSink
+
+    def tell(self, message: Message) -> bool:
+        """Tell an event, where events are understood. False: the socket is full."""
+        return not self.encoding.tells or self.sink.write(self.encoding.messages([message]))
+
+    def refuse(self, error: BroadcastError) -> None:
+        logger.info(
+            "Closing %s from %s with %d: %s",
+            self.scope["path"],
+            ":".join(map(str, self.scope.get("client") or ["?"])),
+            error.close_code,
+            error,
+        )
+        self.tell(event("error", message=str(error)))
+        self.sink.close(error.close_code, str(error))
+
+    async def stream(self, rule: Rule, deed: str) -> Stream:
+        """The stream of the path, if `rule` lets the socket's user in."""
+        stream = await find_stream(self.scope["url_route"]["kwargs"]["slug"])
+        if stream is None:
+            raise NoSuchStream("there is no such stream")
+        if stream.closed_at:
+            raise StreamClosed("the stream was closed")
+        # What anybody may, nobody need say who they are for: no session is read.
+        if not rule(stream, AnonymousUser()):
+            user = await load_user(self.scope)
+            if user.is_anonymous or not await database_sync_to_async(rule)(stream, user):
+                raise Forbidden(f"you may not {deed} here")
+        return stream
+
+    def query(self) -> dict[str, str]:
+        """The query of the path. BadRequest: it says something twice, or is no query."""
+        try:
+            text = self.scope["query_string"].decode("ascii")
+            pairs = parse_qsl(text, keep_blank_values=True, max_num_fields=20, errors="strict")
+        except ValueError:
+            raise BadRequest("the query makes no sense") from None
+        if len(dict(pairs)) < len(pairs):
+            raise BadRequest("the query says something twice")
+        return dict(pairs)
+
+
+class Wish(NamedTuple):
+    """What a listener asked for in its query."""
+
+    history: int
+    epoch: str
+    since: int | None
+
+    @classmethod
+    def of(cls, query: dict[str, str]) -> "Wish":
+        """BadRequest: a number that is none, or `epoch` and `since` not together."""
+        if ("epoch" in query) != ("since" in query):
+            raise BadRequest("epoch and since go together")
+        since = _number(query, "since") if "since" in query else None
+        history = _number(query, "history") if "history" in query else 0
+        return cls(min(history, conf.HISTORY_REPLAY), query.get("epoch", ""), since)
+
+
+def _number(query: dict[str, str], name: str) -> int:
+    if not re.fullmatch("[0-9]{1,20}", query[name]):
+        raise BadRequest(f"{name} is a number of publications, 0 or more")
+    return int(query[name])
+
+
+class Start(NamedTuple):
+    """Where a listener begins: after offset `cursor`, with the header `opening` before it."""
+
+    cursor: int
+    opening: Publication | None
+    recovered: bool
+
+
+def find_start(wish: Wish, state: StreamState) -> Start:
+    """Where a listener begins on a stream that stands at `state`.
+
+    It resumes where it can have all that it missed. Else it is a newcomer: with the last
+    `history` publications if it asked for them, at the newest entry point if there is one, or
+    live. A newcomer never begins before the header, which is the first thing it gets.
+    """
+    oldest = state.first - 1
+    if wish.since is not None and wish.epoch == state.epoch:
+        if oldest <= wish.since <= state.offset:
+            return Start(wish.since, None, True)
+    header = state.header
+    header_offset = header.offset if header else 0
+    if wish.history:
+        cursor = max(state.offset - wish.history, oldest, header_offset - 1)
+    elif state.entry >= header_offset and state.entry:
+        cursor = state.entry - 1
+    else:
+        cursor = state.offset
+    return Start(cursor, header if header_offset <= cursor else None, False)
+
+
+class ListenerConsumer(SocketConsumer):
+    """A socket that hears a stream, at `/ws/listener/<slug>/`."""
+
+    listener: Listener | None = None
+
+    async def enter(self) -> None:
+        wish = Wish.of(self.query())
+        stream = await self.stream(Stream.may_listen, "listen")
+        async with get_relay().topic(stream.slug) as topic:
+            state = await get_backend().state(stream.slug)
+            start = find_start(wish, state)
+            joined = event(
+                "joined",
+                stream=stream.slug,
+                epoch=state.epoch,
+                offset=start.cursor,
+                live=topic.live,
+                recovered=start.recovered,
+                content_type=stream.content_type or None,
+            )
+            self.listener = Listener(topic, self.sink, self.encoding, start.cursor, start.opening)
+            self.sink.on_drain(self.listener.drained)
+            self.listener.tell(joined)
+            topic.add(self.listener)
+
+    async def receive(self, message: dict[str, Any]) -> None:
+        text = message.get("text")
+        if not self.encoding.tells or text is None or len(text) > MAX_PING:
+            raise BadRequest("a listener has nothing to say here")
+        if decode_json(text) != {"event": "ping"}:
+            raise BadRequest("a listener has nothing to say here but ping")
+        if self.listener and not self.listener.full_since:
+            self.listener.tell(event("pong"))
+
+    async def closed(self) -> None:
+        if self.listener:
+            topic = self.listener.topic
+            topic.remove(self.listener)
+            await get_relay().changed(topic)
+
+
+class StreamerConsumer(SocketConsumer):
+    """A socket that feeds a stream, at `/ws/streamer/<slug>/`; a `hub.Streamer`.
+
+    What came waits in `waiting` until the append that is under way is through; then all of it
+    goes into the next one. While too much waits, the socket is not read.
+    """
+
+    topic: Topic | None = None
+
+    async def enter(self) -> None:
+        self.id = uuid.uuid4().hex
+        self.run = self._run_of(self.query())
+        stream = await self.stream(Stream.may_publish, "publish")
+        self.slug, self.max_frame = stream.slug, stream.max_frame
+        self._allow_frames(stream.max_frame)
+        self.marks = 0
+        self.listeners = 0
+        self.waiting: list[Draft] = []
+        self.arrived = asyncio.Event()
+        self.room = asyncio.Event()
+        self.end: tuple[CloseCode, str] | None = None
+        self.untold: Message | None = None
+        backend = get_backend()
+        #: Publications of the run, or of this connection where there is none, that are in.
+        self.accepted = await backend.accepted(stream.slug, self.run) if self.run else 0
+        #: The number of the next one that comes.
+        self.number = self.accepted + 1
+        async with get_relay().topic(stream.slug) as self.topic:
+            await backend.enter(stream.slug, self.id)
+            await announce_streamer(stream.slug, self.id)
+            state = await backend.state(stream.slug)
+            self.sink.on_drain(self._drained)
+            self.tell(
+                event(
+                    "ready",
+                    stream=stream.slug,
+                    epoch=state.epoch,
+                    offset=state.offset,
+                    accepted=self.accepted,
+                )
+            )
+            self.topic.add_streamer(self)
+        self.feeding = asyncio.ensure_future(self._feed())
+
+    @staticmethod
+    def _run_of(query: dict[str, str]) -> str:
+        try:
+            return str(uuid.UUID(query["run"])) if "run" in query else ""
+        except ValueError:
+            raise BadRequest("run is a UUID") from None
+
+    def _allow_frames(self, size: int) -> None:
+        transport = self.scope.get("extensions", {}).get(EXTENSION)
+        if transport is not None:
+            transport.maxMessagePayloadSize = transport.maxFramePayloadSize = size
+
+    # -- what the streamer sends ------------------------------------------------------------
+
+    async def receive(self, message: dict[str, Any]) -> None:
+        if self.topic is None or self.end:
+            return
+        text = message.get("text")
+        payload = message["bytes"] if text is None else text.encode()
+        if len(payload) > self.max_frame:
+            raise TooLarge(f"a frame has at most {self.max_frame} bytes here")
+        if text is None:
+            self._take(Draft(Kind.BINARY, payload))
+        elif not self.encoding.tells:
+            self._take(Draft(Kind.TEXT, payload))
+        else:
+            try:
+                self._receive_event(decode_json(text))
+            except BadRequest as error:
+                logger.info("A streamer of %s said something wrong: %s", self.slug, error)
+                self.tell(event("error", message=str(error)))
+        if len(self.waiting) >= conf.STREAMER_QUEUE:
+            self.room.clear()
+            await self.room.wait()
+
+    def _receive_event(self, said: Any) -> None:
+        name = said.get("event") if isinstance(said, dict) else None
+        if name == "publication" and "data" in said:
+            data = said["data"]
+            kind = Kind.TEXT if isinstance(data, str) else Kind.JSON
+            self._take(Draft.of(data) if kind == Kind.TEXT else Draft(kind, encode_json(data)))
+        elif name == "mark" and said.get("as") in MARKS:
+            self.marks |= MARKS[said["as"]]
+        elif name == "reset":
+            self.marks = Mark.RESET
+        elif name == "ping":
+            self.tell(event("pong"))
+        else:
+            raise BadRequest(
+                'a text frame is JSON: {"event":"publication","data":…}, '
+                '{"event":"mark","as":"header"|"entry"} or {"event":"reset"}'
+            )
+
+    def _take(self, draft: Draft) -> None:
+        if self.marks:
+            draft = draft._replace(marks=self.marks)
+            self.marks = 0
+        self.waiting.append(draft)
+        self.arrived.set()
+
+    # -- what becomes of it -----------------------------------------------------------------
+
+    async def _feed(self) -> None:
+        """Append what waits, all of it at once, until the socket ends and nothing waits."""
+        try:
+            while self.waiting or not self.end:
+                await self.arrived.wait()
+                self.arrived.clear()
+                drafts, self.waiting = self.waiting, []
+                self.room.set()
+                if drafts:
+                    await self._append(drafts)
+        except BroadcastError as error:
+            self.end = (error.close_code, str(error))
+            self.tell(event("error", message=str(error)))
+        except Exception:
+            logger.exception("Publications on %s could not be appended", self.slug)
+            self.end = (CloseCode.SHUTDOWN, "the server could not publish")
+            self.tell(event("error", message=self.end[1]))
+        self.room.set()
+        self.sink.close(*self.end)
+
+    async def _append(self, drafts: list[Draft]) -> None:
+        run = Run(self.run, self.number) if self.run else None
+        appended = await append(self.slug, drafts, run)
+        self.number += len(drafts)
+        self.accepted = appended.accepted if run else self.accepted + len(drafts)
+        self._tell_later(event("accepted", accepted=self.accepted, offset=appended.offset))
+
+    def _tell_later(self, accepted: Message) -> None:
+        """Tell the newest `accepted`: now, or when the socket that is full has drained."""
+        if self.untold is not None:
+            self.untold = accepted
+        elif not self.tell(accepted):
+            self.untold = accepted
+
+    def _drained(self) -> None:
+        untold, self.untold = self.untold, None
+        if untold is not None and not self.tell(untold):
+            self.untold = untold
+
+    # -- what the hub tells -----------------------------------------------------------------
+
+    def count(self, listeners: int) -> None:
+        if listeners != self.listeners and self.untold is None:
+            self.listeners = listeners
+            self.tell(event("listeners", count=listeners))
+
+    def replaced(self) -> None:
+        self._end(CloseCode.REPLACED, "another streamer took over")
+
+    def _end(self, code: CloseCode, reason: str) -> None:
+        self.end = self.end or (code, reason)
+        self.arrived.set()
+
+    async def closed(self) -> None:
+        if self.topic is None:
+            return
+        # What had come before the socket went is published all the same.
+        self._end(CloseCode.SHUTDOWN, "gone")
+        await self.feeding
+        self.topic.remove_streamer(self)
+        if await get_backend().leave(self.slug, self.id):
+            await announce_streamer(self.slug, "")
+        await get_relay().changed(self.topic)
+
+
+class NowhereConsumer(AsyncConsumer):
+    """A WebSocket to a path where there is none: its handshake is refused."""
+
+    async def __call__(self, scope: dict[str, Any], receive: Any, send: Send) -> None:
+        await receive()
+        await send({"type": "websocket.close"})

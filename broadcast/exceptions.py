@@ -1,0 +1,72 @@
+"""Close codes, and the errors of Broadcast.
+
+    BroadcastError
+    ├── BadRequest             what was said makes no sense        4500   400
+    │   └── TooLarge           a payload over the limit            1009   413
+    ├── Forbidden              may not listen or publish here      4503   403
+    ├── NoSuchStream                                               4504   404
+    ├── StreamClosed           a person closed the stream          4510   410
+    ├── RunGap                 publications of a run are missing   4500   409
+    └── Unavailable            the server or its engine is away    4200   503
+
+Each is told to whoever caused it, once per door: as a close code on a socket, a status over HTTP,
+an error string over MessagePack-RPC, a `CommandError` on the command line.
+"""
+
+from enum import IntEnum
+
+
+class CloseCode(IntEnum):
+    """Why a socket was closed. 4000–4499: come back, with the position; 4500–4999: do not."""
+
+    TOO_BIG = 1009
+    SHUTDOWN = 4200
+    SLOW = 4408
+    TOO_MANY = 4429
+    BAD_REQUEST = 4500
+    REPLACED = 4501
+    FORBIDDEN = 4503
+    NO_SUCH_STREAM = 4504
+    CLOSED = 4510
+
+
+class BroadcastError(Exception):
+    """Something a caller did wrong or has to know. `str(error)` is fit for a person."""
+
+    close_code = CloseCode.BAD_REQUEST
+    http_status = 500
+
+
+class BadRequest(BroadcastError):
+    http_status = 400
+
+
+class TooLarge(BadRequest):
+    close_code = CloseCode.TOO_BIG
+    http_status = 413
+
+
+class Forbidden(BroadcastError):
+    close_code = CloseCode.FORBIDDEN
+    http_status = 403
+
+
+class NoSuchStream(BroadcastError):
+    close_code = CloseCode.NO_SUCH_STREAM
+    http_status = 404
+
+
+class StreamClosed(BroadcastError):
+    close_code = CloseCode.CLOSED
+    http_status = 410
+
+
+class RunGap(BroadcastError):
+    """A publication of a run came before the one that precedes it: the run goes on elsewhere."""
+
+    http_status = 409
+
+
+class Unavailable(BroadcastError):
+    close_code = CloseCode.SHUTDOWN
+    http_status = 503

@@ -1,0 +1,119 @@
+"""Who is at the other end: the `Origin` of a WebSocket, its session's user; and the pages' CSP."""
+
+import inspect
+from collections.abc import Awaitable, Callable
+from importlib import import_module
+from types import SimpleNamespace
+from typing import TYPE_CHECKING, Any
+from urllib.parse import urlsplit
+
+from channels.db import database_sync_to_async
+from django.conf import settings
+from django.contrib.auth import get_user
+from django.contrib.auth.models import AnonymousUser
+from django.http import HttpRequest, HttpResponse, parse_cookie
+from django.http.request import split_domain_port, validate_host
+from django.utils.decorators import sync_and_async_middleware
+
+from .conf import conf
+
+if TYPE_CHECKING:
+    from .models import AnyUser
+
+Application = Callable[[dict[str, Any], Any, Any], Awaitable[None]]
+
+CONTENT_SECURITY_POLICY = "; ".join(
+    (
+        "default-src 'self'",
+        "img-src 'self' data: blob:",
+        "media-src 'self' blob:",
+        "connect-src 'self' ws: wss:",
+        "object-src 'none'",
+        "base-uri 'none'",
+        "form-action 'self'",
+        "frame-ancestors 'none'",
+    )
+)
+
+
+@sync_and_async_middleware
+def ContentSecurityPolicyMiddleware(get_response: Callable[..., Any]) -> Callable[..., Any]:
+    """Pages run scripts and styles from this site's files alone; nothing is inline."""
+
+    def protect(response: HttpResponse) -> HttpResponse:
+        response.headers.setdefault("Content-Security-Policy", CONTENT_SECURITY_POLICY)
+        return response
+
+    if inspect.iscoroutinefunction(get_response):
+
+        async def middleware(request: HttpRequest) -> HttpResponse:
+            return protect(await get_response(request))
+
+        return middleware
+
+    def sync_middleware(request: HttpRequest) -> HttpResponse:
+        return protect(get_response(request))
+
+    return sync_middleware
+
+
+class OriginMiddleware:
+    """Refuses the handshake of a page from another site (status 403).
+
+    A browser always says which site's page opens a WebSocket. That must be one of
+    `ALLOWED_HOSTS`, or in `BROADCAST_ALLOWED_ORIGINS`. No `Origin` at all means that no browser
+    is there, and nobody's cookies are misused: programs come in.
+    """
+
+    def __init__(self, inner: Application) -> None:
+        self.inner = inner
+
+    async def __call__(self, scope: dict[str, Any], receive: Any, send: Any) -> None:
+        origin = header(scope, b"origin")
+        if origin is None or is_allowed(origin):
+            await self.inner(scope, receive, send)
+        else:
+            await receive()
+            await send({"type": "websocket.close"})
+
+
+def is_allowed(origin: str) -> bool:
+    if origin in conf.ALLOWED_ORIGINS:
+        return True
+    try:
+        parts = urlsplit(origin)
+    except ValueError:
+        return False
+    allowed = settings.ALLOWED_HOSTS
+    if settings.DEBUG and not allowed:
+        allowed = [".localhost", "127.0.0.1", "[::1]"]
+    domain, _ = split_domain_port(parts.netloc)
+    return parts.scheme in {"http", "https"} and bool(domain) and validate_host(domain, allowed)
+
+
+def header(scope: dict[str, Any], name: bytes) -> str | None:
+    for key, value in scope["headers"]:
+        if key == name:
+            return str(value.decode("latin1"))
+    return None
+
+
+async def load_user(scope: dict[str, Any]) -> "AnyUser":
+    """The user of the socket's session; asked for only where somebody need be known.
+
+    Without a session cookie nothing is read. A `user` that a middleware has put into the scope
+    stands.
+    """
+    if "user" not in scope:
+        key = parse_cookie(header(scope, b"cookie") or "").get(settings.SESSION_COOKIE_NAME)
+        scope["user"] = await _session_user(key) if key else AnonymousUser()
+    user: AnyUser = scope["user"]
+    return user
+
+
+@database_sync_to_async
+def _session_user(session_key: str) -> "AnyUser":
+    session = import_module(settings.SESSION_ENGINE).SessionStore(session_key)
+    # get_user() looks at nothing of a request but its session.
+    request = SimpleNamespace(session=session)
+    return get_user(request)  # type: ignore[arg-type]

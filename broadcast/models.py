@@ -1,0 +1,162 @@
+"""What is kept in the database: streams. Their publications are in the backend, not here.
+
+The rules of who may do what are methods of `Stream`; a user is whoever Django says it is.
+"""
+
+from typing import TYPE_CHECKING, Any
+
+from django.conf import settings
+from django.contrib.auth.base_user import AbstractBaseUser
+from django.contrib.auth.models import AnonymousUser
+from django.core.validators import MinValueValidator
+from django.db import models
+from django.urls import reverse
+from django.utils.translation import gettext_lazy as _
+
+from .backends import Limits
+from .conf import conf
+
+if TYPE_CHECKING:
+    from django.contrib.auth.models import PermissionsMixin
+
+    class User(AbstractBaseUser, PermissionsMixin):
+        class Meta:
+            abstract = True
+
+    AnyUser = User | AnonymousUser
+
+
+class StreamQuerySet(models.QuerySet["Stream"]):
+    def listed_for(self, user: "AnyUser") -> "StreamQuerySet":
+        """The streams that a list shows to `user`: public ones, one's own, to staff all."""
+        if getattr(user, "is_staff", False):
+            return self
+        public = models.Q(visibility=Stream.Visibility.PUBLIC)
+        return self.filter(public | models.Q(owner=user.pk) if user.pk else public)
+
+    def setup(self) -> list["Stream"]:
+        """Make the streams that a new installation starts with; answers those that were missing."""
+        wanted = [
+            {
+                "slug": "demo",
+                "title": "Demo",
+                "description": "Anyone may send here. Try it from two windows.",
+                "publishing": Stream.Publishing.ANYONE,
+            },
+            {
+                "slug": "everyone",
+                "title": "Everyone",
+                "description": "What programs push to all pages.",
+                "publishing": Stream.Publishing.OWNER,
+            },
+        ]
+        made = [self.get_or_create(slug=fields["slug"], defaults=fields) for fields in wanted]
+        return [stream for stream, created in made if created]
+
+
+class Stream(models.Model):
+    """A named channel that one streamer or any program feeds and n listeners hear."""
+
+    class Visibility(models.TextChoices):
+        PUBLIC = "public", _("public: listed, for everybody")
+        UNLISTED = "unlisted", _("unlisted: for whoever has the link")
+        PRIVATE = "private", _("private: owner, staff and users with the permission")
+
+    class Publishing(models.TextChoices):
+        OWNER = "owner", _("owner, staff and users with the permission")
+        ANYONE = "anyone", _("anyone (for demos)")
+
+    class Kind(models.TextChoices):
+        MESSAGES = "messages", _("messages")
+        MEDIA = "media", _("media: video and audio")
+
+    slug = models.SlugField(_("slug"), max_length=70, unique=True)
+    title = models.CharField(_("title"), max_length=200)
+    description = models.TextField(_("description"), blank=True)
+    owner = models.ForeignKey(
+        settings.AUTH_USER_MODEL,
+        verbose_name=_("owner"),
+        on_delete=models.SET_NULL,
+        null=True,
+        blank=True,
+        related_name="streams",
+    )
+    visibility = models.CharField(
+        _("visibility"), max_length=10, choices=Visibility, default=Visibility.PUBLIC
+    )
+    publishing = models.CharField(
+        _("publishing"), max_length=10, choices=Publishing, default=Publishing.OWNER
+    )
+    kind = models.CharField(_("kind"), max_length=10, choices=Kind, default=Kind.MESSAGES)
+    content_type = models.CharField(
+        _("content type"),
+        max_length=200,
+        blank=True,
+        help_text=_("What listeners are told of the content, such as video/webm."),
+    )
+    history_count = models.PositiveIntegerField(
+        _("history: publications"), null=True, blank=True, help_text=_("Empty: the default.")
+    )
+    history_bytes = models.PositiveBigIntegerField(
+        _("history: bytes"), null=True, blank=True, help_text=_("Empty: the default.")
+    )
+    history_seconds = models.FloatField(
+        _("history: seconds"),
+        null=True,
+        blank=True,
+        validators=[MinValueValidator(0)],
+        help_text=_("Empty: the default."),
+    )
+    closed_at = models.DateTimeField(_("closed"), null=True, blank=True)
+    created_at = models.DateTimeField(_("created"), auto_now_add=True)
+
+    objects = StreamQuerySet.as_manager()
+
+    class Meta:
+        ordering = ("title", "slug")
+        verbose_name = _("stream")
+        verbose_name_plural = _("streams")
+        permissions = (
+            ("listen_stream", _("Can listen to private streams")),
+            ("publish_stream", _("Can publish on streams")),
+        )
+
+    def __str__(self) -> str:
+        return self.title or self.slug
+
+    def get_absolute_url(self) -> str:
+        return reverse("broadcast:stream_watch", args=[self.slug])
+
+    def may_listen(self, user: "AnyUser") -> bool:
+        if self.visibility != self.Visibility.PRIVATE:
+            return True
+        return self._is_for(user, "broadcast.listen_stream")
+
+    def may_publish(self, user: "AnyUser") -> bool:
+        if self.publishing == self.Publishing.ANYONE and self.may_listen(user):
+            return True
+        return self._is_for(user, "broadcast.publish_stream")
+
+    def _is_for(self, user: Any, permission: str) -> bool:
+        if not user.is_authenticated:
+            return False
+        return user.pk == self.owner_id or user.is_staff or user.has_perm(permission)
+
+    @property
+    def open_to_all(self) -> bool:
+        """Whether anybody may listen, so that nobody need be asked who they are."""
+        return self.visibility != self.Visibility.PRIVATE
+
+    @property
+    def limits(self) -> Limits:
+        """How much history it keeps."""
+        return Limits(
+            conf.HISTORY_COUNT if self.history_count is None else self.history_count,
+            conf.HISTORY_BYTES if self.history_bytes is None else self.history_bytes,
+            conf.HISTORY_AGE if self.history_seconds is None else self.history_seconds,
+        )
+
+    @property
+    def max_frame(self) -> int:
+        """The largest frame its streamer may send, in bytes."""
+        return conf.MAX_MEDIA_FRAME if self.kind == self.Kind.MEDIA else conf.MAX_FRAME

@@ -1,0 +1,129 @@
+"""What is sent on a stream: a draft before it has a position, a publication from then on.
+
+Also how publications travel between processes: one MessagePack array of arrays, made and read
+here and nowhere else.
+"""
+
+import json
+from collections.abc import Iterable
+from enum import IntEnum, IntFlag
+from typing import Any, NamedTuple
+
+import msgpack
+from django.core.serializers.json import DjangoJSONEncoder
+
+from .exceptions import BadRequest
+
+
+class Kind(IntEnum):
+    TEXT = 0
+    JSON = 1
+    BINARY = 2
+
+
+class Mark(IntFlag):
+    """What a publication is to a newcomer. RESET: a new recording begins with it."""
+
+    NONE = 0
+    HEADER = 1
+    ENTRY = 2
+    RESET = 4
+
+
+class Position(NamedTuple):
+    """Where a publication stands: the life of the stream's history, and its number in it."""
+
+    epoch: str
+    offset: int
+
+
+class Draft(NamedTuple):
+    """A publication without a position. `payload` is UTF-8 for text and JSON."""
+
+    kind: Kind
+    payload: bytes
+    marks: int = 0
+
+    @classmethod
+    def of(cls, payload: Any, marks: int = 0) -> "Draft":
+        """`str` is text, bytes are binary, anything else is JSON (dates as Django writes them).
+
+        BadRequest: it is none of the three (NaN, a set, an unpaired surrogate, …).
+        """
+        if isinstance(payload, str):
+            return cls(Kind.TEXT, encode_text(payload), marks)
+        if isinstance(payload, bytes | bytearray | memoryview):
+            return cls(Kind.BINARY, bytes(payload), marks)
+        return cls(Kind.JSON, encode_json(payload), marks)
+
+
+class Publication:
+    """One thing that was sent. `time` is in seconds since 1970; `payload` as in `Draft`."""
+
+    __slots__ = ("kind", "marks", "offset", "payload", "time")
+
+    def __init__(self, offset: int, kind: int, payload: bytes, marks: int, time: float) -> None:
+        self.offset = offset
+        self.kind = kind
+        self.payload = payload
+        self.marks = marks
+        self.time = time
+
+    def __eq__(self, other: object) -> bool:
+        return isinstance(other, Publication) and self.fields() == other.fields()
+
+    def __repr__(self) -> str:
+        return f"<Publication {self.offset} {Kind(self.kind).name} {len(self.payload)} bytes>"
+
+    def fields(self) -> tuple[int, int, bytes, int, float]:
+        return (self.offset, self.kind, self.payload, self.marks, self.time)
+
+    @property
+    def data(self) -> Any:
+        """What was published: a `str`, `bytes`, or the value of the JSON."""
+        if self.kind == Kind.BINARY:
+            return self.payload
+        return json.loads(self.payload) if self.kind == Kind.JSON else self.payload.decode()
+
+
+def encode_text(text: str) -> bytes:
+    try:
+        return text.encode()
+    except UnicodeEncodeError:
+        raise BadRequest("the text is not valid Unicode") from None
+
+
+def encode_json(value: Any) -> bytes:
+    try:
+        text = json.dumps(
+            value,
+            cls=DjangoJSONEncoder,
+            ensure_ascii=False,
+            allow_nan=False,
+            separators=(",", ":"),
+        )
+    except (TypeError, ValueError, RecursionError) as error:
+        raise BadRequest(f"not JSON: {error}") from None
+    return encode_text(text)
+
+
+def _refuse_constant(name: str) -> None:
+    raise ValueError(f"{name} is not JSON")
+
+
+def decode_json(text: str | bytes) -> Any:
+    """The value of `text`. BadRequest: it is no JSON, is nested too deeply, or says NaN."""
+    try:
+        return json.loads(text, parse_constant=_refuse_constant)
+    except (ValueError, RecursionError) as error:
+        raise BadRequest(f"not JSON: {error}") from None
+
+
+def pack(publications: Iterable[Publication]) -> bytes:
+    """Publications as they cross the channel layer: opaque bytes, so no layer copies them deeply."""
+    packed: bytes = msgpack.packb([publication.fields() for publication in publications])
+    return packed
+
+
+def unpack(packed: bytes) -> list[Publication]:
+    return [Publication(*fields) for fields in msgpack.unpackb(packed, use_list=False)]

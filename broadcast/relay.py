@@ -1,0 +1,201 @@
+"""This process' ear on the channel layer: one channel, in the groups of all topics it needs.
+
+What arrives is put in order by offset before the hub sees it: the layer may drop, double and
+reorder. Doubles are dropped; a gap is fetched from history; a quiet topic is compared with
+history now and then, so that a lost last publication is found too. What history does not hold any
+more is told as skipped.
+
+A relay belongs to a running event loop. Its first listener of a topic joins the topic's group,
+and the group is left about a second after the last one went, so that a storm of reconnects does
+not thrash the layer.
+"""
+
+import asyncio
+import hashlib
+import logging
+import re
+from collections.abc import AsyncIterator, Coroutine, Iterable
+from contextlib import asynccontextmanager
+from typing import Any
+from weakref import WeakKeyDictionary
+
+from channels.layers import get_channel_layer
+
+from .backends import get_backend
+from .conf import conf
+from .hub import Topic
+from .publications import Publication, unpack
+
+logger = logging.getLogger(__name__)
+
+#: Types of the messages on the channel layer.
+PUBLICATIONS = "broadcast.publications"
+STREAMER = "broadcast.streamer"
+
+GROUP_NAME = re.compile(r"[a-zA-Z0-9\-_.]{1,70}")
+
+
+def group_name(stream: str) -> str:
+    """The channel-layer group of a stream; names that a layer refuses are hashed."""
+    if GROUP_NAME.fullmatch(stream):
+        return f"broadcast.stream.{stream}"
+    digest = hashlib.sha256(stream.encode("utf-8", "surrogatepass")).hexdigest()
+    return f"broadcast.hashed.{digest}"
+
+
+class Relay:
+    def __init__(self) -> None:
+        self.layer = get_channel_layer(conf.CHANNEL_LAYER)
+        if self.layer is None:
+            raise RuntimeError(f"CHANNEL_LAYERS has no {conf.CHANNEL_LAYER!r}")
+        self.topics: dict[str, Topic] = {}
+        self.channel = ""
+        self._tasks: set[asyncio.Task[None]] = set()
+        self._joining: dict[str, asyncio.Lock] = {}
+        #: Topics whose gap is being fetched, and what arrived for them meanwhile.
+        self._backlog: dict[str, list[Publication]] = {}
+
+    @asynccontextmanager
+    async def topic(self, name: str) -> AsyncIterator[Topic]:
+        """The topic of a stream, which hears everything that is published from now on.
+
+        It is kept while the block runs, and for as long as anybody was added to it there.
+        """
+        async with self._joining.setdefault(name, asyncio.Lock()):
+            topic = self.topics.get(name) or await self._join(name)
+            topic.reserved += 1
+        try:
+            yield topic
+        finally:
+            topic.reserved -= 1
+            await self.changed(topic)
+
+    async def _join(self, name: str) -> Topic:
+        if not self.channel:
+            self.channel = await self.layer.new_channel("broadcast")
+            self._spawn(self._listen())
+            self._spawn(self._watch())
+        await self.layer.group_add(group_name(name), self.channel)
+        # After joining: what is published from here on arrives, and what the state has already
+        # is dropped by its offset.
+        state = await get_backend().state(name)
+        presence = (await get_backend().presence([name]))[name]
+        topic = self.topics[name] = Topic(name, state.epoch, state.offset, presence.live)
+        return topic
+
+    def _spawn(self, coroutine: Coroutine[Any, Any, None]) -> None:
+        task = asyncio.ensure_future(coroutine)
+        self._tasks.add(task)
+        task.add_done_callback(self._tasks.discard)
+
+    async def changed(self, topic: Topic) -> None:
+        """Somebody came to `topic` or went: presence follows, and an unused topic is left."""
+        await get_backend().count_listeners(topic.name, len(topic.listeners))
+        if not topic.in_use:
+            loop = asyncio.get_running_loop()
+            loop.call_later(conf.LINGER_SECONDS, lambda: self._spawn(self._leave(topic)))
+
+    async def _leave(self, topic: Topic) -> None:
+        async with self._joining.setdefault(topic.name, asyncio.Lock()):
+            if not topic.in_use and self.topics.get(topic.name) is topic:
+                del self.topics[topic.name]
+                del self._joining[topic.name]
+                await self.layer.group_discard(group_name(topic.name), self.channel)
+
+    # -- what the layer brings --------------------------------------------------------------
+
+    async def _listen(self) -> None:
+        while True:
+            try:
+                self._receive(await self.layer.receive(self.channel))
+            except Exception:
+                # One message that cannot be handled must not silence all streams.
+                logger.exception("A message of the channel layer could not be handled")
+
+    def _receive(self, message: dict[str, Any]) -> None:
+        topic = self.topics.get(message["stream"])
+        if topic is None:
+            return
+        if message["type"] == PUBLICATIONS:
+            self.deliver(topic, message["epoch"], unpack(message["publications"]))
+        elif message["type"] == STREAMER:
+            topic.set_live(message["streamer"])
+
+    def deliver(self, topic: Topic, epoch: str, publications: list[Publication]) -> None:
+        """Give the topic what is new to it, in order; fetch what is missing before it."""
+        backlog = self._backlog.get(topic.name)
+        if backlog is not None:
+            backlog.extend(publications)
+        elif epoch == topic.epoch and publications[0].offset == topic.offset + 1:
+            topic.append(publications)
+        elif epoch != topic.epoch or publications[-1].offset > topic.offset:
+            self._backlog[topic.name] = list(publications) if epoch == topic.epoch else []
+            self._spawn(self._repair(topic))
+
+    async def _repair(self, topic: Topic) -> None:
+        """Bring the topic to the newest position of history, then to the end of its backlog."""
+        try:
+            await self._fetch(topic)
+        except Exception:
+            logger.exception("History of %r cannot be read; trying again", topic.name)
+        finally:
+            backlog = self._backlog.pop(topic.name)
+        for publication in sorted(backlog, key=lambda one: one.offset):
+            if publication.offset == topic.offset + 1:
+                topic.append([publication])
+
+    async def _fetch(self, topic: Topic) -> None:
+        while True:
+            epoch, found = await get_backend().read(
+                topic.name, topic.offset, conf.RING_COUNT, conf.RING_BYTES
+            )
+            if epoch != topic.epoch:
+                state = await get_backend().state(topic.name)
+                topic.restart(state.epoch, state.offset)
+                return
+            if not found:
+                state = await get_backend().state(topic.name)
+                if state.epoch == topic.epoch and state.offset > topic.offset:
+                    topic.jump(state.offset)
+                return
+            if found[0].offset > topic.offset + 1:
+                topic.jump(found[0].offset - 1)
+            topic.append(found)
+
+    # -- what the layer lost ----------------------------------------------------------------
+
+    async def _watch(self) -> None:
+        """Every few seconds: find what the layer lost at the end, close sockets that are stuck."""
+        while True:
+            await asyncio.sleep(conf.WATCH_SECONDS)
+            for topic in list(self.topics.values()):
+                topic.close_stuck(conf.SLOW_SECONDS)
+            try:
+                self._compare(await get_backend().positions(list(self.topics)))
+            except Exception:
+                logger.exception("The newest positions cannot be read; trying again")
+
+    def _compare(self, positions: dict[str, tuple[str, int]]) -> None:
+        for name, (epoch, offset) in positions.items():
+            topic = self.topics.get(name)
+            if topic and name not in self._backlog:
+                if epoch != topic.epoch or offset > topic.offset:
+                    self._backlog[name] = []
+                    self._spawn(self._repair(topic))
+
+
+_relays: WeakKeyDictionary[asyncio.AbstractEventLoop, Relay] = WeakKeyDictionary()
+
+
+def get_relay() -> Relay:
+    """The relay of the running event loop."""
+    loop = asyncio.get_running_loop()
+    relay = _relays.get(loop)
+    if relay is None:
+        relay = _relays[loop] = Relay()
+    return relay
+
+
+def all_topics() -> Iterable[Topic]:
+    """Every topic that is heard in the running event loop."""
+    return list(get_relay().topics.values())

@@ -1,0 +1,24 @@
+"""The paths of the sockets."""
+
+from typing import Any
+
+from channels.routing import URLRouter
+from django.urls import re_path
+
+from .consumers import ListenerConsumer, NowhereConsumer, StreamerConsumer
+from .middleware import OriginMiddleware
+from .publishing import serve_here
+
+websocket_urlpatterns: list[Any] = [
+    re_path(r"^ws/listener/(?P<slug>[^/]*)/$", ListenerConsumer.as_asgi()),
+    re_path(r"^ws/streamer/(?P<slug>[^/]*)/$", StreamerConsumer.as_asgi()),
+    re_path(r"", NowhereConsumer.as_asgi()),
+]
+
+_routes = OriginMiddleware(URLRouter(websocket_urlpatterns))
+
+
+async def websocket_application(scope: dict[str, Any], receive: Any, send: Any) -> None:
+    """Every WebSocket of Broadcast. The process that runs it is a server from then on."""
+    serve_here()
+    await _routes(scope, receive, send)

@@ -1,0 +1,182 @@
+"""Push from any program: a MessagePack-RPC server.
+
+Bare MessagePack objects one after another on TCP. A request `[0, msgid, method, params]` is
+answered `[1, msgid, error or nil, result]`, in any order; a notification `[2, method, params]`
+never (github.com/msgpack-rpc/msgpack-rpc/blob/master/spec.md). `Decoder` turns bytes into calls
+and knows no socket; `METHODS` says what can be called; `serve` listens.
+"""
+
+import asyncio
+import logging
+from collections.abc import Awaitable, Callable, Iterator
+from typing import Any, NamedTuple
+
+import msgpack
+
+from .conf import conf
+from .exceptions import BadRequest, BroadcastError
+from .publishing import apublish
+
+logger = logging.getLogger(__name__)
+
+REQUEST, RESPONSE, NOTIFICATION = 0, 1, 2
+
+
+class Call(NamedTuple):
+    """A request, or with `msgid` None a notification. `error`: it makes no sense, and why."""
+
+    msgid: int | None
+    method: str
+    params: list[Any]
+    error: str = ""
+
+
+class Decoder:
+    """Bytes in, calls out. ValueError: what follows on the connection makes no sense any more.
+
+    Clients that know only the old *raw* type send bytes as `str`, and some send names as `bin`:
+    both are taken.
+    """
+
+    def __init__(self, max_object: int) -> None:
+        self._unpacker = msgpack.Unpacker(
+            max_buffer_size=max_object,
+            strict_map_key=False,
+            unicode_errors="surrogateescape",
+        )
+
+    def feed(self, data: bytes) -> Iterator[Call]:
+        try:
+            self._unpacker.feed(data)
+            for message in self._unpacker:
+                yield _call(message)
+        except (msgpack.BufferFull, msgpack.FormatError, msgpack.StackError) as error:
+            raise ValueError(f"not MessagePack, or an object that is too large: {error!r}") from None
+
+
+def _call(message: Any) -> Call:
+    if not isinstance(message, list) or not message:
+        raise ValueError("a message is an array")
+    if message[0] == NOTIFICATION and len(message) == 3:
+        msgid, method, params = None, message[1], message[2]
+    elif message[0] == REQUEST and len(message) == 4 and _is_msgid(message[1]):
+        msgid, method, params = message[1:]
+    else:
+        raise ValueError("a message is [0, msgid, method, params] or [2, method, params]")
+    if isinstance(method, bytes):
+        method = method.decode("utf-8", "surrogateescape")
+    if not isinstance(method, str) or not isinstance(params, list):
+        return Call(msgid, str(method), [], "a method has a name, and its params are an array")
+    return Call(msgid, method, params)
+
+
+def _is_msgid(value: Any) -> bool:
+    return type(value) is int and 0 <= value < 2**32
+
+
+# -- what can be called ---------------------------------------------------------------------
+
+
+async def publish(stream: Any, payload: Any, options: Any = None) -> dict[str, Any]:
+    """str → text, bin → binary, else JSON; options `header`, `entry`, `idempotency_key`."""
+    given = {_text(key): value for key, value in (options or {}).items()}
+    unknown = set(given) - {"header", "entry", "idempotency_key"}
+    if unknown:
+        raise BadRequest(f"unknown options: {', '.join(sorted(unknown))}")
+    position = await apublish(
+        _text(stream),
+        _plain(payload),
+        header=bool(given.get("header")),
+        entry=bool(given.get("entry")),
+        idempotency_key=_text(given.get("idempotency_key", "")),
+    )
+    return {"epoch": position.epoch, "offset": position.offset}
+
+
+async def ping() -> str:
+    return "pong"
+
+
+METHODS: dict[str, Callable[..., Awaitable[Any]]] = {"publish": publish, "ping": ping}
+
+
+def _text(value: Any) -> str:
+    if isinstance(value, bytes):
+        value = value.decode("utf-8", "surrogateescape")
+    if not isinstance(value, str):
+        raise BadRequest("a name is a string")
+    return value
+
+
+def _plain(payload: Any) -> Any:
+    """A `str` that is not UTF-8 was bytes of the old *raw* type."""
+    if isinstance(payload, str):
+        try:
+            payload.encode()
+        except UnicodeEncodeError:
+            return payload.encode("utf-8", "surrogateescape")
+    return payload
+
+
+async def answer(call: Call) -> tuple[str | None, Any]:
+    """Carry out a call: its error (None: there was none), and its result."""
+    method = METHODS.get(call.method)
+    if call.error:
+        return call.error, None
+    if method is None:
+        return f"method `{call.method}' is not accepted", None
+    try:
+        return None, await method(*call.params)
+    except BroadcastError as error:
+        return f"{type(error).__name__}: {error}", None
+    except (TypeError, AttributeError):
+        return f"wrong parameters for `{call.method}'", None
+    except Exception:
+        logger.exception("The call of %r failed", call.method)
+        return "internal error", None
+
+
+# -- connections ----------------------------------------------------------------------------
+
+_connections = 0
+
+
+async def serve() -> None:
+    """Listen at `RPC_HOST`:`RPC_PORT` until cancelled; where somebody else does, say so once."""
+    try:
+        server = await asyncio.start_server(_talk, conf.RPC_HOST, conf.RPC_PORT, backlog=256)
+    except OSError as error:
+        logger.warning(
+            "No MessagePack-RPC at %s:%s: %s", conf.RPC_HOST, conf.RPC_PORT, error.strerror
+        )
+        return
+    async with server:
+        await server.serve_forever()
+
+
+async def _talk(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+    global _connections
+    _connections += 1
+    try:
+        if _connections <= conf.RPC_MAX_CONNECTIONS:
+            await _answer_all(reader, writer)
+        else:
+            logger.warning("A MessagePack-RPC connection was refused: there are %d", _connections)
+    except ValueError as error:
+        logger.warning("A MessagePack-RPC connection was closed: %s", error)
+    except ConnectionError:
+        pass
+    finally:
+        _connections -= 1
+        writer.close()
+
+
+async def _answer_all(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+    """Answer call after call, and read no more than is answered and taken."""
+    decoder = Decoder(conf.RPC_MAX_OBJECT)
+    while data := await reader.read(65536):
+        for call in decoder.feed(data):
+            error, result = await answer(call)
+            if call.msgid is not None:
+                writer.write(msgpack.packb([RESPONSE, call.msgid, error, result]))
+        await writer.drain()

@@ -1,0 +1,386 @@
+"""Our server: Daphne, with prepared frames, flow control both ways, and a drain.
+
+What differs from Daphne, through its own hooks (`server_cls`, `server_class`):
+
+* *Prepared frames.* The scope has an extension `broadcast.frames` (`sinks.FrameTransport`): whole
+  frames are sent at once with one system call, and who writes is told when the socket is full and
+  when it has drained. Daphne's `send` buffers without bound.
+* *Frames that came* are taken from a read all together, past autobahn's parser, which spends
+  60 µs on each. Whatever is not a plain, whole, well-formed data frame goes to autobahn, which
+  stays the one that knows the protocol.
+* *Flow control.* A client whose messages the application does not take is read no more, until
+  the application has caught up. In Daphne they pile up.
+* *Drain.* SIGTERM: no new connections, `shutdown` to everybody at once, then the sockets are
+  closed with 4200 in batches spread over `DRAIN_SECONDS`; then it exits. A second one exits now.
+* The MessagePack-RPC server runs on the same event loop.
+
+On any other ASGI server everything works through plain `websocket.send`, only slower.
+"""
+
+import asyncio
+import gc
+import logging
+import math
+import signal
+from collections.abc import Callable
+from functools import partial
+from typing import Any
+
+import daphne.server  # first: it installs the reactor
+from autobahn.util import encode_truncate
+from daphne.ws_protocol import WebSocketProtocol as DaphneWebSocketProtocol
+from twisted.internet import reactor
+from twisted.internet.tcp import Connection
+from websockets.frames import apply_mask
+
+from . import rpc
+from .conf import conf
+from .exceptions import CloseCode
+from .frames import BINARY, TEXT, event, frame_header
+from .hub import tell_all
+from .relay import all_topics
+from .sinks import EXTENSION
+
+logger = logging.getLogger(__name__)
+
+#: Messages and bytes that wait for the application before its client is read no more, and how few
+#: messages must be left before it is read again.
+INBOUND_COUNT = 256
+INBOUND_BYTES = 4 * 1024 * 1024
+INBOUND_RESUME = 64
+#: Bytes that may wait to be sent, after what could not be sent at once, before a socket is full.
+OUTBOUND_BYTES = 64 * 1024
+#: Seconds a client has to answer a close, after it has read what was sent before.
+CLOSE_SECONDS = 10
+#: Seconds between two batches of closes of a drain.
+DRAIN_STEP = 0.1
+
+
+class InboundQueue:
+    """What came for an application that is busy, in place of Daphne's unbounded queue.
+
+    Also much smaller than an `asyncio.Queue`, which has four deques of 600 bytes each.
+    """
+
+    __slots__ = ("messages", "paused", "protocol", "size", "waiter")
+
+    def __init__(self, protocol: "WebSocketProtocol") -> None:
+        self.protocol = protocol
+        self.messages: list[dict[str, Any]] = []
+        self.size = 0
+        self.paused = False
+        self.waiter: asyncio.Future[None] | None = None
+
+    def put_nowait(self, message: dict[str, Any]) -> None:
+        self.messages.append(message)
+        self.size += len(message.get("bytes") or message.get("text") or b"")
+        if not self.paused and (
+            len(self.messages) >= INBOUND_COUNT or self.size >= INBOUND_BYTES
+        ):
+            self.paused = True
+            self.protocol.pause_reading()
+        if self.waiter is not None and not self.waiter.done():
+            self.waiter.set_result(None)
+
+    async def get(self) -> dict[str, Any]:
+        while not self.messages:
+            self.waiter = asyncio.get_running_loop().create_future()
+            try:
+                await self.waiter
+            finally:
+                self.waiter = None
+        message = self.messages.pop(0)
+        self.size -= len(message.get("bytes") or message.get("text") or b"")
+        if self.paused and len(self.messages) <= INBOUND_RESUME:
+            self.paused = False
+            self.protocol.resume_reading()
+        return message
+
+
+class WebSocketProtocol(DaphneWebSocketProtocol):  # type: ignore[misc]
+    """One WebSocket; as the extension `broadcast.frames` a `sinks.FrameTransport`.
+
+    autobahn copies 25 options from the factory to each connection, and formats them for a log
+    that nobody reads (110 µs, 2 KB). Here they are attributes of the class: see `share_options`.
+    """
+
+    CONFIG_ATTRS: list[str] = []
+
+    #: The start of a frame whose rest is still to come, and how long it will be at least.
+    tail: bytearray | None = None
+    needed = 0
+    #: Whether something could not be sent: then we are the transport's producer.
+    is_full = False
+    drained: Callable[[], None] | None = None
+
+    @classmethod
+    def share_options(cls, factory: Any) -> None:
+        """Take the factory's options for all connections."""
+        for name in DaphneWebSocketProtocol.CONFIG_ATTRS:
+            option = getattr(factory, name)
+            # A function would become a method of the connection.
+            setattr(cls, name, staticmethod(option) if callable(option) else option)
+
+    # -- reading ----------------------------------------------------------------------------
+
+    def dataReceived(self, data: bytes) -> None:
+        if self.state != self.STATE_OPEN:
+            self._dataReceived(data)
+            return
+        if self.tail is not None:
+            self.tail += data
+            if len(self.tail) < self.needed:
+                return
+            data, self.tail = bytes(self.tail), None
+        rest = self._take_frames(data)
+        if rest is not None:
+            # autobahn says what is wrong with it, or ignores it after a close.
+            self._dataReceived(data[rest:])
+        if self.autoPingTimeoutCall:
+            self._cancelAutoPingTimeoutCall()
+
+    def _take_frames(self, data: bytes) -> int | None:
+        """Take every whole frame of `data`, keep the start of the next one in `tail`.
+
+        Answers where something begins that is not for us (RFC 6455, section 5.2): a frame that is
+        not masked or too large, or anything behind a close.
+        """
+        at, end = 0, len(data)
+        while end - at >= 2:
+            if self.state != self.STATE_OPEN:
+                return at
+            length = data[at + 1] & 0x7F
+            start = at + 6 + (0 if length < 126 else 2 if length == 126 else 8)
+            if start > end:
+                break
+            if length >= 126:
+                length = int.from_bytes(data[at + 2 : start - 4], "big")
+            if not data[at + 1] & 0x80 or length > self.maxFramePayloadSize:
+                return at
+            stop = start + length
+            if stop > end:
+                self.needed = stop - at
+                break
+            if data[at] & 0x7F > BINARY or not data[at] & 0x80 or self.inside_message:
+                # A control frame, a fragment, reserved bits: whole frames, so that autobahn is at
+                # the start of a frame again when the next one comes.
+                self._dataReceived(data[at:stop])
+            elif not self._take(data[at] & 0x0F, data[start - 4 : start], data[start:stop]):
+                self._dataReceived(data[at:stop])
+            at = stop
+        if at < end:
+            self.tail = bytearray(data[at:])
+        return None
+
+    def _take(self, opcode: int, mask: bytes, masked: bytes) -> bool:
+        """Hand a whole message to the application. False: it is no text or binary."""
+        payload = apply_mask(masked, mask)
+        if opcode == BINARY:
+            message = {"type": "websocket.receive", "bytes": payload}
+        elif opcode == TEXT:
+            try:
+                message = {"type": "websocket.receive", "text": payload.decode()}
+            except UnicodeDecodeError:
+                return False
+        else:
+            return False
+        self.application_queue.put_nowait(message)
+        return True
+
+    def pause_reading(self) -> None:
+        if self.transport.connected:
+            self.transport.pauseProducing()
+
+    def resume_reading(self) -> None:
+        if self.transport.connected and not self.transport.disconnecting:
+            self.transport.resumeProducing()
+
+    def onPing(self, payload: bytes) -> None:
+        # Pongs to somebody who pings and does not read would pile up.
+        if not self.is_full:
+            super().onPing(payload)
+
+    # -- writing ----------------------------------------------------------------------------
+
+    def onOpen(self) -> None:
+        super().onOpen()
+        # The HTTP channel goes on being the transport's producer after the upgrade. Without it
+        # we can be, and the request and all that hangs on it are freed.
+        self.transport.unregisterProducer()
+        self._forget_handshake()
+
+    def _forget_handshake(self) -> None:
+        """Free what nobody asks for once the socket is open: 9 KB."""
+        for name in HANDSHAKE_ATTRS:
+            self.__dict__.pop(name, None)
+
+    def write_frames(self, frames: bytes) -> bool:
+        transport = self.transport
+        if self.state != self.STATE_OPEN or not transport.connected:
+            return True
+        pending = len(transport.dataBuffer) - transport.offset + transport._tempDataLen
+        if pending:
+            transport.write(frames)
+            return pending + len(frames) < OUTBOUND_BYTES or self._become_full()
+        try:
+            sent = transport.socket.send(frames)
+        except (BlockingIOError, InterruptedError):
+            sent = 0
+        except OSError:
+            transport.abortConnection()
+            return True
+        if sent == len(frames):
+            return True
+        transport.write(frames[sent:])
+        return self._become_full()
+
+    def _become_full(self) -> bool:
+        """As a pull producer the transport tells us when all that was pending has gone out."""
+        if not self.is_full:
+            self.transport.registerProducer(self, False)
+            self.is_full = True
+        return False
+
+    def resumeProducing(self) -> None:
+        if self.is_full:
+            self.is_full = False
+            self.transport.unregisterProducer()
+            if self.drained is not None and self.state == self.STATE_OPEN:
+                self.drained()
+
+    def stopProducing(self) -> None:
+        self.is_full = False
+
+    def on_drain(self, callback: Callable[[], None]) -> None:
+        self.drained = callback
+
+    def close_with(self, code: int, reason: str) -> None:
+        if self.state == self.STATE_OPEN:
+            # sendClose() refuses codes such as 1009 that a server may well send.
+            self.sendCloseFrame(code=int(code), reasonUtf8=encode_truncate(reason, 123))
+
+    def handle_reply(self, message: dict[str, Any]) -> None:
+        if message["type"] == "websocket.send" and self.state != self.STATE_CONNECTING:
+            # Daphne leaves out empty frames.
+            text = message.get("text")
+            payload = message["bytes"] if text is None else text.encode()
+            opcode = BINARY if text is None else TEXT
+            self.write_frames(frame_header(opcode, len(payload)) + payload)
+        elif message["type"] == "websocket.close" and self.state != self.STATE_CONNECTING:
+            self.close_with(message.get("code") or 1000, message.get("reason") or "")
+        else:
+            super().handle_reply(message)
+
+    def onClose(self, wasClean: bool, code: int, reason: str) -> None:
+        self.drained = None
+        super().onClose(wasClean, code, reason)
+
+
+#: What autobahn and Daphne keep of a handshake, for nobody.
+HANDSHAKE_ATTRS = (
+    "clean_headers",
+    "http_headers",
+    "http_request_data",
+    "http_request_host",
+    "http_request_params",
+    "http_request_path",
+    "http_request_uri",
+    "http_response_data",
+    "http_status_line",
+    "websocket_extensions",
+    "websocket_protocols",
+    "_raw_query_string",
+    "_wskey",
+)
+
+
+class Server(daphne.server.Server):  # type: ignore[misc]
+    def __init__(self, *args: Any, **kwargs: Any) -> None:
+        kwargs.setdefault("websocket_max_message_size", conf.MAX_FRAME)
+        kwargs.setdefault("websocket_max_frame_size", conf.MAX_FRAME)
+        kwargs.setdefault("websocket_timeout", -1)
+        kwargs.setdefault("server_name", "broadcast")
+        super().__init__(*args, **kwargs)
+        self.ports: list[Any] = []
+        self.draining = False
+        self.announce = self.ready_callable
+        self.ready_callable = self._ready
+
+    def _ready(self) -> None:
+        """The last thing before the reactor runs; Daphne has made its factories."""
+        self.ws_factory.closeHandshakeTimeout = CLOSE_SECONDS
+        self.ws_factory.protocol = WebSocketProtocol
+        WebSocketProtocol.share_options(self.ws_factory)
+        reactor.callWhenRunning(self._started)
+
+    def _started(self) -> None:
+        if self.signal_handlers:
+            loop = asyncio.get_event_loop()
+            for number in (signal.SIGTERM, signal.SIGINT):
+                signal.signal(number, lambda *_: loop.call_soon_threadsafe(self.drain))
+        self.rpc = asyncio.ensure_future(rpc.serve())
+        # What is loaded by now stays for good. Walking it and all connections again and again
+        # costs a busy server a sixth of its time.
+        gc.collect()
+        gc.freeze()
+        gc.set_threshold(100_000, 20, 100)
+        if self.announce:
+            self.announce()
+
+    def listen_success(self, port: Any) -> None:
+        super().listen_success(port)
+        self.ports.append(port)
+
+    def create_application(self, protocol: Any, scope: dict[str, Any]) -> Any:
+        if scope["type"] != "websocket":
+            return super().create_application(protocol, scope)
+        scope["asgi"] = {"version": "3.0"}
+        if isinstance(protocol.transport, Connection) and not protocol.transport.TLS:
+            scope["extensions"] = {EXTENSION: protocol}
+        queue = InboundQueue(protocol)
+        application = self.application(scope, queue.get, partial(self.handle_reply, protocol))
+        task = asyncio.ensure_future(application)
+        self.connections[protocol]["application_instance"] = task
+        return queue
+
+    # -- the end ----------------------------------------------------------------------------
+
+    def drain(self) -> None:
+        """Send everybody away, politely; the second time, go at once."""
+        if self.draining:
+            self.stop()
+            return
+        self.draining = True
+        for port in self.ports:
+            port.stopListening()
+        seconds = conf.DRAIN_SECONDS if self._open_sockets() else 0
+        logger.info("Shutting down within %g s", seconds)
+        tell_all(all_topics(), event("shutdown", seconds=math.ceil(seconds)))
+        self._drain_step(max(round(seconds / DRAIN_STEP), 1))
+
+    def _open_sockets(self) -> list[WebSocketProtocol]:
+        return [
+            protocol
+            for protocol in self.connections
+            if isinstance(protocol, WebSocketProtocol) and protocol.state == protocol.STATE_OPEN
+        ]
+
+    def _drain_step(self, steps: int) -> None:
+        sockets = self._open_sockets()
+        for protocol in sockets[: math.ceil(len(sockets) / max(steps, 1))]:
+            protocol.close_with(CloseCode.SHUTDOWN, "the server is going down")
+        loop = asyncio.get_event_loop()
+        if sockets:
+            loop.call_later(DRAIN_STEP, self._drain_step, steps - 1)
+        else:
+            # The last close frames are on their way, and streamers' last frames being published.
+            loop.call_later(DRAIN_STEP, self.stop)
+
+    def kill_all_applications(self) -> Any:
+        # Daphne's asks each connection for its application; one that is being upgraded has none.
+        self.connections = {
+            protocol: details
+            for protocol, details in self.connections.items()
+            if "application_instance" in details
+        }
+        return super().kill_all_applications()

@@ -1,0 +1,118 @@
+"""Where what is said leaves for a socket: `Sink`s of the hub, one per kind of server.
+
+`FrameSink` writes prepared frames through the extension `broadcast.frames` that our own server
+puts into the scope. `MessageSink` works on any ASGI server, through `websocket.send`, with one
+task while it has something to send.
+"""
+
+import asyncio
+import logging
+from collections.abc import Awaitable, Callable
+from typing import Any, Protocol
+
+from .exceptions import CloseCode
+from .frames import (
+    PLAIN_FRAMES,
+    PLAIN_MESSAGES,
+    TEXT,
+    V1_FRAMES,
+    V1_MESSAGES,
+    Encoding,
+    Message,
+)
+
+logger = logging.getLogger(__name__)
+
+EXTENSION = "broadcast.frames"
+
+Send = Callable[[dict[str, Any]], Awaitable[None]]
+
+
+class FrameTransport(Protocol):
+    """What the extension offers: `server.WebSocketProtocol` implements it."""
+
+    #: The largest frame that is taken from this client, in bytes.
+    maxMessagePayloadSize: int
+    maxFramePayloadSize: int
+
+    def write_frames(self, frames: bytes) -> bool:
+        """Write whole frames. False: the transport is full, `on_drain` will be called once."""
+
+    def on_drain(self, callback: Callable[[], None]) -> None:
+        """What to call when everything that was pending has gone out."""
+
+    def close_with(self, code: int, reason: str) -> None:
+        """Close the socket, behind what was written."""
+
+
+class FrameSink:
+    def __init__(self, transport: FrameTransport) -> None:
+        self.transport = transport
+        self.write = transport.write_frames
+
+    def on_drain(self, callback: Callable[[], None]) -> None:
+        self.transport.on_drain(callback)
+
+    def close(self, code: CloseCode, reason: str) -> None:
+        self.transport.close_with(code, reason)
+
+
+class MessageSink:
+    """Full from each `write` until the server has taken every message of it."""
+
+    def __init__(self, send: Send) -> None:
+        self.send = send
+        self.drained: Callable[[], None] = lambda: None
+        self.waiting: list[Message] = []
+        self.closing: dict[str, Any] | None = None
+        self.task: asyncio.Task[None] | None = None
+
+    def on_drain(self, callback: Callable[[], None]) -> None:
+        self.drained = callback
+
+    def write(self, messages: list[Message]) -> bool:
+        self.waiting.extend(messages)
+        self._start()
+        return False
+
+    def close(self, code: CloseCode, reason: str) -> None:
+        self.closing = {"type": "websocket.close", "code": int(code), "reason": reason}
+        self._start()
+
+    def _start(self) -> None:
+        if self.task is None:
+            self.task = asyncio.ensure_future(self._send_all())
+
+    async def _send_all(self) -> None:
+        try:
+            while self.waiting:
+                messages, self.waiting = self.waiting, []
+                for message in messages:
+                    await self.send(as_asgi(message))
+            if self.closing:
+                await self.send(self.closing)
+                return
+        except Exception as error:
+            # The client is gone in the middle; its disconnect is on the way to the consumer.
+            logger.debug("A socket takes nothing any more: %r", error)
+            return
+        self.task = None
+        self.drained()
+
+
+def as_asgi(message: Message) -> dict[str, Any]:
+    opcode, parts = message
+    payload = b"".join(parts)
+    if opcode == TEXT:
+        return {"type": "websocket.send", "text": payload.decode()}
+    return {"type": "websocket.send", "bytes": payload}
+
+
+def open_sink(
+    scope: dict[str, Any], send: Send, speaks_v1: bool
+) -> tuple[FrameSink | MessageSink, Encoding]:
+    """The sink of an accepted socket, and the encoding it takes."""
+    transport = scope.get("extensions", {}).get(EXTENSION)
+    if transport is not None:
+        return FrameSink(transport), V1_FRAMES if speaks_v1 else PLAIN_FRAMES
+    return MessageSink(send), V1_MESSAGES if speaks_v1 else PLAIN_MESSAGES

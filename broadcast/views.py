@@ -1,0 +1,58 @@
+"""The pages: the list of streams, a stream to watch, its studio."""
+
+from typing import Any
+
+from asgiref.sync import async_to_sync
+from django.contrib.auth.views import redirect_to_login
+from django.core.exceptions import PermissionDenied
+from django.http import Http404, HttpRequest, HttpResponse
+from django.http.response import HttpResponseBase
+from django.shortcuts import get_object_or_404, render
+
+from .backends import get_backend
+from .models import Stream
+
+
+def stream_list(request: HttpRequest) -> HttpResponse:
+    streams = list(Stream.objects.listed_for(request.user).filter(closed_at=None))
+    presences = async_to_sync(get_backend().presence)([stream.slug for stream in streams])
+    rows: list[dict[str, Any]] = [
+        {
+            "stream": stream,
+            "live": presences[stream.slug].live,
+            "listeners": presences[stream.slug].listeners,
+            "may_publish": stream.may_publish(request.user),
+        }
+        for stream in streams
+    ]
+    return render(request, "broadcast/stream_list.html", {"streams": rows})
+
+
+def stream_watch(request: HttpRequest, slug: str) -> HttpResponseBase:
+    stream = get_object_or_404(Stream, slug=slug)
+    if not stream.may_listen(request.user):
+        return refuse(request)
+    presence = async_to_sync(get_backend().presence)([slug])[slug]
+    context = {
+        "stream": stream,
+        "listener_path": f"/ws/listener/{slug}/",
+        "live": presence.live,
+        "listeners": presence.listeners,
+        "may_publish": stream.may_publish(request.user),
+    }
+    return render(request, "broadcast/stream_watch.html", context)
+
+
+def stream_studio(request: HttpRequest, slug: str) -> HttpResponseBase:
+    stream = get_object_or_404(Stream, slug=slug)
+    if not stream.may_publish(request.user):
+        return refuse(request)
+    context = {"stream": stream, "streamer_path": f"/ws/streamer/{slug}/"}
+    return render(request, "broadcast/stream_studio.html", context)
+
+
+def refuse(request: HttpRequest) -> HttpResponseBase:
+    """Whoever is not known may log in; whoever is, may not."""
+    if request.user.is_authenticated:
+        raise PermissionDenied
+    return redirect_to_login(request.get_full_path())

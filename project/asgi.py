@@ -1,0 +1,20 @@
+"""The ASGI application: pages and static files over HTTP, Broadcast's sockets over WebSocket."""
+
+import os
+
+from channels.routing import ProtocolTypeRouter
+from django.contrib.staticfiles.handlers import ASGIStaticFilesHandler
+from django.core.asgi import get_asgi_application
+
+os.environ.setdefault("DJANGO_SETTINGS_MODULE", "project.settings")
+
+django_application = get_asgi_application()
+
+from broadcast.routing import websocket_application  # noqa: E402  (needs the app registry)
+
+application = ProtocolTypeRouter(
+    {
+        "http": ASGIStaticFilesHandler(django_application),
+        "websocket": websocket_application,
+    }
+)

@@ -1,0 +1,9 @@
+"""Paths of the project: the admin, and everything of Broadcast at the root."""
+
+from django.contrib import admin
+from django.urls import include, path
+
+urlpatterns = [
+    path("admin/", admin.site.urls),
+    path("", include("broadcast.urls")),
+]
