@@ -1,8 +1,8 @@
 """Live streams, rooms and push for Django.
 
-    from broadcast import publish, apublish
+from broadcast import publish, apublish
 
-    publish("news", {"headline": "…"})
+publish("news", {"headline": "…"})
 """
 
 from typing import TYPE_CHECKING, Any

@@ -2,6 +2,7 @@
 
 from typing import Any
 
+from asgiref.sync import sync_to_async
 from django.http import HttpRequest, JsonResponse
 from django.views.decorators.http import require_safe
 
@@ -33,9 +34,7 @@ async def _describe_all(streams: list[Stream]) -> list[dict[str, Any]]:
     slugs = [stream.slug for stream in streams]
     presences = await get_backend().presence(slugs)
     positions = await get_backend().positions(slugs)
-    return [
-        describe(stream, presences[stream.slug], positions[stream.slug]) for stream in streams
-    ]
+    return [describe(stream, presences[stream.slug], positions[stream.slug]) for stream in streams]
 
 
 @require_safe
@@ -48,8 +47,6 @@ async def stream_list(request: HttpRequest) -> JsonResponse:
 
 @require_safe
 async def stream_detail(request: HttpRequest, slug: str) -> JsonResponse:
-    from asgiref.sync import sync_to_async
-
     stream = await Stream.objects.filter(slug=slug).afirst()
     if stream is None:
         return JsonResponse({"error": "there is no such stream"}, status=404)

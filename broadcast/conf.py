@@ -49,7 +49,7 @@ class Conf:
     #: Largest frame: bytes. From the streamer of a media stream, and from anybody else.
     MAX_MEDIA_FRAME = Setting(4 * 1024 * 1024)
     MAX_FRAME = Setting(1024 * 1024)
-    #: Publications a streamer's socket holds that are not in history yet, before it is read no more.
+    #: Publications of a streamer that wait for history, before its socket is read no more.
     STREAMER_QUEUE = Setting(1024)
 
     #: Seconds between a stream's last listener and this process leaving the stream's group.

@@ -50,7 +50,7 @@ Rule = Callable[[Stream, Any], bool]
 MAX_PING = 1024
 
 
-class SocketConsumer(AsyncConsumer):
+class SocketConsumer(AsyncConsumer):  # type: ignore[misc]
     """A socket of a stream: accepted, let in or told why not, cleaned up after.
 
     It runs its own loop instead of Channels': that one starts a task for each message and goes
@@ -143,18 +143,18 @@ class SocketConsumer(AsyncConsumer):
 
 
 class Wish(NamedTuple):
-    """What a listener asked for in its query."""
+    """What a listener asked for in its query; an empty `epoch`: not to resume."""
 
     history: int
     epoch: str
-    since: int | None
+    since: int
 
     @classmethod
     def of(cls, query: dict[str, str]) -> "Wish":
         """BadRequest: a number that is none, or `epoch` and `since` not together."""
         if ("epoch" in query) != ("since" in query):
             raise BadRequest("epoch and since go together")
-        since = _number(query, "since") if "since" in query else None
+        since = _number(query, "since") if "since" in query else 0
         history = _number(query, "history") if "history" in query else 0
         return cls(min(history, conf.HISTORY_REPLAY), query.get("epoch", ""), since)
 
@@ -181,9 +181,8 @@ def find_start(wish: Wish, state: StreamState) -> Start:
     live. A newcomer never begins before the header, which is the first thing it gets.
     """
     oldest = state.first - 1
-    if wish.since is not None and wish.epoch == state.epoch:
-        if oldest <= wish.since <= state.offset:
-            return Start(wish.since, None, True)
+    if wish.epoch == state.epoch and wish.since in range(oldest, state.offset + 1):
+        return Start(wish.since, None, True)
     header = state.header
     header_offset = header.offset if header else 0
     if wish.history:
@@ -371,9 +370,7 @@ class StreamerConsumer(SocketConsumer):
 
     def _tell_later(self, accepted: Message) -> None:
         """Tell the newest `accepted`: now, or when the socket that is full has drained."""
-        if self.untold is not None:
-            self.untold = accepted
-        elif not self.tell(accepted):
+        if self.untold is not None or not self.tell(accepted):
             self.untold = accepted
 
     def _drained(self) -> None:
@@ -407,7 +404,7 @@ class StreamerConsumer(SocketConsumer):
         await get_relay().changed(self.topic)
 
 
-class NowhereConsumer(AsyncConsumer):
+class NowhereConsumer(AsyncConsumer):  # type: ignore[misc]
     """A WebSocket to a path where there is none: its handshake is refused."""
 
     async def __call__(self, scope: dict[str, Any], receive: Any, send: Send) -> None:

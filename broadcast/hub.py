@@ -118,7 +118,7 @@ class Listener:
             self._write(self.encoding.messages([message]))
 
     def tell_live(self) -> None:
-        """Tell whether the topic is live, if that is news. A full socket is told when it drained."""
+        """Tell whether the topic is live, if that is news. A full socket is told later."""
         if self.told != self.topic.live and not self.full_since:
             self.told = self.topic.live
             self.tell(event("live" if self.told else "idle"))
@@ -234,7 +234,7 @@ class Topic:
         return len(self.ring) > conf.RING_COUNT or self.size > conf.RING_BYTES
 
     def slice(self, since: int, until: int) -> list[Publication]:
-        """The publications after `since` up to `until`: at least one, else at most `SLICE_BYTES`."""
+        """Publications after `since` up to `until`: at most `SLICE_BYTES`, but at least one."""
         size = conf.SLICE_BYTES
         found: list[Publication] = []
         start = since + 1 - self.first

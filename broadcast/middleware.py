@@ -111,7 +111,7 @@ async def load_user(scope: dict[str, Any]) -> "AnyUser":
     return user
 
 
-@database_sync_to_async
+@database_sync_to_async  # type: ignore[untyped-decorator]
 def _session_user(session_key: str) -> "AnyUser":
     session = import_module(settings.SESSION_ENGINE).SessionStore(session_key)
     # get_user() looks at nothing of a request but its session.

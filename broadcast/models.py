@@ -3,11 +3,9 @@
 The rules of who may do what are methods of `Stream`; a user is whoever Django says it is.
 """
 
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 from django.conf import settings
-from django.contrib.auth.base_user import AbstractBaseUser
-from django.contrib.auth.models import AnonymousUser
 from django.core.validators import MinValueValidator
 from django.db import models
 from django.urls import reverse
@@ -17,11 +15,7 @@ from .backends import Limits
 from .conf import conf
 
 if TYPE_CHECKING:
-    from django.contrib.auth.models import PermissionsMixin
-
-    class User(AbstractBaseUser, PermissionsMixin):
-        class Meta:
-            abstract = True
+    from django.contrib.auth.models import AnonymousUser, User
 
     AnyUser = User | AnonymousUser
 
@@ -137,15 +131,10 @@ class Stream(models.Model):
             return True
         return self._is_for(user, "broadcast.publish_stream")
 
-    def _is_for(self, user: Any, permission: str) -> bool:
+    def _is_for(self, user: "AnyUser", permission: str) -> bool:
         if not user.is_authenticated:
             return False
         return user.pk == self.owner_id or user.is_staff or user.has_perm(permission)
-
-    @property
-    def open_to_all(self) -> bool:
-        """Whether anybody may listen, so that nobody need be asked who they are."""
-        return self.visibility != self.Visibility.PRIVATE
 
     @property
     def limits(self) -> Limits:

@@ -120,7 +120,7 @@ def decode_json(text: str | bytes) -> Any:
 
 
 def pack(publications: Iterable[Publication]) -> bytes:
-    """Publications as they cross the channel layer: opaque bytes, so no layer copies them deeply."""
+    """Publications as they cross the channel layer: bytes, which no layer copies deeply."""
     packed: bytes = msgpack.packb([publication.fields() for publication in publications])
     return packed
 

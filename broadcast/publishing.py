@@ -32,7 +32,7 @@ _serving = False
 
 
 def serve_here() -> None:
-    """This process is a server: its memory is where the streams are. Said by the ASGI application."""
+    """Say that this process is a server, so that the streams are in its memory."""
     global _serving
     _serving = True
 
@@ -68,12 +68,21 @@ async def apublish(
     TooLarge, StreamClosed, Unavailable: nothing was published. Cancelled: it may have been.
     """
     marks = (Mark.HEADER if header else 0) | (Mark.ENTRY if entry else 0)
-    draft = Draft.of(payload, marks)
-    name = stream.slug if isinstance(stream, Stream) else stream
+    return await apublish_draft(stream, Draft.of(payload, marks), idempotency_key)
+
+
+async def apublish_draft(stream: str | Stream, draft: Draft, key: str = "") -> Position:
+    """What `apublish` does, with a draft that is made already."""
     if not (_serving or get_backend().shared):
-        return await sync_to_async(remote.publish)(name, draft, idempotency_key)
-    appended = await append(stream, [draft], key=idempotency_key)
+        name = stream.slug if isinstance(stream, Stream) else stream
+        return await sync_to_async(remote.publish)(name, draft, key)
+    appended = await append(stream, [draft], key=key)
     return Position(appended.epoch, appended.offset)
+
+
+def publish_draft(stream: str | Stream, draft: Draft, key: str = "") -> Position:
+    """`apublish_draft` for sync code."""
+    return async_to_sync(apublish_draft)(stream, draft, key)
 
 
 async def append(
@@ -86,9 +95,7 @@ async def append(
             raise TooLarge(f"{len(draft.payload)} bytes are more than the {max_frame} allowed")
     appended = await get_backend().append(name, drafts, limits, run, key)
     for message in _messages(appended.publications):
-        await _send(
-            name, type=PUBLICATIONS, epoch=appended.epoch, publications=pack(message)
-        )
+        await _send(name, type=PUBLICATIONS, epoch=appended.epoch, publications=pack(message))
     return appended
 
 

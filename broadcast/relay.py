@@ -178,10 +178,11 @@ class Relay:
     def _compare(self, positions: dict[str, tuple[str, int]]) -> None:
         for name, (epoch, offset) in positions.items():
             topic = self.topics.get(name)
-            if topic and name not in self._backlog:
-                if epoch != topic.epoch or offset > topic.offset:
-                    self._backlog[name] = []
-                    self._spawn(self._repair(topic))
+            if topic is None or name in self._backlog:
+                continue
+            if epoch != topic.epoch or offset > topic.offset:
+                self._backlog[name] = []
+                self._spawn(self._repair(topic))
 
 
 _relays: WeakKeyDictionary[asyncio.AbstractEventLoop, Relay] = WeakKeyDictionary()

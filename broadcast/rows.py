@@ -25,7 +25,7 @@ async def find_stream(slug: str) -> Stream | None:
     if len(_rows) > 10_000:
         # Names that somebody tries out must not fill the memory.
         _rows.clear()
-    row = await database_sync_to_async(Stream.objects.filter(slug=slug).first)()
+    row: Stream | None = await database_sync_to_async(Stream.objects.filter(slug=slug).first)()
     _rows[slug] = (time.monotonic() + SECONDS, row)
     return row
 

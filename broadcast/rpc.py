@@ -51,7 +51,9 @@ class Decoder:
             for message in self._unpacker:
                 yield _call(message)
         except (msgpack.BufferFull, msgpack.FormatError, msgpack.StackError) as error:
-            raise ValueError(f"not MessagePack, or an object that is too large: {error!r}") from None
+            raise ValueError(
+                f"not MessagePack, or an object that is too large: {error!r}"
+            ) from None
 
 
 def _call(message: Any) -> Call:

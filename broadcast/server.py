@@ -31,7 +31,12 @@ from autobahn.util import encode_truncate
 from daphne.ws_protocol import WebSocketProtocol as DaphneWebSocketProtocol
 from twisted.internet import reactor
 from twisted.internet.tcp import Connection
-from websockets.frames import apply_mask
+
+try:
+    from websockets.speedups import apply_mask
+except ImportError:
+    # Where its C extension was not built.
+    from websockets.utils import apply_mask
 
 from . import rpc
 from .conf import conf
@@ -74,9 +79,7 @@ class InboundQueue:
     def put_nowait(self, message: dict[str, Any]) -> None:
         self.messages.append(message)
         self.size += len(message.get("bytes") or message.get("text") or b"")
-        if not self.paused and (
-            len(self.messages) >= INBOUND_COUNT or self.size >= INBOUND_BYTES
-        ):
+        if not self.paused and (len(self.messages) >= INBOUND_COUNT or self.size >= INBOUND_BYTES):
             self.paused = True
             self.protocol.pause_reading()
         if self.waiter is not None and not self.waiter.done():
@@ -302,9 +305,10 @@ class Server(daphne.server.Server):  # type: ignore[misc]
         kwargs.setdefault("server_name", "broadcast")
         super().__init__(*args, **kwargs)
         self.ports: list[Any] = []
+        self.connections: dict[Any, dict[str, Any]]
         self.draining = False
-        self.announce = self.ready_callable
-        self.ready_callable = self._ready
+        self.announce: Callable[[], None] | None = kwargs.get("ready_callable")
+        self.ready_callable: Callable[[], None] = self._ready
 
     def _ready(self) -> None:
         """The last thing before the reactor runs; Daphne has made its factories."""

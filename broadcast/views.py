@@ -1,11 +1,9 @@
 """The pages: the list of streams, a stream to watch, its studio."""
 
-from typing import Any
-
 from asgiref.sync import async_to_sync
 from django.contrib.auth.views import redirect_to_login
 from django.core.exceptions import PermissionDenied
-from django.http import Http404, HttpRequest, HttpResponse
+from django.http import HttpRequest, HttpResponse
 from django.http.response import HttpResponseBase
 from django.shortcuts import get_object_or_404, render
 
@@ -16,15 +14,19 @@ from .models import Stream
 def stream_list(request: HttpRequest) -> HttpResponse:
     streams = list(Stream.objects.listed_for(request.user).filter(closed_at=None))
     presences = async_to_sync(get_backend().presence)([stream.slug for stream in streams])
-    rows: list[dict[str, Any]] = [
+    rows = [
         {
-            "stream": stream,
+            "slug": stream.slug,
+            "title": stream.title,
+            "description": stream.description,
             "live": presences[stream.slug].live,
             "listeners": presences[stream.slug].listeners,
             "may_publish": stream.may_publish(request.user),
+            "get_absolute_url": stream.get_absolute_url(),
         }
         for stream in streams
     ]
+    rows.sort(key=lambda row: not row["live"])
     return render(request, "broadcast/stream_list.html", {"streams": rows})
 
 

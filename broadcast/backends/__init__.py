@@ -18,7 +18,7 @@ from ..publications import Draft, Publication
 class Limits(NamedTuple):
     """How much history a stream keeps: whichever of the three is reached first."""
 
-    count: int
+    publications: int
     bytes: int
     seconds: float
 

@@ -56,7 +56,7 @@ class History:
 
     def trim(self, limits: Limits, now: float) -> None:
         self.seconds = limits.seconds
-        while len(self.publications) > limits.count or self.size > limits.bytes:
+        while len(self.publications) > limits.publications or self.size > limits.bytes:
             self.drop_oldest()
         self.expire(now)
 

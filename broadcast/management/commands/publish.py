@@ -1,0 +1,124 @@
+"""`manage.py publish STREAM [TEXT | -]`: publish from the command line."""
+
+import sys
+from argparse import ArgumentParser
+from collections.abc import Iterable, Iterator
+from pathlib import Path
+from typing import Any, BinaryIO
+
+from django.core.management.base import BaseCommand, CommandError
+from tqdm import tqdm
+
+from broadcast import remote
+from broadcast.backends import get_backend
+from broadcast.conf import conf
+from broadcast.exceptions import BadRequest, BroadcastError
+from broadcast.publications import Draft, Kind, Position, decode_json
+from broadcast.publishing import publish_draft
+
+#: Calls that are on their way to the server while more are being made.
+PIPELINE = 256
+
+
+class Command(BaseCommand):
+    help = (
+        "Publish TEXT on STREAM. With `-`, a pipe or --file: each line is one publication, or "
+        "with --binary each chunk of bytes. Needs the running server, or a shared backend."
+    )
+
+    def add_arguments(self, parser: ArgumentParser) -> None:
+        parser.add_argument("stream", help="the stream's slug")
+        parser.add_argument("text", nargs="?", help="one publication; `-`: read standard input")
+        parser.add_argument("--file", type=Path, help="read this file instead")
+        parser.add_argument("--json", action="store_true", help="each publication is JSON")
+        parser.add_argument("--binary", action="store_true", help="publish bytes, in chunks")
+        parser.add_argument(
+            "--chunk", type=int, default=65536, help="bytes of a --binary chunk (65536)"
+        )
+        parser.add_argument("--key", default="", help="idempotency key: a repeat is harmless")
+
+    def handle(self, *args: Any, **options: Any) -> None:
+        self.check_options(options)
+        try:
+            if options["text"] not in (None, "-"):
+                draft = self.draft(options["text"].encode("utf-8", "surrogateescape"), options)
+                position: Position | None = publish_draft(options["stream"], draft, options["key"])
+            else:
+                position = self.publish_all(options)
+        except (BroadcastError, OSError) as error:
+            raise CommandError(str(error)) from None
+        if position and options["verbosity"] > 0:
+            self.stdout.write(f"{position.epoch}:{position.offset}")
+
+    def check_options(self, options: dict[str, Any]) -> None:
+        if options["text"] is not None and options["file"]:
+            raise CommandError("give either a text or --file")
+        if options["json"] and options["binary"]:
+            raise CommandError("give either --json or --binary")
+        if options["text"] is None and not options["file"] and sys.stdin.isatty():
+            raise CommandError("give a text, `-` or --file")
+        if options["key"] and options["text"] in (None, "-"):
+            raise CommandError("--key goes with a single publication")
+        if not 0 < options["chunk"] <= conf.MAX_FRAME:
+            raise CommandError(f"--chunk is between 1 and {conf.MAX_FRAME} bytes")
+
+    def draft(self, payload: bytes, options: dict[str, Any]) -> Draft:
+        if options["binary"]:
+            return Draft(Kind.BINARY, payload)
+        try:
+            text = payload.decode()
+        except UnicodeDecodeError:
+            raise BadRequest("not UTF-8; --binary publishes bytes") from None
+        return Draft.of(decode_json(text) if options["json"] else text)
+
+    def publish_all(self, options: dict[str, Any]) -> Position | None:
+        """Publish a file or standard input; answers the last position."""
+        source: BinaryIO = options["file"].open("rb") if options["file"] else sys.stdin.buffer
+        size = options["file"].stat().st_size if options["file"] else None
+        with source, self.progress(size) as progress:
+            drafts = self.drafts(source, options, progress)
+            if get_backend().shared:
+                return self.publish_here(options["stream"], drafts)
+            return self.publish_remotely(options["stream"], drafts)
+
+    def progress(self, size: int | None) -> Any:
+        # Only on a terminal, and only when it takes longer than a second.
+        return tqdm(total=size, unit="B", unit_scale=True, delay=1, disable=None)
+
+    def drafts(self, source: BinaryIO, options: dict[str, Any], progress: Any) -> Iterator[Draft]:
+        chunks: Iterable[bytes] = source
+        if options["binary"]:
+            # read1: what a pipe has by now, not a whole chunk that may be long in coming.
+            read = getattr(source, "read1", source.read)
+            chunks = iter(lambda: read(options["chunk"]), b"")
+        for number, chunk in enumerate(chunks, 1):
+            progress.update(len(chunk))
+            payload = chunk if options["binary"] else chunk.rstrip(b"\r\n")
+            try:
+                yield self.draft(payload, options)
+            except BadRequest as error:
+                raise BadRequest(f"line {number}: {error}") from None
+
+    def publish_here(self, stream: str, drafts: Iterable[Draft]) -> Position | None:
+        position = None
+        for draft in drafts:
+            position = publish_draft(stream, draft)
+        return position
+
+    def publish_remotely(self, stream: str, drafts: Iterable[Draft]) -> Position | None:
+        """Through one connection, with several calls under way at a time."""
+        answer = None
+        with remote.connected() as client:
+            under_way = 0
+            try:
+                for draft in drafts:
+                    client.send("publish", *remote.publish_params(stream, draft))
+                    under_way += 1
+                    if under_way == PIPELINE:
+                        answer = client.receive()
+                        under_way -= 1
+            finally:
+                # What was sent is published, whatever happens to the line after it.
+                for _ in range(under_way):
+                    answer = client.receive()
+        return Position(answer["epoch"], answer["offset"]) if answer else None
