@@ -29,7 +29,7 @@ from .exceptions import (
 )
 from .frames import Message, event
 from .hub import Listener, Topic
-from .middleware import load_user
+from .middleware import load_user, refuse
 from .models import Stream
 from .publications import Draft, Kind, Mark, Publication, decode_json, encode_json
 from .publishing import announce_streamer, append
@@ -86,6 +86,8 @@ class SocketConsumer(AsyncConsumer):  # type: ignore[misc]
         await self.send({"type": "websocket.accept", "subprotocol": subprotocol})
         self.sink, self.encoding = open_sink(self.scope, self.base_send, speaks_v1)
         await self.enter()
+        # Everything they say was asked for: 20 objects for each of very many sockets.
+        self.scope["headers"].clear()
 
     async def enter(self) -> None:
         """Let the socket in. BroadcastError: it is told, and closed with its code."""
@@ -408,5 +410,4 @@ class NowhereConsumer(AsyncConsumer):  # type: ignore[misc]
     """A WebSocket to a path where there is none: its handshake is refused."""
 
     async def __call__(self, scope: dict[str, Any], receive: Any, send: Send) -> None:
-        await receive()
-        await send({"type": "websocket.close"})
+        await refuse(receive, send)

@@ -268,7 +268,7 @@ class Topic:
                     self._write(encoding.publications(publications), edge)
         self._admit_ahead()
         ended = loop.time()
-        self._next_flush = ended + (ended - started)
+        self._next_flush = ended + 0.5 * (ended - started)
 
     def _write(self, data: Any, edge: set[Listener]) -> None:
         full = [listener for listener in edge if not listener.sink.write(data)]

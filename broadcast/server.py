@@ -22,12 +22,14 @@ import gc
 import logging
 import math
 import signal
+from collections import deque
 from collections.abc import Callable
 from functools import partial
 from typing import Any
 
 import daphne.server  # first: it installs the reactor
 from autobahn.util import encode_truncate
+from autobahn.websocket.protocol import TrafficStats
 from daphne.ws_protocol import WebSocketProtocol as DaphneWebSocketProtocol
 from twisted.internet import reactor
 from twisted.internet.tcp import Connection
@@ -108,6 +110,25 @@ class WebSocketProtocol(DaphneWebSocketProtocol):  # type: ignore[misc]
     """
 
     CONFIG_ATTRS: list[str] = []
+
+    # What nearly all connections have alike, and autobahn and Daphne set on each.
+    autoPingPending = autoPingPendingCall = autoPingPendingSent = autoPingTimeoutCall = None
+    closeHandshakeTimeoutCall = openHandshakeTimeoutCall = None
+    closedByMe = droppedByMe = failedByMe = wasClean = inside_message = triggered = False
+    current_frame = localCloseCode = localCloseReason = protocol_to_accept = None
+    remoteCloseCode = remoteCloseReason = trackedTimings = wasNotCleanReason = None
+    wasCloseHandshakeTimeout = wasOpenHandshakeTimeout = wasServerConnectionDropTimeout = False
+    wasMaxFramePayloadSizeExceeded = wasMaxMessagePayloadSizeExceeded = False
+    wasServingFlashSocketPolicyFile = False
+    websocket_protocol_in_use = _perMessageCompress = peer = None
+    autoPingPendingSeq = send_state = 0
+    websocket_version = 13
+    data = b""
+    #: Used for chopped frames alone, which we never write.
+    send_queue: deque[Any] = deque()
+    #: Nobody reads the statistics, nor hears the events.
+    trafficStats = TrafficStats()  # type: ignore[no-untyped-call]
+    _results: dict[str, Any] = {}
 
     #: The start of a frame whose rest is still to come, and how long it will be at least.
     tail: bytearray | None = None
@@ -209,13 +230,19 @@ class WebSocketProtocol(DaphneWebSocketProtocol):  # type: ignore[misc]
         super().onOpen()
         # The HTTP channel goes on being the transport's producer after the upgrade. Without it
         # we can be, and the request and all that hangs on it are freed.
+        channel = self.transport.producer
         self.transport.unregisterProducer()
-        self._forget_handshake()
+        # It and its request hold each other: they would wait for the garbage collector.
+        channel.requests.clear()
+        asyncio.get_event_loop().call_soon(self._forget_handshake)
 
     def _forget_handshake(self) -> None:
-        """Free what nobody asks for once the socket is open: 9 KB."""
-        for name in HANDSHAKE_ATTRS:
-            self.__dict__.pop(name, None)
+        """Free what nobody asks for once the socket is open, which is most of it: 10 KB."""
+        self.__dict__ = {
+            name: value
+            for name, value in self.__dict__.items()
+            if name not in HANDSHAKE_ATTRIBUTES and value is not getattr(type(self), name, self)
+        }
 
     def write_frames(self, frames: bytes) -> bool:
         transport = self.transport
@@ -275,25 +302,46 @@ class WebSocketProtocol(DaphneWebSocketProtocol):  # type: ignore[misc]
             super().handle_reply(message)
 
     def onClose(self, wasClean: bool, code: int, reason: str) -> None:
+        # As Daphne's, which takes the path from the request that is forgotten by now.
         self.drained = None
-        super().onClose(wasClean, code, reason)
+        self.server.protocol_disconnected(self)
+        if hasattr(self, "application_queue"):
+            self.application_queue.put_nowait({"type": "websocket.disconnect", "code": code})
+        client = ":".join(map(str, self.client_addr or ()))
+        details = {"path": self.path.decode(), "client": client or None}
+        self.server.log_action("websocket", "disconnected", details)
 
 
 #: What autobahn and Daphne keep of a handshake, for nobody.
-HANDSHAKE_ATTRS = (
-    "clean_headers",
-    "http_headers",
-    "http_request_data",
-    "http_request_host",
-    "http_request_params",
-    "http_request_path",
-    "http_request_uri",
-    "http_response_data",
-    "http_status_line",
-    "websocket_extensions",
-    "websocket_protocols",
-    "_raw_query_string",
-    "_wskey",
+HANDSHAKE_ATTRIBUTES = frozenset(
+    (
+        "application_deferred",
+        "clean_headers",
+        "http_headers",
+        "http_request_data",
+        "http_request_host",
+        "http_request_params",
+        "http_request_path",
+        "http_request_uri",
+        "http_response_data",
+        "http_status_line",
+        "is_open",
+        "peer",
+        "request",
+        "root_path",
+        "send_queue",
+        "server_addr",
+        "trafficStats",
+        "websocket_extensions",
+        "websocket_extensions_in_use",
+        "websocket_origin",
+        "websocket_protocols",
+        "_raw_query_string",
+        "_results",
+        "_transport_details",
+        "_valid_events",
+        "_wskey",
+    )
 )
 
 
@@ -327,7 +375,7 @@ class Server(daphne.server.Server):  # type: ignore[misc]
         # costs a busy server a sixth of its time.
         gc.collect()
         gc.freeze()
-        gc.set_threshold(100_000, 20, 100)
+        gc.set_threshold(10_000, 50, 1000)
         if self.announce:
             self.announce()
 
