@@ -1,0 +1,1 @@
+"""What a person sees: real pages of a real server process in a real browser."""

@@ -1,0 +1,195 @@
+"""A browser, a server process, a line between them that can be cut, and people who open pages."""
+
+import re
+import selectors
+import shutil
+import socket
+import threading
+from collections.abc import Iterator
+from contextlib import suppress
+from pathlib import Path
+from typing import Any
+
+import pytest
+from playwright.sync_api import Browser, ConsoleMessage, Page, expect, sync_playwright
+
+from tests.processes import ServerProcess
+
+CHROMIUM_ARGUMENTS = [
+    "--no-sandbox",
+    "--disable-gpu",
+    "--disable-quic",
+    "--no-first-run",
+    "--disable-background-networking",
+    "--disable-component-update",
+    "--disable-sync",
+]
+
+#: Milliseconds within which a page must show what is expected of it.
+PATIENCE = 30_000
+
+#: What a browser itself writes to the console when a server is not there.
+CONNECTION_FAILURE = re.compile(r"^WebSocket connection to |^Failed to load resource: net::ERR_")
+
+SETUP = """
+from broadcast.models import Stream
+for slug, title, publishing in (
+    ("news", "Newsroom", "anyone"),
+    ("harbour", "Weather at the harbour", "anyone"),
+    ("closed-circle", "Closed circle", "owner"),
+):
+    Stream.objects.create(slug=slug, title=title, visibility="public", publishing=publishing)
+"""
+
+
+class Line:
+    """A TCP line to `port`.
+
+    Cut, what is open breaks and nothing new gets through. Frozen, nothing breaks, and nothing that
+    is said over what is open arrives any more.
+    """
+
+    def __init__(self, port: int) -> None:
+        self.target = ("127.0.0.1", port)
+        self.listener = socket.create_server(("127.0.0.1", 0))
+        self.port: int = self.listener.getsockname()[1]
+        self.is_cut = False
+        self.frozen: set[socket.socket] = set()
+        self.lock = threading.Lock()
+        self.ends: set[socket.socket] = set()
+        threading.Thread(target=self._accept, daemon=True).start()
+
+    @property
+    def url(self) -> str:
+        return f"http://127.0.0.1:{self.port}"
+
+    def cut(self) -> None:
+        with self.lock:
+            self.is_cut = True
+            for end in self.ends:
+                with suppress(OSError):
+                    end.shutdown(socket.SHUT_RDWR)
+
+    def mend(self) -> None:
+        self.is_cut = False
+
+    def freeze(self) -> None:
+        """What is opened from now on works."""
+        with self.lock:
+            self.frozen |= self.ends
+
+    def close(self) -> None:
+        self.cut()
+        # Closing alone does not wake a thread that is waiting in accept().
+        with suppress(OSError):
+            self.listener.shutdown(socket.SHUT_RDWR)
+        self.listener.close()
+
+    def _accept(self) -> None:
+        with suppress(OSError):
+            while True:
+                near, _ = self.listener.accept()
+                threading.Thread(target=self._carry, args=(near,), daemon=True).start()
+
+    def _carry(self, near: socket.socket) -> None:
+        with near, suppress(OSError), socket.create_connection(self.target) as far:
+            with self.lock:
+                if self.is_cut:
+                    return
+                self.ends |= {near, far}
+            try:
+                self._exchange(near, far)
+            finally:
+                with self.lock:
+                    self.ends -= {near, far}
+
+    def _exchange(self, near: socket.socket, far: socket.socket) -> None:
+        with selectors.DefaultSelector() as selector:
+            selector.register(near, selectors.EVENT_READ, far)
+            selector.register(far, selectors.EVENT_READ, near)
+            while True:
+                for key, _ in selector.select():
+                    data = key.fileobj.recv(65536)  # type: ignore[union-attr]
+                    if not data:
+                        return
+                    if near not in self.frozen:
+                        key.data.sendall(data)
+
+
+class People:
+    """Whoever opens pages, each in a window of their own. Their consoles are listened to."""
+
+    def __init__(self, browser: Browser, home: str) -> None:
+        self.browser = browser
+        self.home = home
+        self.errors: list[str] = []
+
+    def open(self, path: str, home: str = "", **options: Any) -> Page:
+        """A new window at `path`; `options` are those of a browser context."""
+        page = self.browser.new_context(**options).new_page()
+        page.set_default_timeout(PATIENCE)
+        page.on("console", self._hear)
+        page.on("pageerror", lambda error: self.errors.append(str(error)))
+        page.goto((home or self.home) + path)
+        return page
+
+    def leave(self) -> None:
+        """Everybody closes their windows."""
+        for context in self.browser.contexts:
+            context.close()
+
+    def _hear(self, message: ConsoleMessage) -> None:
+        # A violation of the content security policy is told there too.
+        if message.type == "error" and not CONNECTION_FAILURE.match(message.text):
+            self.errors.append(message.text)
+
+
+@pytest.fixture(scope="module")
+def browser() -> Iterator[Browser]:
+    """Chromium. Of one module: while Playwright runs, Django takes its thread for a coroutine's."""
+    expect.set_options(timeout=PATIENCE)
+    executable = shutil.which("chromium")
+    assert executable, "chromium is missing: install the package chromium"
+    with sync_playwright() as playwright:
+        browser = playwright.chromium.launch(
+            executable_path=executable, args=CHROMIUM_ARGUMENTS, headless=True
+        )
+        yield browser
+        browser.close()
+
+
+@pytest.fixture(scope="session")
+def database(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A database with streams, to be copied."""
+    directory = tmp_path_factory.mktemp("database")
+    with ServerProcess("broadcast", directory, setup=SETUP) as process:
+        process.stop()
+    return directory / "db.sqlite3"
+
+
+@pytest.fixture
+def site(database: Path, tmp_path: Path) -> Iterator[ServerProcess]:
+    """A running server with nothing published yet, which a test may stop and start again."""
+    shutil.copy(database, tmp_path / "db.sqlite3")
+    process = ServerProcess("broadcast", tmp_path)
+    process.start()
+    yield process
+    process.__exit__(None, None, None)
+    process.assert_clean_log()
+
+
+@pytest.fixture
+def line(site: ServerProcess) -> Iterator[Line]:
+    """A line to the server that can be cut."""
+    line = Line(site.port)
+    yield line
+    line.close()
+
+
+@pytest.fixture
+def people(browser: Browser, site: ServerProcess) -> Iterator[People]:
+    """People who open pages. No page may have logged an error of its own in the end."""
+    people = People(browser, site.url)
+    yield people
+    people.leave()
+    assert people.errors == []
