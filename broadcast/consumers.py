@@ -31,7 +31,7 @@ from .frames import Message, event
 from .hub import Listener, Topic
 from .middleware import load_user, refuse
 from .models import Stream
-from .publications import Draft, Kind, Mark, Publication, decode_json, encode_json
+from .publications import Draft, Kind, Mark, Publication, decode_json
 from .publishing import announce_streamer, append
 from .relay import get_relay
 from .rows import find_stream
@@ -307,21 +307,25 @@ class StreamerConsumer(SocketConsumer):
         elif not self.encoding.tells:
             self._take(Draft(Kind.TEXT, payload))
         else:
-            try:
-                self._receive_event(decode_json(text))
-            except BadRequest as error:
-                logger.info("A streamer of %s said something wrong: %s", self.slug, error)
-                self.tell(event("error", message=str(error)))
+            self._receive_text(text)
         if len(self.waiting) >= conf.STREAMER_QUEUE:
             self.room.clear()
             await self.room.wait()
 
+    def _receive_text(self, text: str) -> None:
+        try:
+            self._receive_event(decode_json(text))
+        except BadRequest as error:
+            if self.run and '"publication"' in text:
+                # Whether it counts, client and server could no longer agree on.
+                raise
+            logger.info("A streamer of %s said something wrong: %s", self.slug, error)
+            self.tell(event("error", message=str(error)))
+
     def _receive_event(self, said: Any) -> None:
         name = said.get("event") if isinstance(said, dict) else None
         if name == "publication" and "data" in said:
-            data = said["data"]
-            kind = Kind.TEXT if isinstance(data, str) else Kind.JSON
-            self._take(Draft.of(data) if kind == Kind.TEXT else Draft(kind, encode_json(data)))
+            self._take(Draft.of(said["data"]))
         elif name == "mark" and said.get("as") in MARKS:
             self.marks |= MARKS[said["as"]]
         elif name == "reset":

@@ -15,7 +15,7 @@ import msgpack
 
 from .conf import conf
 from .exceptions import BadRequest, BroadcastError
-from .publishing import apublish
+from .publishing import apublish, serve_here
 
 logger = logging.getLogger(__name__)
 
@@ -145,6 +145,7 @@ _connections = 0
 
 async def serve() -> None:
     """Listen at `RPC_HOST`:`RPC_PORT` until cancelled; where somebody else does, say so once."""
+    serve_here()
     try:
         server = await asyncio.start_server(_talk, conf.RPC_HOST, conf.RPC_PORT, backlog=256)
     except OSError as error:

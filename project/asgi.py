@@ -10,7 +10,11 @@ os.environ.setdefault("DJANGO_SETTINGS_MODULE", "project.settings")
 
 django_application = get_asgi_application()
 
-from broadcast.routing import websocket_application  # noqa: E402  (needs the app registry)
+# They need the app registry.
+from broadcast.publishing import serve_here  # noqa: E402
+from broadcast.routing import websocket_application  # noqa: E402
+
+serve_here()
 
 application = ProtocolTypeRouter(
     {

@@ -1,0 +1,294 @@
+"""The management commands, run as a person runs them: beside a real server process."""
+
+import json
+import re
+import subprocess
+import sys
+from collections.abc import Callable, Iterator
+from pathlib import Path
+from typing import Any
+
+import pytest
+from django.contrib.auth import get_user_model
+from django.contrib.sessions.backends.db import SessionStore
+from django.core.management import call_command
+
+from broadcast.management.commands.start import Command as StartCommand
+from broadcast.models import Stream
+from tests.processes import ROOT, ServerProcess, free_port
+
+Servers = Callable[[str], ServerProcess]
+
+
+@pytest.fixture
+def ours(servers: Servers) -> ServerProcess:
+    return servers("broadcast")
+
+
+def history(server: ServerProcess, stream: str, count: int) -> list[str]:
+    """The last `count` publications, as `listen` prints them."""
+    done = listen(server, stream, "--history", str(count), "--count", str(count))
+    assert done.returncode == 0, done.stderr
+    return str(done.stdout).splitlines()
+
+
+def listen(
+    server: ServerProcess, stream: str, *options: str, **more: Any
+) -> subprocess.CompletedProcess[str]:
+    return server.manage("listen", stream, "--url", server.ws, *options, **more)
+
+
+class TestPublish:
+    def test_an_argument_is_one_publication_and_its_position_is_printed(
+        self, ours: ServerProcess
+    ) -> None:
+        stream = ours.unused_stream()
+        done = ours.manage("publish", stream, "Grüße\nan alle")
+        assert done.returncode == 0, done.stderr
+        assert re.fullmatch(r"[0-9a-f]+:1\n", done.stdout)
+        assert history(ours, stream, 1) == ["Grüße", "an alle"]
+
+    def test_each_line_of_a_pipe_is_a_publication_an_empty_one_too(
+        self, ours: ServerProcess
+    ) -> None:
+        stream = ours.unused_stream()
+        done = ours.manage("publish", stream, input="one\n\nthree\r\nno newline")
+        assert done.stdout.endswith(":4\n"), done.stderr
+        assert history(ours, stream, 4) == ["one", "", "three", "no newline"]
+
+    def test_a_dash_reads_standard_input_as_json(self, ours: ServerProcess) -> None:
+        stream = ours.unused_stream()
+        done = ours.manage("publish", stream, "-", "--json", input='{"a": [1, 2]}\n7\n')
+        assert done.returncode == 0, done.stderr
+        assert [json.loads(line) for line in history(ours, stream, 2)] == [{"a": [1, 2]}, 7]
+
+    def test_a_long_file_goes_in_order_and_whole(self, ours: ServerProcess, tmp_path: Path) -> None:
+        stream = ours.unused_stream()
+        lines = [f"line {number}" for number in range(5000)]
+        (tmp_path / "lines").write_text("\n".join(lines))
+        done = ours.manage("publish", stream, "--file", str(tmp_path / "lines"))
+        assert done.stdout.endswith(":5000\n"), done.stderr
+        assert history(ours, stream, 1000) == lines[-1000:]
+
+    def test_a_binary_file_goes_in_chunks(self, ours: ServerProcess, tmp_path: Path) -> None:
+        stream = ours.unused_stream()
+        content = bytes(range(256)) * 1000
+        (tmp_path / "bytes").write_bytes(content)
+        options = ("--binary", "--chunk", "100000", "--file", str(tmp_path / "bytes"))
+        done = ours.manage("publish", stream, *options)
+        assert done.stdout.endswith(":3\n"), done.stderr
+        heard = listen(ours, stream, "--history", "3", "--count", "3", "--binary", text=False)
+        assert heard.stdout == content
+
+    def test_a_key_makes_a_repeat_harmless(self, ours: ServerProcess) -> None:
+        stream = ours.unused_stream()
+        first = ours.manage("publish", stream, "once", "--key", "k1")
+        again = ours.manage("publish", stream, "once", "--key", "k1")
+        assert first.stdout == again.stdout != ""
+
+    @pytest.mark.parametrize(
+        ("options", "said"),
+        [
+            (["closed-1", "x"], "closed"),
+            (["free-1", "x" * 1048577], "1048576"),
+            (["free-1", "x", "--file", "y"], "either"),
+            (["free-1", "--file", "no-such-file"], "No such file"),
+            (["free-1", "{", "--json"], "not JSON"),
+            (["free-1", "x", "--json", "--binary"], "either"),
+            (["free-1", "-", "--key", "k"], "single"),
+            (["", "x"], "name"),
+            (["free-1", "-", "--binary", "--chunk", "0"], "--chunk"),
+        ],
+    )
+    def test_what_makes_no_sense_fails_with_one_clear_line(
+        self, ours: ServerProcess, options: list[str], said: str
+    ) -> None:
+        if len(options[1]) > 100_000:
+            # More than one argument of a command line may be.
+            done = ours.manage("publish", options[0], input=options[1])
+        else:
+            done = ours.manage("publish", *options, input="")
+        assert done.returncode == 1
+        assert said in done.stderr
+        assert len(done.stderr.splitlines()) == 1
+
+    def test_the_lines_before_a_wrong_one_are_published(self, ours: ServerProcess) -> None:
+        stream = ours.unused_stream()
+        done = ours.manage("publish", stream, "--json", input="1\n2\noops\n4\n")
+        assert done.returncode == 1
+        assert "line 3" in done.stderr
+        assert history(ours, stream, 2) == ["1", "2"]
+
+    def test_without_a_server_it_says_what_to_do(self, ours: ServerProcess) -> None:
+        environment = {**ours.environment, "BROADCAST_RPC_PORT": str(free_port())}
+        done = subprocess.run(
+            [sys.executable, "manage.py", "publish", "demo", "x"],
+            cwd=ROOT,
+            env=environment,
+            capture_output=True,
+            text=True,
+            timeout=60,
+            check=False,
+        )
+        assert done.returncode == 1
+        assert "manage.py start" in done.stderr
+        assert len(done.stderr.splitlines()) == 1
+
+
+class TestListen:
+    def test_it_prints_what_is_published_while_it_listens(self, ours: ServerProcess) -> None:
+        stream = ours.unused_stream()
+        ours.manage("publish", stream, "before")
+        listening = subprocess.Popen(
+            [sys.executable, "manage.py", "listen", stream, "--url", ours.ws, "--history", "1"],
+            cwd=ROOT,
+            env=ours.environment,
+            stdout=subprocess.PIPE,
+            text=True,
+        )
+        try:
+            assert listening.stdout
+            assert listening.stdout.readline() == "before\n"
+            ours.manage("publish", stream, "after")
+            assert listening.stdout.readline() == "after\n"
+        finally:
+            listening.terminate()
+            listening.communicate()
+
+    def test_bytes_are_told_as_their_number(self, ours: ServerProcess) -> None:
+        stream = ours.unused_stream()
+        ours.manage("publish", stream, "-", "--binary", input="12345")
+        assert history(ours, stream, 1) == ["(5 bytes)"]
+
+    def test_it_comes_back_after_a_restart_and_says_that_history_was_lost(
+        self, tmp_path: Path
+    ) -> None:
+        with ServerProcess("broadcast", tmp_path) as server:
+            server.manage("publish", "demo", "first life")
+            listening = subprocess.Popen(
+                [
+                    *(sys.executable, "manage.py", "listen", "demo", "--url", server.ws),
+                    *("--history", "1", "--count", "2"),
+                ],
+                cwd=ROOT,
+                env=server.environment,
+                stdout=subprocess.PIPE,
+                stderr=subprocess.PIPE,
+                text=True,
+            )
+            assert listening.stdout and listening.stderr
+            assert listening.stdout.readline() == "first life\n"
+            server.stop()
+            server.start()
+            # It says so when it is back, and hears what comes from then on.
+            assert "history was lost" in listening.stderr.readline()
+            server.manage("publish", "demo", "second life")
+            out, _ = listening.communicate(timeout=30)
+            assert out == "second life\n"
+            assert listening.returncode == 0
+
+    @pytest.mark.parametrize(
+        ("stream", "said"), [("nothing", "4504"), ("private-1", "4503"), ("closed-1", "4510")]
+    )
+    def test_where_it_may_not_listen_it_fails_with_one_clear_line(
+        self, ours: ServerProcess, stream: str, said: str
+    ) -> None:
+        done = listen(ours, stream)
+        assert done.returncode == 1
+        assert said in done.stderr
+        assert len(done.stderr.splitlines()) == 1
+
+    def test_without_a_server_it_says_so(self, ours: ServerProcess) -> None:
+        done = ours.manage("listen", "demo", "--url", f"ws://127.0.0.1:{free_port()}")
+        assert done.returncode == 1
+        assert "no server answers" in done.stderr
+
+
+class TestStart:
+    @pytest.fixture
+    def started(self, tmp_path: Path) -> Iterator[ServerProcess]:
+        """A server that `start` sets up on an empty database."""
+        process = ServerProcess("broadcast", tmp_path)
+        process.arguments = ["start"]
+        process.start()
+        yield process
+        process.stop()
+
+    def test_it_sets_everything_up_once_and_a_second_start_changes_nothing(
+        self, started: ServerProcess
+    ) -> None:
+        first = started.new_log()
+        password = re.search(r"the password (\S+)", first)
+        assert password
+        assert "'demo'" in first and "'everyone'" in first
+        rows = "from broadcast.models import Stream; from django.contrib.auth.models import User;"
+        rows += "print(list(Stream.objects.values()), list(User.objects.values()))"
+        before = started.manage("shell", "-v0", "-c", rows).stdout
+        assert "demo" in before and "everyone" in before
+        check = "from django.contrib.auth import authenticate; print(authenticate("
+        check += f"username='admin', password={password.group(1)!r}))"
+        assert started.manage("shell", "-v0", "-c", check).stdout == "admin\n"
+        started.stop()
+        started.start()
+        assert started.manage("shell", "-v0", "-c", rows).stdout == before
+        assert "password" not in started.new_log()
+
+    def test_a_port_that_is_taken_is_said_in_one_line(self, started: ServerProcess) -> None:
+        done = started.manage("serve", "--port", str(started.port))
+        assert done.returncode == 1
+        assert f"cannot listen at 127.0.0.1:{started.port}" in done.stderr
+        assert "Traceback" not in done.stderr
+
+
+@pytest.mark.django_db
+def test_start_leaves_an_admin_alone_who_is_there() -> None:
+    get_user_model().objects.create_superuser("root", password="x")  # type: ignore[attr-defined]
+    StartCommand().make_admin()
+    assert get_user_model().objects.count() == 1
+
+
+@pytest.mark.django_db
+def test_the_demo_streams_are_open_as_they_should_be() -> None:
+    Stream.objects.setup()
+    demo, everyone = Stream.objects.get(slug="demo"), Stream.objects.get(slug="everyone")
+    assert (demo.visibility, demo.publishing) == ("public", "anyone")
+    assert everyone.publishing == "owner"
+    assert Stream.objects.setup() == []
+
+
+@pytest.mark.django_db
+def test_prune_drops_expired_sessions(capsys: pytest.CaptureFixture[str]) -> None:
+    session = SessionStore()
+    session.set_expiry(-1)
+    session.create()
+    call_command("prune")
+    assert not SessionStore().exists(session.session_key)
+    assert capsys.readouterr().out
+
+
+class TestBench:
+    def test_it_measures_and_leaves_nothing_behind(self, ours: ServerProcess) -> None:
+        done = ours.manage(
+            "bench", "--url", ours.url, "--listeners", "20", "--seconds", "0.5", "--rate", "50"
+        )
+        assert done.returncode == 0, done.stderr
+        for figure in ("joins/s", "deliveries/s", "publications/s", "latency"):
+            assert re.search(rf"{figure}.*\d", done.stdout)
+        left = "from broadcast.models import Stream; print(Stream.objects.filter("
+        left += "slug__startswith='bench').count())"
+        assert ours.manage("shell", "-v0", "-c", left).stdout == "0\n"
+
+    def test_without_a_server_it_says_so(self, ours: ServerProcess) -> None:
+        done = ours.manage("bench", "--url", f"http://127.0.0.1:{free_port()}")
+        assert done.returncode == 1
+        assert "no server answers" in done.stderr
+
+
+@pytest.mark.parametrize(
+    "command", ["start", "serve", "publish", "listen", "prune", "bench", "runserver"]
+)
+def test_every_command_says_what_it_does(command: str, capsys: pytest.CaptureFixture[str]) -> None:
+    with pytest.raises(SystemExit) as ended:
+        call_command(command, "--help")
+    assert ended.value.code == 0
+    assert len(capsys.readouterr().out) > 200
