@@ -65,10 +65,9 @@ class Conf:
     #: Where the MessagePack-RPC server listens, and `publish` outside the server finds it.
     RPC_HOST = Setting("127.0.0.1")
     RPC_PORT = Setting(18800)
-    #: Largest MessagePack object: bytes. Connections at a time. Calls in flight on one of them.
+    #: Largest MessagePack object: bytes. Connections at a time.
     RPC_MAX_OBJECT = Setting(4 * 1024 * 1024)
     RPC_MAX_CONNECTIONS = Setting(200)
-    RPC_MAX_CALLS = Setting(256)
 
 
 conf = Conf()

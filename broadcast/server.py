@@ -147,6 +147,11 @@ class WebSocketProtocol(DaphneWebSocketProtocol):  # type: ignore[misc]
 
     # -- reading ----------------------------------------------------------------------------
 
+    def connectionMade(self) -> None:
+        # As autobahn's, without what it gathers and formats for a log.
+        self.transport.setTcpNoDelay(True)
+        self._connectionMade()
+
     def dataReceived(self, data: bytes) -> None:
         if self.state != self.STATE_OPEN:
             self._dataReceived(data)
@@ -375,7 +380,7 @@ class Server(daphne.server.Server):  # type: ignore[misc]
         # costs a busy server a sixth of its time.
         gc.collect()
         gc.freeze()
-        gc.set_threshold(10_000, 50, 1000)
+        gc.set_threshold(50_000, 20, 100)
         if self.announce:
             self.announce()
 
