@@ -1,12 +1,23 @@
 """Paths of the pages and of the HTTP API."""
 
+from django.templatetags.static import static
 from django.urls import path
+from django.views.generic import RedirectView
 
 from . import api, views
 
 app_name = "broadcast"
 
+
+class FaviconView(RedirectView):
+    """Where browsers look for an icon on pages that name none, such as the admin's."""
+
+    def get_redirect_url(self, *args: object, **kwargs: object) -> str:
+        return static("broadcast/mark.svg")
+
+
 urlpatterns = [
+    path("favicon.ico", FaviconView.as_view()),
     path("", views.stream_list, name="stream_list"),
     path("streams/<slug:slug>/", views.stream_watch, name="stream_watch"),
     path("streams/<slug:slug>/studio/", views.stream_studio, name="stream_studio"),
