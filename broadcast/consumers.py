@@ -72,6 +72,8 @@ class SocketConsumer(AsyncConsumer):  # type: ignore[misc]
             await self.closed()
 
     async def dispatch(self, message: dict[str, Any]) -> None:
+        if self.refused:
+            return
         try:
             if message["type"] == "websocket.connect":
                 await self.connect()
@@ -102,12 +104,15 @@ class SocketConsumer(AsyncConsumer):  # type: ignore[misc]
         raise NotImplementedError
 
     sink: FrameSink | MessageSink
+    #: It was told what is wrong and is being closed: what it still says is not heard.
+    refused = False
 
     def tell(self, message: Message) -> bool:
         """Tell an event, where events are understood. False: the socket is full."""
         return not self.encoding.tells or self.sink.write(self.encoding.messages([message]))
 
     def refuse(self, error: BroadcastError) -> None:
+        self.refused = True
         logger.info(
             "Closing %s from %s with %d: %s",
             self.scope["path"],
@@ -245,6 +250,7 @@ class StreamerConsumer(SocketConsumer):
     """
 
     topic: Topic | None = None
+    feeding: asyncio.Task[None] | None = None
 
     async def enter(self) -> None:
         self.id = uuid.uuid4().hex
@@ -403,7 +409,8 @@ class StreamerConsumer(SocketConsumer):
             return
         # What had come before the socket went is published all the same.
         self._end(CloseCode.SHUTDOWN, "gone")
-        await self.feeding
+        if self.feeding:
+            await self.feeding
         self.topic.remove_streamer(self)
         if await get_backend().leave(self.slug, self.id):
             await announce_streamer(self.slug, "")

@@ -3,8 +3,8 @@
 A topic is one stream in this process. The relay appends publications to its ring; a *flush* joins
 the frames of all that are new and hands the same bytes to every listener at the live edge.
 Flushing is adaptive: the first publication after a pause goes out at once; while more keep
-coming, the next flush starts no sooner than the last one took. So an idle topic adds no latency,
-and a busy one writes dozens of publications with one system call per listener.
+coming, they are gathered for half as long as the last flush took. So an idle topic adds no
+latency, and a busy one writes dozens of publications with one system call per listener.
 
 A listener whose socket is full leaves the live edge and keeps nothing but its cursor. When its
 socket has drained it catches up in bounded slices: from the ring, or from history where the ring
@@ -32,6 +32,10 @@ from .frames import Encoding, Message, event
 from .publications import Publication
 
 logger = logging.getLogger(__name__)
+
+#: How long a busy topic gathers before its next flush, as a part of what the last one took. With
+#: 500 listeners and 64 publications outstanding, of 0, 0.25, 0.5 and 1 this delivered the most.
+PAUSE = 0.5
 
 
 class Sink(Protocol):
@@ -222,13 +226,12 @@ class Topic:
         self.ring.extend(publications)
         self.offset = publications[-1].offset
         self.size += sum(len(publication.payload) for publication in publications)
-        if self._over_limit():
-            # Nobody at the live edge is overtaken by what was not written to it yet.
-            self.flush()
-            while self._over_limit():
-                self.size -= len(self.ring.popleft().payload)
-        else:
-            self._schedule_flush()
+        while self._over_limit():
+            if self.flushed < self.first:
+                # The live edge must not be overtaken by what was not written to it yet.
+                self.flush()
+            self.size -= len(self.ring.popleft().payload)
+        self._schedule_flush()
 
     def _over_limit(self) -> bool:
         return len(self.ring) > conf.RING_COUNT or self.size > conf.RING_BYTES
@@ -246,7 +249,7 @@ class Topic:
         return found
 
     def _schedule_flush(self) -> None:
-        if self._flush_timer is None:
+        if self._flush_timer is None and self.flushed < self.offset:
             loop = asyncio.get_running_loop()
             if loop.time() >= self._next_flush:
                 self.flush()
@@ -268,7 +271,7 @@ class Topic:
                     self._write(encoding.publications(publications), edge)
         self._admit_ahead()
         ended = loop.time()
-        self._next_flush = ended + 0.5 * (ended - started)
+        self._next_flush = ended + PAUSE * (ended - started)
 
     def _write(self, data: Any, edge: set[Listener]) -> None:
         full = [listener for listener in edge if not listener.sink.write(data)]

@@ -17,7 +17,7 @@ import re
 from collections.abc import AsyncIterator, Coroutine, Iterable
 from contextlib import asynccontextmanager
 from typing import Any
-from weakref import WeakKeyDictionary
+from weakref import WeakKeyDictionary, WeakValueDictionary
 
 from channels.layers import get_channel_layer
 
@@ -51,7 +51,8 @@ class Relay:
         self.topics: dict[str, Topic] = {}
         self.channel = ""
         self._tasks: set[asyncio.Task[None]] = set()
-        self._joining: dict[str, asyncio.Lock] = {}
+        #: A lock for each name that is being joined or left, for as long as anybody needs it.
+        self._locks: WeakValueDictionary[str, asyncio.Lock] = WeakValueDictionary()
         #: Topics whose gap is being fetched, and what arrived for them meanwhile.
         self._backlog: dict[str, list[Publication]] = {}
 
@@ -61,7 +62,7 @@ class Relay:
 
         It is kept while the block runs, and for as long as anybody was added to it there.
         """
-        async with self._joining.setdefault(name, asyncio.Lock()):
+        async with self._locks.setdefault(name, asyncio.Lock()):
             topic = self.topics.get(name) or await self._join(name)
             topic.reserved += 1
         try:
@@ -96,10 +97,9 @@ class Relay:
             loop.call_later(conf.LINGER_SECONDS, lambda: self._spawn(self._leave(topic)))
 
     async def _leave(self, topic: Topic) -> None:
-        async with self._joining.setdefault(topic.name, asyncio.Lock()):
+        async with self._locks.setdefault(topic.name, asyncio.Lock()):
             if not topic.in_use and self.topics.get(topic.name) is topic:
                 del self.topics[topic.name]
-                del self._joining[topic.name]
                 await self.layer.group_discard(group_name(topic.name), self.channel)
 
     # -- what the layer brings --------------------------------------------------------------

@@ -1,0 +1,105 @@
+"""The README's promises that a machine can check: its tour, its settings, its commands."""
+
+import re
+import subprocess
+import sys
+from pathlib import Path
+from urllib.parse import urlsplit
+
+from django.core.management import get_commands
+
+from broadcast.conf import Conf, Setting
+from tests.processes import ROOT, ServerProcess
+
+README = (ROOT / "README.md").read_text()
+
+
+def section(title: str) -> str:
+    found = re.search(rf"^## {title}\n(.*?)(?=^## |\Z)", README, re.M | re.S)
+    assert found, title
+    return found.group(1)
+
+
+def blocks(text: str, language: str) -> list[str]:
+    return re.findall(rf"^```{language}\n(.*?)^```", text, re.M | re.S)
+
+
+def test_the_quick_tour_works_line_by_line(tmp_path: Path) -> None:
+    tour = section("A quick tour")
+    with ServerProcess("broadcast", tmp_path, setup="") as server:
+        server.stop()
+        server.arguments = ["start"]
+        server.start()
+        outputs = []
+        for line in "".join(blocks(tour, "sh")).splitlines():
+            # The tour's server is at the default port, the test's is not.
+            command = line.replace(".venv/bin/python", sys.executable)
+            command = command.replace("listen demo", f"listen demo --url {server.ws}")
+            done = subprocess.run(
+                command,
+                shell=True,
+                cwd=ROOT,
+                env=server.environment,
+                capture_output=True,
+                text=True,
+                timeout=60,
+                check=False,
+            )
+            assert done.returncode == 0, (line, done.stderr)
+            outputs.append(done.stdout)
+        listened = next(output for output in outputs if "Ferry" in output)
+        assert listened.splitlines()[:3] == ["4", "5", '{"headline": "Ferry leaves at nine"}']
+        assert server.manage("publish", "news", "from another process").returncode == 0
+        python = blocks(tour, "python")
+        assert len(python) == 2
+        publishing, streaming = python
+        done = server.manage("shell", "-v0", "-c", publishing)
+        assert done.returncode == 0, done.stderr
+        streaming = streaming.replace("127.0.0.1:8000", urlsplit(server.url).netloc)
+        done = server.manage("shell", "-v0", "-c", streaming)
+        assert done.returncode == 0, done.stderr
+        heard = server.manage(
+            *("listen", "demo", "--url", server.ws, "--history", "2", "--count", "2")
+        )
+        assert heard.stdout == "a line of text\n(10 bytes)\n"
+        heard = server.manage(
+            *("listen", "news", "--url", server.ws, "--history", "2", "--count", "2")
+        )
+        assert heard.stdout.splitlines()[0] == '{"headline": "Ferry leaves at nine"}'
+
+
+def test_every_setting_is_in_the_table_with_its_default() -> None:
+    table = dict(re.findall(r"^\| `(BROADCAST_\w+)` \| `?(.*?)`? \|", README, re.M))
+    both = re.search(
+        r"\| `BROADCAST_RPC_HOST`, `BROADCAST_RPC_PORT` \| `(.*?)`, `(.*?)` \|", README
+    )
+    assert both
+    table["BROADCAST_RPC_HOST"], table["BROADCAST_RPC_PORT"] = both.groups()
+    defaults = {
+        setting.name: setting.default
+        for setting in vars(Conf).values()
+        if isinstance(setting, Setting)
+    }
+    assert {name: in_words(default) for name, default in defaults.items()} == table
+
+
+def in_words(default: object) -> str:
+    if isinstance(default, int) and default % (1024 * 1024) == 0:
+        return f"{default // 1024 // 1024} MiB"
+    if isinstance(default, int) and default % 1024 == 0 and default >= 65536:
+        return f"{default // 1024} KiB"
+    return f"{default:g}" if isinstance(default, float) else str(default)
+
+
+def test_every_command_is_in_the_table() -> None:
+    ours = {name for name, app in get_commands().items() if app == "broadcast"}
+    assert ours == set(re.findall(r"^\| `(\w+)", section("Commands"), re.M)) - {"manage"}
+
+
+def test_the_project_is_set_up_and_tested_by_the_two_commands_it_names() -> None:
+    setup, tests = blocks(section("Start"), "sh")
+    assert setup == (
+        "python3 -m venv .venv && .venv/bin/pip install -r requirements.txt && "
+        ".venv/bin/python manage.py start\n"
+    )
+    assert tests == "tests/run\n"
