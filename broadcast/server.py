@@ -21,6 +21,7 @@ import asyncio
 import gc
 import logging
 import math
+import resource
 import signal
 from collections import deque
 from collections.abc import Callable
@@ -376,6 +377,9 @@ class Server(daphne.server.Server):  # type: ignore[misc]
             for number in (signal.SIGTERM, signal.SIGINT):
                 signal.signal(number, lambda *_: loop.call_soon_threadsafe(self.drain))
         self.rpc = asyncio.ensure_future(rpc.serve())
+        # Each socket is a file, and shells allow 1,024 of them unless asked.
+        _, most = resource.getrlimit(resource.RLIMIT_NOFILE)
+        resource.setrlimit(resource.RLIMIT_NOFILE, (most, most))
         # What is loaded by now stays for good. Walking it and all connections again and again
         # costs a busy server a sixth of its time.
         gc.collect()
