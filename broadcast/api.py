@@ -1,13 +1,31 @@
 """The HTTP API: what programs read. JSON, in errors too."""
 
+from collections.abc import Callable, Coroutine
+from functools import wraps
 from typing import Any
 
 from asgiref.sync import sync_to_async
 from django.http import HttpRequest, JsonResponse
-from django.views.decorators.http import require_safe
+from django.views.decorators.csrf import csrf_exempt
 
 from .backends import Presence, get_backend
 from .models import Stream
+
+View = Callable[..., Coroutine[Any, Any, JsonResponse]]
+
+
+def reading(view: View) -> View:
+    """A view for GET and HEAD; any other method is told so, in JSON."""
+
+    @wraps(view)
+    async def wrapper(request: HttpRequest, *args: Any, **kwargs: Any) -> JsonResponse:
+        if request.method in ("GET", "HEAD"):
+            return await view(request, *args, **kwargs)
+        said = {"error": f"{request.method} is not allowed here"}
+        return JsonResponse(said, status=405, headers={"Allow": "GET, HEAD"})
+
+    exempt: View = csrf_exempt(wrapper)
+    return exempt
 
 
 def describe(stream: Stream, presence: Presence, position: tuple[str, int]) -> dict[str, Any]:
@@ -37,7 +55,7 @@ async def _describe_all(streams: list[Stream]) -> list[dict[str, Any]]:
     return [describe(stream, presences[stream.slug], positions[stream.slug]) for stream in streams]
 
 
-@require_safe
+@reading
 async def stream_list(request: HttpRequest) -> JsonResponse:
     user = await request.auser()
     rows = Stream.objects.listed_for(user).filter(closed_at=None)
@@ -45,7 +63,7 @@ async def stream_list(request: HttpRequest) -> JsonResponse:
     return JsonResponse({"streams": await _describe_all(streams)})
 
 
-@require_safe
+@reading
 async def stream_detail(request: HttpRequest, slug: str) -> JsonResponse:
     stream = await Stream.objects.filter(slug=slug).afirst()
     if stream is None:
@@ -54,3 +72,9 @@ async def stream_detail(request: HttpRequest, slug: str) -> JsonResponse:
     if not await sync_to_async(stream.may_listen)(user):
         return JsonResponse({"error": "you may not listen here"}, status=403)
     return JsonResponse((await _describe_all([stream]))[0])
+
+
+@csrf_exempt
+async def nowhere(request: HttpRequest, path: str) -> JsonResponse:
+    """Any other path of the API."""
+    return JsonResponse({"error": "there is nothing here"}, status=404)

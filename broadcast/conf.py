@@ -28,6 +28,8 @@ class Setting(Generic[T]):
 class Conf:
     #: Dotted path of the backend that keeps history, runs and presence.
     BACKEND = Setting("broadcast.backends.memory.MemoryBackend")
+    #: The Redis servers that `RedisBackend` spreads the streams over.
+    REDIS_URLS = Setting[list[str]]([])
     #: The channel layer that the relay listens on.
     CHANNEL_LAYER = Setting("default")
 

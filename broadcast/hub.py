@@ -102,7 +102,7 @@ class Listener:
         """Hand over what it has not had, until it stands at the live edge or its socket is full."""
         if self._reading:
             return
-        if self.opening is not None:
+        if self.opening is not None and not self.full_since:
             opening, self.opening = self.opening, None
             self._write(self.encoding.publications([opening]))
         topic = self.topic
@@ -159,6 +159,8 @@ class Listener:
         epoch, found = await get_backend().read(
             topic.name, self.cursor, conf.RING_COUNT, conf.SLICE_BYTES
         )
+        if self.full_since or self not in topic.listeners:
+            return
         if epoch != topic.epoch:
             self.close(CloseCode.SLOW, "a new history began")
             return
@@ -167,7 +169,7 @@ class Listener:
         oldest = found[0].offset if found else topic.first
         if oldest > self.cursor + 1:
             self._skip(oldest)
-        if found and self in topic.listeners:
+        if found and not self.full_since and self in topic.listeners:
             self.cursor = found[-1].offset
             self._write(self.encoding.publications(found))
 
@@ -187,12 +189,13 @@ class Topic:
     to the live edge, `first` the oldest one in the ring (`offset + 1` while it is empty).
     """
 
-    def __init__(self, name: str, epoch: str, offset: int, live: bool) -> None:
+    def __init__(self, name: str, epoch: str, offset: int, streamer: str = "") -> None:
         self.name = name
         self.epoch = epoch
         self.offset = offset
         self.flushed = offset
-        self.live = live
+        #: The id of the streamer's socket, in whatever process that is; "" while it is idle.
+        self.streamer = streamer
         self.ring: deque[Publication] = deque()
         self.size = 0
         #: Everybody who hears it, wherever they stand.
@@ -214,6 +217,10 @@ class Topic:
     @property
     def first(self) -> int:
         return self.offset + 1 - len(self.ring)
+
+    @property
+    def live(self) -> bool:
+        return bool(self.streamer)
 
     @property
     def in_use(self) -> bool:
@@ -276,8 +283,6 @@ class Topic:
     def _write(self, data: Any, edge: set[Listener]) -> None:
         full = [listener for listener in edge if not listener.sink.write(data)]
         for listener in full:
-            edge.discard(listener)
-            listener.cursor = self.flushed
             self.note_full(listener)
 
     def _admit_ahead(self) -> None:
@@ -336,6 +341,11 @@ class Topic:
             self.edge.setdefault(listener.encoding, set()).add(listener)
 
     def note_full(self, listener: Listener) -> None:
+        """Its socket takes no more: it leaves the live edge, and its cursor says where that was."""
+        edge = self.edge.get(listener.encoding, set())
+        if listener in edge:
+            edge.discard(listener)
+            listener.cursor = self.flushed
         listener.full_since = asyncio.get_running_loop().time()
         self.full.add(listener)
 
@@ -347,9 +357,9 @@ class Topic:
 
     # -- streamers --------------------------------------------------------------------------
 
-    def set_live(self, streamer: str) -> None:
+    def set_streamer(self, streamer: str) -> None:
         """`streamer` feeds it now, wherever that is connected; "": nobody does."""
-        self.live = bool(streamer)
+        self.streamer = streamer
         for other in list(self.streamers.values()):
             if streamer and other.id != streamer:
                 other.replaced()
@@ -358,6 +368,7 @@ class Topic:
 
     def add_streamer(self, streamer: Streamer) -> None:
         self.streamers[streamer.id] = streamer
+        self._next_count = asyncio.get_running_loop().time() + 1
         streamer.count(len(self.listeners))
 
     def remove_streamer(self, streamer: Streamer) -> None:

@@ -8,7 +8,9 @@ Without a shared backend only the server's process has the streams. In any other
 management command, a task queue) publications go through the server's MessagePack-RPC port.
 """
 
+import asyncio
 from collections.abc import Iterable, Iterator, Sequence
+from contextlib import suppress
 from typing import Any
 
 from asgiref.sync import async_to_sync, sync_to_async
@@ -19,7 +21,7 @@ from .backends import Appended, Limits, Run, get_backend
 from .conf import conf
 from .exceptions import BadRequest, StreamClosed, TooLarge
 from .models import Stream
-from .publications import Draft, Mark, Position, Publication, pack
+from .publications import Draft, Mark, Position, Publication, encode_text, pack
 from .relay import PUBLICATIONS, STREAMER, group_name
 from .rows import find_stream
 
@@ -28,13 +30,17 @@ MESSAGE_BYTES = 1024 * 1024
 #: The longest name of a stream, in characters.
 MAX_NAME = 200
 
+#: Whether this process is a server, and the event loop that its streams live in.
 _serving = False
+_loop: asyncio.AbstractEventLoop | None = None
 
 
 def serve_here() -> None:
-    """Say that this process is a server, so that the streams are in its memory."""
-    global _serving
+    """Say that this process is a server, and the running event loop, if one runs yet, its own."""
+    global _serving, _loop
     _serving = True
+    with suppress(RuntimeError):
+        _loop = asyncio.get_running_loop()
 
 
 def publish(
@@ -73,10 +79,16 @@ async def apublish(
 
 async def apublish_draft(stream: str | Stream, draft: Draft, key: str = "") -> Position:
     """What `apublish` does, with a draft that is made already."""
-    if not (_serving or get_backend().shared):
+    shared = get_backend().shared
+    if not (_serving or shared):
         name = stream.slug if isinstance(stream, Stream) else stream
         return await sync_to_async(remote.publish)(name, draft, key)
-    appended = await append(stream, [draft], key=key)
+    appending = append(stream, [draft], key=key)
+    if not shared and _loop is not None and _loop is not asyncio.get_running_loop():
+        # A thread of the server: what is in memory belongs to the server's own loop.
+        appended = await asyncio.wrap_future(asyncio.run_coroutine_threadsafe(appending, _loop))
+    else:
+        appended = await appending
     return Position(appended.epoch, appended.offset)
 
 
@@ -104,6 +116,7 @@ async def _rules(stream: str | Stream) -> tuple[str, Limits, int]:
     if not isinstance(stream, Stream):
         if not isinstance(stream, str) or not 0 < len(stream) <= MAX_NAME:
             raise BadRequest(f"the name of a stream has 1 to {MAX_NAME} characters")
+        encode_text(stream)
         row = await find_stream(stream)
         if row is None:
             limits = Limits(conf.HISTORY_COUNT, conf.HISTORY_BYTES, conf.HISTORY_AGE)

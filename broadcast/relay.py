@@ -81,7 +81,8 @@ class Relay:
         # is dropped by its offset.
         state = await get_backend().state(name)
         presence = (await get_backend().presence([name]))[name]
-        topic = self.topics[name] = Topic(name, state.epoch, state.offset, presence.live)
+        topic = Topic(name, state.epoch, state.offset, presence.streamer)
+        self.topics[name] = topic
         return topic
 
     def _spawn(self, coroutine: Coroutine[Any, Any, None]) -> None:
@@ -119,7 +120,7 @@ class Relay:
         if message["type"] == PUBLICATIONS:
             self.deliver(topic, message["epoch"], unpack(message["publications"]))
         elif message["type"] == STREAMER:
-            topic.set_live(message["streamer"])
+            topic.set_streamer(message["streamer"])
 
     def deliver(self, topic: Topic, epoch: str, publications: list[Publication]) -> None:
         """Give the topic what is new to it, in order; fetch what is missing before it."""
@@ -165,15 +166,26 @@ class Relay:
     # -- what the layer lost ----------------------------------------------------------------
 
     async def _watch(self) -> None:
-        """Every few seconds: find what the layer lost at the end, close sockets that are stuck."""
+        """Every few seconds: find what the layer lost, say who is here, close stuck sockets."""
         while True:
             await asyncio.sleep(conf.WATCH_SECONDS)
             for topic in list(self.topics.values()):
                 topic.close_stuck(conf.SLOW_SECONDS)
             try:
+                await get_backend().renew()
                 self._compare(await get_backend().positions(list(self.topics)))
+                await self._look_around()
             except Exception:
                 logger.exception("The newest positions cannot be read; trying again")
+
+    async def _look_around(self) -> None:
+        """A streamer may have changed without a word: its process was killed, a message lost."""
+        known = {name: topic.streamer for name, topic in self.topics.items()}
+        for name, presence in (await get_backend().presence(known)).items():
+            topic = self.topics.get(name)
+            # What was announced while we asked is newer than the answer.
+            if topic and topic.streamer == known[name] != presence.streamer:
+                topic.set_streamer(presence.streamer)
 
     def _compare(self, positions: dict[str, tuple[str, int]]) -> None:
         for name, (epoch, offset) in positions.items():

@@ -11,6 +11,7 @@ from typing import Any
 
 import msgpack
 
+from . import exceptions
 from .conf import conf
 from .exceptions import BadRequest, BroadcastError, Unavailable
 from .publications import Draft, Kind, Mark, Position, decode_json
@@ -52,10 +53,23 @@ class Client:
 
     def receive(self) -> Any:
         """The result of the next answer. BroadcastError: the error it was answered with."""
-        for answer in self.unpacker:
-            if answer[2] is not None:
-                raise BroadcastError(str(answer[2]))
-            return answer[3]
+        match self._next():
+            case [1, int(), None, result]:
+                return result
+            case [1, int(), str(error), _]:
+                raise _error(error)
+        raise Unavailable("what answers there is no server of Broadcast")
+
+    def _next(self) -> Any:
+        while True:
+            try:
+                return self.unpacker.unpack()
+            except msgpack.OutOfData:
+                self._read()
+            except (msgpack.UnpackException, ValueError, TypeError):
+                raise Unavailable("what answers there speaks no MessagePack-RPC") from None
+
+    def _read(self) -> None:
         try:
             data = self.socket.recv(65536)
         except OSError as error:
@@ -63,11 +77,19 @@ class Client:
         if not data:
             raise Unavailable("the server closed the connection")
         self.unpacker.feed(data)
-        return self.receive()
 
     def call(self, method: str, *params: Any) -> Any:
         self.send(method, *params)
         return self.receive()
+
+
+def _error(said: str) -> BroadcastError:
+    """The error that the server names, as it stands in front of its text."""
+    name, _, text = said.partition(": ")
+    kind = getattr(exceptions, name, None)
+    if isinstance(kind, type) and issubclass(kind, BroadcastError):
+        return kind(text)
+    return BroadcastError(said)
 
 
 @contextmanager
@@ -102,4 +124,12 @@ def publish(stream: str, draft: Draft, idempotency_key: str = "") -> Position:
     """Publish one draft through the running server. BroadcastError as `apublish` raises it."""
     with connected() as client:
         answer = client.call("publish", *publish_params(stream, draft, idempotency_key))
-    return Position(answer["epoch"], answer["offset"])
+    return as_position(answer)
+
+
+def as_position(answer: Any) -> Position:
+    """What `publish` answers. Unavailable: it is something else."""
+    match answer:
+        case {"epoch": str(epoch), "offset": int(offset)}:
+            return Position(epoch, offset)
+    raise Unavailable("what answers there is no server of Broadcast")

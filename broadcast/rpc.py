@@ -48,12 +48,20 @@ class Decoder:
     def feed(self, data: bytes) -> Iterator[Call]:
         try:
             self._unpacker.feed(data)
-            for message in self._unpacker:
-                yield _call(message)
-        except (msgpack.BufferFull, msgpack.FormatError, msgpack.StackError) as error:
-            raise ValueError(
-                f"not MessagePack, or an object that is too large: {error!r}"
-            ) from None
+        except msgpack.BufferFull:
+            raise ValueError("an object is too large") from None
+        while (message := self._next()) is not self:
+            yield _call(message)
+
+    def _next(self) -> Any:
+        """The next object; the decoder itself when there is no whole one yet."""
+        try:
+            return self._unpacker.unpack()
+        except msgpack.OutOfData:
+            return self
+        except (msgpack.UnpackException, ValueError, TypeError) as error:
+            # TypeError: an array or a map as the key of a map.
+            raise ValueError(f"no MessagePack, or too large an object: {error!r}") from None
 
 
 def _call(message: Any) -> Call:
@@ -181,5 +189,7 @@ async def _answer_all(reader: asyncio.StreamReader, writer: asyncio.StreamWriter
         for call in decoder.feed(data):
             error, result = await answer(call)
             if call.msgid is not None:
-                writer.write(msgpack.packb([RESPONSE, call.msgid, error, result]))
+                answered = [RESPONSE, call.msgid, error, result]
+                # What an error repeats of a call need not be UTF-8.
+                writer.write(msgpack.packb(answered, unicode_errors="replace"))
         await writer.drain()

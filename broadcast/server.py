@@ -154,14 +154,15 @@ class WebSocketProtocol(DaphneWebSocketProtocol):  # type: ignore[misc]
         self._connectionMade()
 
     def dataReceived(self, data: bytes) -> None:
-        if self.state != self.STATE_OPEN:
-            self._dataReceived(data)
-            return
         if self.tail is not None:
             self.tail += data
-            if len(self.tail) < self.needed:
+            if len(self.tail) < self.needed and self.state == self.STATE_OPEN:
                 return
             data, self.tail = bytes(self.tail), None
+        if self.state != self.STATE_OPEN or self.data or self.current_frame is not None:
+            # It is closing, or autobahn has begun with a frame that came with the handshake.
+            self._dataReceived(data)
+            return
         rest = self._take_frames(data)
         if rest is not None:
             # autobahn says what is wrong with it, or ignores it after a close.
@@ -176,8 +177,11 @@ class WebSocketProtocol(DaphneWebSocketProtocol):  # type: ignore[misc]
         not masked or too large, or anything behind a close.
         """
         at, end = 0, len(data)
+        self.needed = 0
         while end - at >= 2:
             if self.state != self.STATE_OPEN:
+                return at
+            if not data[at + 1] & 0x80:
                 return at
             length = data[at + 1] & 0x7F
             start = at + 6 + (0 if length < 126 else 2 if length == 126 else 8)
@@ -185,7 +189,7 @@ class WebSocketProtocol(DaphneWebSocketProtocol):  # type: ignore[misc]
                 break
             if length >= 126:
                 length = int.from_bytes(data[at + 2 : start - 4], "big")
-            if not data[at + 1] & 0x80 or length > self.maxFramePayloadSize:
+            if length > self.maxFramePayloadSize:
                 return at
             stop = start + length
             if stop > end:
@@ -367,6 +371,8 @@ class Server(daphne.server.Server):  # type: ignore[misc]
     def _ready(self) -> None:
         """The last thing before the reactor runs; Daphne has made its factories."""
         self.ws_factory.closeHandshakeTimeout = CLOSE_SECONDS
+        # Who breaks the protocol is told so with its code, not cut off.
+        self.ws_factory.failByDrop = False
         self.ws_factory.protocol = WebSocketProtocol
         WebSocketProtocol.share_options(self.ws_factory)
         reactor.callWhenRunning(self._started)

@@ -23,4 +23,6 @@ urlpatterns = [
     path("streams/<slug:slug>/studio/", views.stream_studio, name="stream_studio"),
     path("api/streams/", api.stream_list, name="api_stream_list"),
     path("api/streams/<slug:slug>/", api.stream_detail, name="api_stream_detail"),
+    path("api/<path:path>", api.nowhere),
+    path("api/", api.nowhere, {"path": ""}),
 ]

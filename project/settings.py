@@ -1,8 +1,8 @@
 """Settings of the project. Everything that differs between machines comes from the environment.
 
-`SECRET_KEY`, `DEBUG`, `ALLOWED_HOSTS`, `DATABASE_URL`, `BROADCAST_RPC_HOST` and
+`SECRET_KEY`, `DEBUG`, `ALLOWED_HOSTS`, `DATABASE_URL`, `REDIS_URL`, `BROADCAST_RPC_HOST` and
 `BROADCAST_RPC_PORT`; the README's table says what each is for. Without any of them the project
-runs on one machine, on SQLite, reachable from that machine only.
+runs in one process, on SQLite, reachable from its machine only.
 """
 
 import os
@@ -105,14 +105,17 @@ DATABASES = {
 }
 DEFAULT_AUTO_FIELD = "django.db.models.BigAutoField"
 
-# One member per process: what would wait in its queue is waiting for the event loop alone. What
-# does not fit is dropped by the layer and fetched from history by the relay.
-CHANNEL_LAYERS = {
-    "default": {
-        "BACKEND": "channels.layers.InMemoryChannelLayer",
-        "CONFIG": {"capacity": 1000},
-    }
-}
+# With Redis any number of server processes are one; without it there is one, and all is in its
+# memory. The layer's group of a stream has one member per process. What an in-memory member's
+# queue does not hold is dropped by the layer, and fetched from history by the relay.
+if REDIS_URLS := env_list("REDIS_URL", ""):
+    BROADCAST_BACKEND = "broadcast.backends.redis.RedisBackend"
+    BROADCAST_REDIS_URLS = REDIS_URLS
+    LAYER = "channels_redis.pubsub.RedisPubSubChannelLayer"
+    CHANNEL_LAYERS = {"default": {"BACKEND": LAYER, "CONFIG": {"hosts": REDIS_URLS}}}
+else:
+    LAYER = "channels.layers.InMemoryChannelLayer"
+    CHANNEL_LAYERS = {"default": {"BACKEND": LAYER, "CONFIG": {"capacity": 1000}}}
 
 AUTH_PASSWORD_VALIDATORS = [
     {"NAME": f"django.contrib.auth.password_validation.{name}"}

@@ -1,7 +1,9 @@
 """What all tests share: coroutine tests, a clean slate for each, real server processes."""
 
 import inspect
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
+from contextlib import ExitStack
+from functools import cache
 from typing import Any
 
 import pytest
@@ -10,6 +12,7 @@ from channels.layers import channel_layers
 from django.test import override_settings
 
 from broadcast import backends, publishing, rows
+from tests.doors import Door, InProcessDoor, ServerDoor
 from tests.processes import ServerProcess
 
 
@@ -19,7 +22,18 @@ def pytest_pyfunc_call(pyfuncitem: pytest.Function) -> bool | None:
     if not inspect.iscoroutinefunction(pyfuncitem.obj):
         return None
     names = pyfuncitem._fixtureinfo.argnames
-    async_to_sync(pyfuncitem.obj)(**{name: pyfuncitem.funcargs[name] for name in names})
+    arguments = {name: pyfuncitem.funcargs[name] for name in names}
+
+    async def run() -> None:
+        try:
+            await pyfuncitem.obj(**arguments)
+        finally:
+            # What a test opened is closed in the loop that it belongs to.
+            for argument in arguments.values():
+                if isinstance(argument, Door):
+                    await argument.aclose()
+
+    async_to_sync(run)()
     return True
 
 
@@ -31,14 +45,65 @@ def clean_slate(monkeypatch: pytest.MonkeyPatch) -> Iterator[None]:
     monkeypatch.setattr(channel_layers, "backends", {})
     monkeypatch.setattr(backends, "_backend", None)
     monkeypatch.setattr(publishing, "_serving", True)
+    monkeypatch.setattr(publishing, "_loop", None)
     rows.forget()
     with override_settings(BROADCAST_LINGER_SECONDS=0.05, BROADCAST_WATCH_SECONDS=0.2):
         yield
     rows.forget()
 
 
+@pytest.fixture(scope="session")
+def servers(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Callable[[str], ServerProcess]]:
+    """Answers the running server process of a kind, which is started when it is first needed."""
+    with ExitStack() as stack:
+
+        @cache
+        def server_of(kind: str) -> ServerProcess:
+            return stack.enter_context(ServerProcess(kind, tmp_path_factory.mktemp("server")))
+
+        yield server_of
+
+
 @pytest.fixture(scope="session", params=["broadcast", "uvicorn"])
-def server(request: Any, tmp_path_factory: pytest.TempPathFactory) -> Iterator[ServerProcess]:
+def server(request: Any, servers: Callable[[str], ServerProcess]) -> ServerProcess:
     """A real server process with the streams `demo` and `everyone`: ours, and another one."""
-    with ServerProcess(request.param, tmp_path_factory.mktemp("server")) as process:
-        yield process
+    return servers(request.param)
+
+
+@pytest.fixture(params=["broadcast", "uvicorn", "in_process"])
+def door(request: Any, db: None) -> Iterator[Door]:
+    """A way in. What a test does there must not make the server log a fault of its own."""
+    # `db` stands here for `in_process`: pytest-django makes a test database for those who name it.
+    if request.param == "in_process":
+        yield request.getfixturevalue("in_process")
+    else:
+        yield from _server_door(request, request.param)
+
+
+@pytest.fixture(params=["broadcast", "uvicorn"])
+def server_door(request: Any) -> Iterator[ServerDoor]:
+    """A way into a real server process: ours, and another one."""
+    yield from _server_door(request, request.param)
+
+
+@pytest.fixture
+def our_door(request: Any) -> Iterator[ServerDoor]:
+    """A way into our own server."""
+    yield from _server_door(request, "broadcast")
+
+
+def _server_door(request: Any, kind: str) -> Iterator[ServerDoor]:
+    yield from door_of(request.getfixturevalue("servers")(kind))
+
+
+def door_of(process: ServerProcess) -> Iterator[ServerDoor]:
+    """A way into a process, whose log must be clean afterwards."""
+    yield ServerDoor(process)
+    process.assert_clean_log()
+
+
+@pytest.fixture
+def in_process(db: None, caplog: pytest.LogCaptureFixture) -> Iterator[InProcessDoor]:
+    """The application in the test's own loop, with the test's own database."""
+    yield InProcessDoor()
+    assert not [record for record in caplog.records if record.exc_info]

@@ -6,6 +6,7 @@ import socket
 import subprocess
 import sys
 import time
+from collections import Counter
 from pathlib import Path
 from types import TracebackType
 from typing import Any
@@ -14,7 +15,33 @@ ROOT = Path(__file__).resolve().parent.parent
 #: Seconds within which a server must answer, or be gone.
 PATIENCE = 30.0
 
-SETUP = "from broadcast.models import Stream; Stream.objects.setup()"
+#: Kinds of streams for tests that need one of their own, by what they are for.
+POOLS: dict[str, dict[str, Any]] = {
+    "free": {"visibility": "unlisted", "publishing": "anyone"},
+    "short": {"visibility": "unlisted", "publishing": "anyone", "history_count": 10},
+    "media": {
+        **{"visibility": "unlisted", "publishing": "anyone"},
+        **{"kind": "media", "content_type": "video/webm"},
+    },
+    "owned": {"visibility": "unlisted"},
+    "private": {"visibility": "private"},
+    "closed": {"publishing": "anyone", "closed_at": "2020-01-01T00:00:00Z"},
+}
+#: How many streams of each kind a server has.
+POOL_SIZE = 1000
+
+SETUP = f"""
+from broadcast.models import Stream
+Stream.objects.setup()
+Stream.objects.bulk_create(
+    Stream(slug=f"{{pool}}-{{number}}", title=f"{{pool}} {{number}}", **fields)
+    for pool, fields in {POOLS!r}.items()
+    for number in range(1, {POOL_SIZE} + 1)
+)
+"""
+
+#: What a client's fault must never put into a log.
+FAULTS = ("Traceback", "never retrieved", "Unhandled")
 
 
 def free_port() -> int:
@@ -31,13 +58,12 @@ class ServerProcess:
     shell of the project, after the migrations.
     """
 
-    def __init__(
-        self, kind: str, directory: Path, setup: str = SETUP, **environment: str
-    ) -> None:
+    def __init__(self, kind: str, directory: Path, setup: str = SETUP, **environment: str) -> None:
         self.kind = kind
         self.port = free_port()
         self.rpc_port = free_port()
         self.setup = setup
+        self.arguments = ["serve"]
         self.log = directory / "server.log"
         self.environment = {
             **os.environ,
@@ -46,6 +72,34 @@ class ServerProcess:
             **environment,
         }
         self.process: subprocess.Popen[bytes] | None = None
+        self.log_read = 0
+        self.given: Counter[str] = Counter()
+
+    def unused_stream(self, pool: str = "free") -> str:
+        """The slug of a stream that nobody was given yet; `POOLS` says what it is."""
+        self.given[pool] += 1
+        assert self.given[pool] <= POOL_SIZE, f"there are {POOL_SIZE} {pool} streams"
+        return f"{pool}-{self.given[pool]}"
+
+    def new_log(self) -> str:
+        """What was logged since the last call."""
+        with self.log.open() as log:
+            log.seek(self.log_read)
+            text = log.read()
+            self.log_read = log.tell()
+        return text
+
+    def assert_clean_log(self) -> None:
+        """Nothing went wrong since the last look but what clients did."""
+        text = self.new_log()
+        assert not any(fault in text for fault in FAULTS), text
+
+    @property
+    def memory(self) -> int:
+        """Bytes of memory the running server holds, nothing of it swapped or shared out."""
+        assert self.process
+        status = Path(f"/proc/{self.process.pid}/status").read_text()
+        return 1024 * int(status.split("VmRSS:")[1].split()[0])
 
     @property
     def url(self) -> str:
@@ -64,7 +118,7 @@ class ServerProcess:
     def start(self) -> None:
         """Start it, and wait until it answers."""
         commands = {
-            "broadcast": ["manage.py", "serve", "--port", str(self.port)],
+            "broadcast": ["manage.py", *self.arguments, "--port", str(self.port)],
             "uvicorn": [
                 *("-m", "uvicorn", "project.asgi:application", "--port", str(self.port)),
                 *("--log-level", "warning", "--lifespan", "off"),
@@ -78,15 +132,17 @@ class ServerProcess:
                 stdout=log,
                 stderr=log,
             )
-        self._wait_until_it_answers()
+        self._wait_until_it_answers(self.port)
+        if self.kind == "broadcast":
+            self._wait_until_it_answers(self.rpc_port)
 
-    def _wait_until_it_answers(self) -> None:
+    def _wait_until_it_answers(self, port: int) -> None:
         assert self.process
         deadline = time.monotonic() + PATIENCE
         while time.monotonic() < deadline:
             assert self.process.poll() is None, self.log.read_text()
             try:
-                socket.create_connection(("127.0.0.1", self.port), timeout=1).close()
+                socket.create_connection(("127.0.0.1", port), timeout=1).close()
                 return
             except OSError:
                 time.sleep(0.02)

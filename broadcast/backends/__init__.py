@@ -117,6 +117,9 @@ class Backend(Protocol):
     async def count_listeners(self, stream: str, listeners: int) -> None:
         """This process has so many listeners on the stream."""
 
+    async def renew(self) -> None:
+        """Say that this process is alive, and what it said is so still; every few seconds."""
+
     async def presence(self, streams: Iterable[str]) -> dict[str, Presence]:
         """Who is at each of the streams, in all processes."""
 

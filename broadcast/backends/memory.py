@@ -173,6 +173,9 @@ class MemoryBackend:
         else:
             self.listeners.pop(stream, None)
 
+    async def renew(self) -> None:
+        """Nothing to say: this process is all there is."""
+
     async def presence(self, streams: Iterable[str]) -> dict[str, Presence]:
         return {
             stream: Presence(self.streamers.get(stream, ""), self.listeners.get(stream, 0))

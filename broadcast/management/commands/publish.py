@@ -121,4 +121,4 @@ class Command(BaseCommand):
                 # What was sent is published, whatever happens to the line after it.
                 for _ in range(under_way):
                     answer = client.receive()
-        return Position(answer["epoch"], answer["offset"]) if answer else None
+        return remote.as_position(answer) if answer else None

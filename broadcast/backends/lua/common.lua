@@ -1,0 +1,49 @@
+-- What every script of history begins with. KEYS: the stream's meta hash, its Redis Stream.
+--
+-- meta: epoch, offset (newest), total (bytes ever appended), seconds (age limit), entry (newest
+-- entry point), and the header as header_offset, header_kind, header_marks, header_time,
+-- header_payload. An entry of the Redis Stream has its offset as id, and the fields k (kind),
+-- m (marks), t (time), z (total up to and with it), p (payload), in this order.
+
+local meta, stream = KEYS[1], KEYS[2]
+
+-- The epoch; a history that is not there begins with `fresh`.
+local function epoch_or(fresh)
+    redis.call('HSETNX', meta, 'epoch', fresh)
+    return redis.call('HGET', meta, 'epoch')
+end
+
+local function number_of(field)
+    return tonumber(redis.call('HGET', meta, field) or 0)
+end
+
+local function offset_of(entry)
+    return tonumber(string.match(entry[1], '^%d+'))
+end
+
+local function oldest()
+    return redis.call('XRANGE', stream, '-', '+', 'COUNT', 1)[1]
+end
+
+-- Drop from the oldest end while there are more bytes than `bytes`, or it is older than `since`.
+local function trim(bytes, since)
+    local total, dropped = number_of('total'), 0
+    local entry = oldest()
+    while entry do
+        local fields = entry[2]
+        local before = tonumber(fields[8]) - #fields[10]
+        if total - before <= bytes and tonumber(fields[6]) >= since then
+            break
+        end
+        redis.call('XDEL', stream, entry[1])
+        dropped = dropped + 1
+        entry = oldest()
+    end
+    return dropped
+end
+
+-- Drop what is older than the stream's limit.
+local function expire(now)
+    local seconds = redis.call('HGET', meta, 'seconds')
+    return seconds and trim(math.huge, now - tonumber(seconds)) or 0
+end

@@ -1,0 +1,181 @@
+"""The servers under test: what each needs, and the command that starts it."""
+
+import contextlib
+import importlib.metadata
+import os
+import shutil
+import subprocess
+import sys
+from pathlib import Path
+
+from .processes import free_port, last_line
+
+ROOT = Path(__file__).resolve().parents[2]
+PEERS = Path(__file__).resolve().parent / "peers"
+SOCKETIFY = "socketify==0.0.31"
+
+
+# Streams for everybody and for one user, whose session's key is printed.
+MAKE_STREAMS = """
+from django.contrib.auth.models import User
+from django.test import Client
+from broadcast.models import Stream
+
+user = User.objects.create_user("listener")
+Stream.objects.create(slug="bench", title="Bench", visibility="public", publishing="anyone")
+Stream.objects.create(slug="bench-private", title="Private", visibility="private", owner=user)
+client = Client()
+client.force_login(user)
+print("session:", client.cookies["sessionid"].value)
+"""
+
+
+class Missing(Exception):
+    """This server cannot be measured here; the message says what it lacks."""
+
+
+class Server:
+    """A kind of server. Its sockets are at /ws/streamer/<stream>/ and /ws/listener/<stream>/.
+
+    `private` is a stream for which one must be signed in, with `cookie`, where there is such a
+    thing.
+    """
+
+    key: str
+    title: str
+    stream = "x"
+    private = "x"
+    cookie = ""
+
+    def __init__(self, directory: Path) -> None:
+        self.directory = directory / self.key
+        self.directory.mkdir()
+
+    def prepare(self) -> None:
+        """What is done once, before the first start. Raises Missing."""
+
+    def command(self, port: int) -> list[str]:
+        raise NotImplementedError
+
+    def environment(self) -> dict[str, str]:
+        return {}
+
+    def version(self) -> str:
+        raise NotImplementedError
+
+
+class Broadcast(Server):
+    key, title = "broadcast", "Broadcast"
+    stream = "bench"
+    private = "bench-private"
+
+    def prepare(self) -> None:
+        if not (ROOT / "broadcast/management/commands/serve.py").exists():
+            raise Missing("manage.py has no command serve")
+        self._manage("migrate", "--verbosity", "0")
+        output = self._manage("shell", "-c", MAKE_STREAMS)
+        self.cookie = f"sessionid={output.rpartition('session: ')[2].strip()}"
+
+    def _manage(self, *arguments: str) -> str:
+        done = subprocess.run(
+            [sys.executable, "manage.py", *arguments],
+            cwd=ROOT,
+            env=os.environ | self.environment(),
+            capture_output=True,
+            text=True,
+            timeout=120,
+        )
+        if done.returncode:
+            raise Missing(f"manage.py {arguments[0]} failed: {last_line(done.stderr)}")
+        return done.stdout
+
+    def command(self, port: int) -> list[str]:
+        return [
+            sys.executable, "manage.py", "serve", "--host", "127.0.0.1", "--port", str(port)
+        ]  # fmt: skip
+
+    def environment(self) -> dict[str, str]:
+        return {
+            "DATABASE_URL": f"sqlite:///{self.directory / 'bench.sqlite3'}",
+            "BROADCAST_RPC_PORT": str(free_port()),
+            "SECRET_KEY": "of the benchmark",
+            "DEBUG": "false",
+            "REDIS_URL": "",
+        }
+
+    def version(self) -> str:
+        return "Broadcast: " + versions("Django", "channels", "daphne", "Twisted")
+
+
+class UWebSockets(Server):
+    key, title = "uwebsockets", "uWebSockets"
+
+    def prepare(self) -> None:
+        """Makes an environment for socketify in the user's cache, unless it is there."""
+        cache = Path(os.environ.get("XDG_CACHE_HOME") or Path.home() / ".cache")
+        self.home = cache / "broadcast-bench" / SOCKETIFY
+        self.python = self.home / "bin/python"
+        try:
+            if not self.python.exists():
+                run([sys.executable, "-m", "venv", str(self.home)])
+                run([str(self.python), "-m", "pip", "install", "--quiet", SOCKETIFY])
+            run([str(self.python), "-c", "import socketify"])
+        except subprocess.SubprocessError as error:
+            shutil.rmtree(self.home, ignore_errors=True)
+            output = getattr(error, "stderr", None) or str(error)
+            raise Missing(f"no {SOCKETIFY}: {last_line(output)}") from error
+
+    def command(self, port: int) -> list[str]:
+        return [str(self.python), str(PEERS / "uwebsockets.py"), str(port)]
+
+    def version(self) -> str:
+        return f"uWebSockets: {SOCKETIFY}"
+
+
+class Nchan(Server):
+    key, title = "nchan", "nchan"
+    modules = Path("/usr/lib/nginx/modules")
+
+    def prepare(self) -> None:
+        if not shutil.which("nginx"):
+            raise Missing("no nginx (Debian: nginx)")
+        if not (self.modules / "ngx_nchan_module.so").exists():
+            raise Missing("no nchan (Debian: libnginx-mod-nchan)")
+
+    def command(self, port: int) -> list[str]:
+        text = (PEERS / "nchan.conf").read_text()
+        values = {"port": port, "directory": self.directory, "modules": self.modules}
+        for name, value in values.items():
+            text = text.replace("{" + name + "}", str(value))
+        configuration = self.directory / "nginx.conf"
+        configuration.write_text(text)
+        log = self.directory / "error.log"
+        return ["nginx", "-p", str(self.directory), "-e", str(log), "-c", str(configuration)]
+
+    def version(self) -> str:
+        nginx = run(["nginx", "-v"]).stderr.strip().rpartition("/")[2]
+        query = ["dpkg-query", "--show", "--showformat=${Version}", "libnginx-mod-nchan"]
+        with contextlib.suppress(OSError, subprocess.SubprocessError):
+            return f"nchan: {run(query).stdout} on nginx {nginx}"
+        return f"nchan: on nginx {nginx}"
+
+
+class PlainChannels(Server):
+    key, title = "channels", "plain Channels"
+
+    def command(self, port: int) -> list[str]:
+        return [sys.executable, str(PEERS / "plain_channels.py"), str(port)]
+
+    def version(self) -> str:
+        return "plain Channels: " + versions("channels", "daphne")
+
+
+SERVERS = (Broadcast, UWebSockets, Nchan, PlainChannels)
+
+
+def run(command: list[str]) -> subprocess.CompletedProcess[str]:
+    return subprocess.run(command, check=True, capture_output=True, text=True, timeout=300)
+
+
+def versions(*packages: str) -> str:
+    return ", ".join(f"{name} {importlib.metadata.version(name)}" for name in packages)

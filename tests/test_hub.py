@@ -1,0 +1,378 @@
+"""The hub: rings, cursors, flushes, slow listeners; in a loop whose clock the test owns."""
+
+import asyncio
+import functools
+import json
+import selectors
+from collections.abc import Callable, Coroutine
+from typing import Any
+
+import pytest
+from pytest_django.fixtures import Settings
+
+from broadcast.backends import Limits, get_backend
+from broadcast.exceptions import CloseCode
+from broadcast.frames import PLAIN_MESSAGES, V1_MESSAGES, Encoding, Message, event
+from broadcast.hub import Listener, Topic
+from broadcast.publications import Draft, Publication
+
+WIDE = Limits(100_000, 2**30, 3600)
+
+
+class ClockLoop(asyncio.SelectorEventLoop):
+    """Its clock stands still while anything can run, and then jumps to the next timer."""
+
+    class Selector(selectors.DefaultSelector):
+        loop: "ClockLoop"
+
+        def select(self, timeout: float | None = None) -> Any:
+            assert timeout is not None, "everything waits for something that will not come"
+            self.loop.now += max(timeout, 0)
+            return super().select(0)
+
+    def __init__(self) -> None:
+        selector = self.Selector()
+        selector.loop = self
+        #: Never 0, as the clock of no machine that is running.
+        self.now = 1000.0
+        super().__init__(selector)
+
+    def time(self) -> float:
+        return self.now
+
+
+def clock() -> ClockLoop:
+    loop = asyncio.get_running_loop()
+    assert isinstance(loop, ClockLoop)
+    return loop
+
+
+def in_clock_loop(test: Callable[..., Coroutine[Any, Any, None]]) -> Callable[..., None]:
+    """Run a coroutine test in a `ClockLoop`."""
+
+    @functools.wraps(test)
+    def run(*args: Any, **kwargs: Any) -> None:
+        with asyncio.Runner(loop_factory=ClockLoop) as runner:
+            runner.run(test(*args, **kwargs))
+
+    return run
+
+
+class FakeSink:
+    """Takes `room` writes and is full then, until the test lets it drain; -1: is never full.
+
+    A write takes `seconds` of the loop's clock.
+    """
+
+    def __init__(self, room: int = -1, seconds: float = 0.0) -> None:
+        self.room = room
+        self.seconds = seconds
+        self.full = False
+        self.writes: list[list[Message]] = []
+        self.times: list[float] = []
+        self.closed: CloseCode | None = None
+        self.listener: Listener
+
+    def write(self, data: list[Message]) -> bool:
+        assert self.closed is None, "written to after the close"
+        assert not self.full, "written to while full"
+        self.writes.append(data)
+        self.times.append(clock().time())
+        clock().now += self.seconds
+        self.room -= 1
+        self.full = self.room == 0
+        return not self.full
+
+    def close(self, code: CloseCode, reason: str) -> None:
+        assert reason
+        self.closed = self.closed or code
+
+    def drain(self, room: int = -1) -> None:
+        self.full = False
+        self.room = room
+        self.listener.drained()
+
+    @property
+    def heard(self) -> list[Any]:
+        """Data of publications, and what else was told as tuples."""
+        return [said for data in self.writes for said in map(told, data)]
+
+    def sizes(self) -> list[int]:
+        """Bytes of publications in each write."""
+        return [len(b"".join(part for _, parts in data for part in parts)) for data in self.writes]
+
+
+def told(message: Message) -> Any:
+    text = b"".join(message[1]).decode()
+    if not text.startswith('{"event"'):
+        return text
+    said = json.loads(text)
+    if said["event"] == "publication":
+        return said["data"]
+    if said["event"] == "skipped":
+        return ("skipped", said["from"], said["to"])
+    return (said["event"],)
+
+
+class House:
+    """A topic with the history behind it. Publications are their own offsets, as text."""
+
+    def __init__(self, topic: Topic) -> None:
+        self.topic = topic
+        self.backend = get_backend()
+
+    @classmethod
+    async def build(cls) -> "House":
+        state = await get_backend().state("s")
+        return cls(Topic("s", state.epoch, state.offset, ""))
+
+    async def keep(self, count: int, pad: int = 0, limits: Limits = WIDE) -> list[Publication]:
+        """Put publications into history, which the topic does not hear of."""
+        offset = (await self.backend.state("s")).offset
+        drafts = [Draft.of(f"{offset + n:0{pad}}") for n in range(1, count + 1)]
+        return (await self.backend.append("s", drafts, limits)).publications
+
+    async def publish(self, count: int, pad: int = 0, limits: Limits = WIDE) -> None:
+        self.topic.append(await self.keep(count, pad, limits))
+
+    def listen(
+        self,
+        room: int = -1,
+        encoding: Encoding = V1_MESSAGES,
+        cursor: int | None = None,
+        opening: Publication | None = None,
+        seconds: float = 0.0,
+    ) -> FakeSink:
+        sink = FakeSink(room, seconds)
+        start = self.topic.offset if cursor is None else cursor
+        sink.listener = Listener(self.topic, sink, encoding, start, opening)
+        self.topic.add(sink.listener)
+        return sink
+
+
+def numbers(first: int, last: int, pad: int = 0) -> list[str]:
+    return [f"{n:0{pad}}" for n in range(first, last + 1)]
+
+
+async def settle() -> None:
+    """Let everything run that can; the clock goes on by less than any timer's time."""
+    await asyncio.sleep(1e-6)
+
+
+# -- flushes --------------------------------------------------------------------------------
+
+
+@in_clock_loop
+async def test_the_first_publication_after_a_pause_goes_out_at_once() -> None:
+    house = await House.build()
+    v1, plain = house.listen(), house.listen(encoding=PLAIN_MESSAGES)
+    await house.publish(1)
+    assert v1.heard == plain.heard == ["1"]
+
+
+@in_clock_loop
+async def test_what_comes_while_flushes_take_long_goes_out_together() -> None:
+    house = await House.build()
+    sink = house.listen(seconds=0.010)
+    await house.publish(1)
+    for _ in range(5):
+        await house.publish(1)
+    assert len(sink.writes) == 1
+    await asyncio.sleep(0.1)
+    assert [len(data) for data in sink.writes] == [1, 5]
+    pause = sink.times[1] - sink.times[0] - 0.010
+    assert 0.005 <= round(pause, 6) <= 0.010, "as long as the last flush took, or half of that"
+    # After a pause there is nothing to wait for again.
+    await house.publish(1)
+    assert len(sink.writes) == 3
+
+
+@in_clock_loop
+async def test_everybody_at_the_live_edge_is_handed_the_same_object() -> None:
+    house = await House.build()
+    sinks = [house.listen() for _ in range(3)]
+    await house.publish(2)
+    assert sinks[0].writes[0] is sinks[1].writes[0] is sinks[2].writes[0]
+
+
+@in_clock_loop
+async def test_a_flush_is_cut_into_slices(settings: Settings) -> None:
+    settings.BROADCAST_SLICE_BYTES = 30
+    house = await House.build()
+    sink = house.listen(encoding=PLAIN_MESSAGES)
+    await house.publish(8, pad=10)
+    assert sink.sizes() == [30, 30, 20]
+
+
+# -- the ring -------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize(("count", "size", "kept"), [(5, 1000, 5), (1000, 50, 5), (2, 1000, 2)])
+@in_clock_loop
+async def test_the_ring_is_bounded(settings: Settings, count: int, size: int, kept: int) -> None:
+    settings.BROADCAST_RING_COUNT, settings.BROADCAST_RING_BYTES = count, size
+    house = await House.build()
+    sink = house.listen()
+    for _ in range(4):
+        await house.publish(3, pad=10)
+        assert len(house.topic.ring) <= kept
+    assert [one.offset for one in house.topic.ring] == list(range(13 - kept, 13))
+    assert house.topic.first == 13 - kept
+    assert house.topic.size == 10 * kept
+    assert sink.heard == numbers(1, 12, pad=10)
+
+
+@in_clock_loop
+async def test_what_is_larger_than_the_ring_reaches_everybody_all_the_same(
+    settings: Settings,
+) -> None:
+    settings.BROADCAST_RING_BYTES = 10
+    house = await House.build()
+    edge, full = house.listen(), house.listen(room=1)
+    await house.publish(1)
+    await house.publish(1, pad=50)
+    assert (len(house.topic.ring), house.topic.size) == (0, 0)
+    full.drain()
+    await settle()
+    assert edge.heard == full.heard == ["1", f"{2:050}"]
+
+
+# -- slow listeners -------------------------------------------------------------------------
+
+
+@in_clock_loop
+async def test_a_full_socket_gets_one_slice_at_a_time(settings: Settings) -> None:
+    settings.BROADCAST_SLICE_BYTES = 30
+    house = await House.build()
+    sink = house.listen(room=1, encoding=PLAIN_MESSAGES)
+    await house.publish(1, pad=10)
+    await house.publish(7, pad=10)
+    await settle()
+    assert sink.sizes() == [10]
+    sink.drain(room=1)
+    assert sink.sizes() == [10, 30]
+    sink.drain()
+    assert sink.sizes() == [10, 30, 30, 10]
+    await house.publish(1, pad=10)
+    assert sink.heard == numbers(1, 9, pad=10)
+
+
+@in_clock_loop
+async def test_who_was_overtaken_by_the_ring_catches_up_from_history(settings: Settings) -> None:
+    settings.BROADCAST_RING_COUNT, settings.BROADCAST_SLICE_BYTES = 4, 30
+    house = await House.build()
+    sink = house.listen(room=1, encoding=PLAIN_MESSAGES)
+    for _ in range(20):
+        await house.publish(1, pad=10)
+    for writes in range(2, 8):
+        sink.drain(room=1)
+        await settle()
+        assert len(sink.writes) == writes
+    sink.drain()
+    await settle()
+    assert max(sink.sizes()) == 30
+    assert sink.heard == numbers(1, 20, pad=10)
+    await house.publish(1)
+    assert sink.heard[-1] == "21"
+
+
+@in_clock_loop
+async def test_what_history_lost_is_named_and_the_rest_follows(settings: Settings) -> None:
+    settings.BROADCAST_RING_COUNT = 3
+    house = await House.build()
+    sink = house.listen(room=1)
+    for _ in range(20):
+        await house.publish(1, limits=Limits(8, 2**20, 3600))
+    sink.drain()
+    await settle()
+    assert sink.heard == ["1", ("skipped", 2, 12), *numbers(13, 20)]
+
+
+@in_clock_loop
+async def test_a_plain_listener_that_missed_something_is_closed(settings: Settings) -> None:
+    settings.BROADCAST_RING_COUNT = 3
+    house = await House.build()
+    sink = house.listen(room=1, encoding=PLAIN_MESSAGES)
+    for _ in range(20):
+        await house.publish(1, limits=Limits(8, 2**20, 3600))
+    sink.drain()
+    await settle()
+    assert (sink.heard, sink.closed) == (["1"], CloseCode.SLOW)
+    assert not house.topic.in_use
+
+
+@in_clock_loop
+async def test_a_ring_longer_than_history_saves_who_is_behind() -> None:
+    house = await House.build()
+    sink = house.listen(room=1, encoding=PLAIN_MESSAGES)
+    for _ in range(20):
+        await house.publish(1, limits=Limits(2, 2**20, 3600))
+    sink.drain()
+    assert sink.heard == numbers(1, 20)
+
+
+@pytest.mark.parametrize("what", ["live", "pong"])
+@in_clock_loop
+async def test_an_event_that_fills_a_socket_at_the_live_edge_repeats_nothing(what: str) -> None:
+    house = await House.build()
+    sink = house.listen(room=3)
+    await house.publish(1)
+    await house.publish(1)
+    await settle()
+    if what == "live":
+        house.topic.set_streamer("streamer")
+    else:
+        sink.listener.tell(event("pong"))
+    assert sink.full
+    sink.drain()
+    await house.publish(1)
+    await settle()
+    assert sink.heard == ["1", "2", (what,), "3"]
+
+
+@in_clock_loop
+async def test_an_event_that_fills_a_socket_is_the_last_until_it_drains() -> None:
+    house = await House.build()
+    sink = house.listen(room=1)
+    house.topic.set_streamer("streamer")
+    await house.publish(1)
+    await settle()
+    assert sink.heard == [("live",)]
+    sink.drain()
+    assert sink.heard == [("live",), "1"]
+
+
+@in_clock_loop
+async def test_a_socket_that_takes_nothing_is_closed(settings: Settings) -> None:
+    house = await House.build()
+    stuck, slow, quick = house.listen(room=1), house.listen(room=1), house.listen()
+    await house.publish(1)
+    await asyncio.sleep(20)
+    slow.drain(room=1)
+    await house.publish(1)
+    await asyncio.sleep(15)
+    house.topic.close_stuck(30)
+    assert [sink.closed for sink in (stuck, slow, quick)] == [CloseCode.SLOW, None, None]
+    assert stuck.listener not in house.topic.listeners
+    stuck.drain()
+    assert stuck.heard == ["1"]
+
+
+@in_clock_loop
+async def test_history_that_cannot_be_read_closes_who_needs_it(
+    settings: Settings, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
+) -> None:
+    settings.BROADCAST_RING_COUNT = 1
+    house = await House.build()
+    behind, quick = house.listen(room=1), house.listen()
+    for _ in range(3):
+        await house.publish(1)
+
+    async def fail(*args: Any) -> Any:
+        raise ConnectionError("gone")
+
+    monkeypatch.setattr(house.backend, "read", fail)
+    behind.drain()
+    await settle()
+    assert (behind.closed, quick.closed) == (CloseCode.SLOW, None)
+    assert "could not read history" in caplog.text

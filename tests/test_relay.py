@@ -1,0 +1,362 @@
+"""The relay: what a channel layer that drops, doubles, reorders and fails does not take away."""
+
+import asyncio
+import random
+from collections import Counter
+from collections.abc import Callable
+from typing import Any
+
+import pytest
+from channels.layers import InMemoryChannelLayer, channel_layers
+from pytest_django.fixtures import Settings
+
+from broadcast import apublish
+from broadcast.backends import get_backend
+from broadcast.exceptions import CloseCode
+from broadcast.frames import PLAIN_MESSAGES, V1_MESSAGES, Encoding
+from broadcast.hub import Listener
+from broadcast.publishing import announce_streamer
+from broadcast.relay import get_relay, group_name
+from tests.doors import Closed, InProcessDoor
+from tests.test_hub import FakeSink, in_clock_loop, numbers
+
+LINGER, WATCH = 1.0, 2.0
+GROUP = group_name("s")
+
+
+class FaultyLayer(InMemoryChannelLayer):  # type: ignore[misc]
+    """Counts its calls; a deed that has an `error` raises it, one with a `hook` waits for that.
+
+    With `losses` it drops, doubles and holds back messages by chance.
+    """
+
+    def __init__(self, seed: int | None = None) -> None:
+        super().__init__(capacity=10_000)
+        self.random = random.Random(seed)
+        self.losses = seed is not None
+        self.deaf = False
+        self.held: list[dict[str, Any]] = []
+        self.calls: Counter[str] = Counter()
+        self.errors: dict[str, int] = {}
+        self.hooks: dict[str, Callable[[], Any]] = {}
+
+    async def _before(self, deed: str) -> None:
+        self.calls[deed] += 1
+        if self.errors.get(deed, 0) > 0:
+            self.errors[deed] -= 1
+            raise ConnectionError(f"no {deed} now")
+        if deed in self.hooks:
+            await self.hooks[deed]()
+
+    async def group_add(self, group: str, channel: str) -> None:
+        await self._before("group_add")
+        await super().group_add(group, channel)
+
+    async def group_discard(self, group: str, channel: str) -> None:
+        await self._before("group_discard")
+        await super().group_discard(group, channel)
+
+    async def receive(self, channel: str) -> Any:
+        await self._before("receive")
+        return await super().receive(channel)
+
+    async def group_send(self, group: str, message: dict[str, Any]) -> None:
+        await self._before("group_send")
+        if self.deaf:
+            self.held.append(message)
+            return
+        chance = self.random.random() if self.losses else 1
+        if chance < 0.3:
+            self.held.append(message)
+        elif chance >= 0.4:
+            # Between the two it is dropped.
+            await super().group_send(group, message)
+        if chance < 0.2 or 0.4 <= chance < 0.5:
+            await self.release(group)
+
+    async def release(self, group: str = GROUP) -> None:
+        """Send what was held back: late, in disorder, some of it twice."""
+        self.random.shuffle(self.held)
+        for message in self.held:
+            await super().group_send(group, message)
+        self.held = self.held[: self.random.randint(0, 1)] if self.losses else []
+
+
+@pytest.fixture(autouse=True)
+def unhurried(settings: Settings, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Times as they are by default, and no row: a database has no place in a clock loop."""
+    settings.BROADCAST_LINGER_SECONDS, settings.BROADCAST_WATCH_SECONDS = LINGER, WATCH
+
+    async def no_row(slug: str) -> None:
+        return None
+
+    monkeypatch.setattr("broadcast.publishing.find_stream", no_row)
+
+
+@pytest.fixture
+def layer() -> FaultyLayer:
+    made = FaultyLayer()
+    channel_layers.set("default", made)
+    return made
+
+
+async def listen(
+    encoding: Encoding = V1_MESSAGES, room: int = -1, cursor: int | None = None
+) -> FakeSink:
+    sink = FakeSink(room)
+    async with get_relay().topic("s") as topic:
+        start = topic.offset if cursor is None else cursor
+        sink.listener = Listener(topic, sink, encoding, start)
+        topic.add(sink.listener)
+    return sink
+
+
+async def go(sink: FakeSink) -> None:
+    """What the consumer does when its socket has gone."""
+    sink.listener.topic.remove(sink.listener)
+    await get_relay().changed(sink.listener.topic)
+
+
+async def publish(first: int, last: int) -> None:
+    for number in range(first, last + 1):
+        await apublish("s", str(number))
+
+
+# -- nothing is lost ------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize("seed", range(20))
+@in_clock_loop
+async def test_a_layer_that_drops_doubles_and_reorders_loses_nothing(seed: int) -> None:
+    layer = FaultyLayer(seed)
+    channel_layers.set("default", layer)
+    v1, plain = await listen(), await listen(PLAIN_MESSAGES)
+    for number in range(1, 201):
+        await publish(number, number)
+        await asyncio.sleep(layer.random.choice((0, 0, 0, 0.001, 0.5)))
+    await asyncio.sleep(2 * WATCH)
+    assert v1.heard == plain.heard == numbers(1, 200)
+
+
+@in_clock_loop
+async def test_a_gap_is_filled_without_waiting_for_the_next_look(layer: FaultyLayer) -> None:
+    sink = await listen()
+    layer.deaf = True
+    await publish(1, 3)
+    layer.deaf = False
+    await publish(4, 4)
+    await asyncio.sleep(0.001)
+    assert sink.heard == numbers(1, 4)
+
+
+@in_clock_loop
+async def test_a_lost_last_publication_is_found(layer: FaultyLayer) -> None:
+    sink = await listen()
+    layer.deaf = True
+    await publish(1, 1)
+    await asyncio.sleep(1.1 * WATCH)
+    assert sink.heard == ["1"]
+
+
+@in_clock_loop
+async def test_what_history_lost_is_named(settings: Settings, layer: FaultyLayer) -> None:
+    settings.BROADCAST_HISTORY_COUNT = 5
+    v1, plain = await listen(), await listen(PLAIN_MESSAGES)
+    layer.deaf = True
+    await publish(1, 20)
+    await asyncio.sleep(1.1 * WATCH)
+    assert v1.heard == [("skipped", 1, 15), *numbers(16, 20)]
+    assert (plain.heard, plain.closed) == ([], CloseCode.SLOW)
+
+
+@in_clock_loop
+async def test_what_history_never_kept_is_named(settings: Settings, layer: FaultyLayer) -> None:
+    settings.BROADCAST_HISTORY_COUNT = 0
+    sink = await listen()
+    await publish(1, 1)
+    layer.deaf = True
+    await publish(2, 3)
+    await asyncio.sleep(1.1 * WATCH)
+    layer.deaf = False
+    await publish(4, 4)
+    await asyncio.sleep(0.001)
+    assert sink.heard == ["1", ("skipped", 2, 3), "4"]
+
+
+@in_clock_loop
+async def test_what_comes_while_the_group_is_joined_is_heard_once(layer: FaultyLayer) -> None:
+    async def publish_meanwhile() -> None:
+        layer.hooks.clear()
+        await layer.group_add(GROUP, get_relay().channel)
+        await publish(1, 1)
+
+    layer.hooks["group_add"] = publish_meanwhile
+    sink = await listen(cursor=0)
+    await publish(2, 2)
+    await asyncio.sleep(0.001)
+    assert sink.heard == ["1", "2"]
+
+
+# -- a new history --------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize("told", [True, False])
+@in_clock_loop
+async def test_a_new_epoch_sends_everybody_away(layer: FaultyLayer, told: bool) -> None:
+    sinks = [await listen(), await listen(PLAIN_MESSAGES)]
+    await publish(1, 3)
+    await asyncio.sleep(0.001)
+    await get_backend().clear("s")
+    if told:
+        await publish(1, 1)
+        await asyncio.sleep(0.001)
+    else:
+        await asyncio.sleep(1.1 * WATCH)
+    assert [sink.closed for sink in sinks] == [CloseCode.SLOW] * 2
+    assert [sink.heard for sink in sinks] == [numbers(1, 3)] * 2
+    newcomer = await listen()
+    await publish(2, 3)
+    await asyncio.sleep(0.001)
+    assert newcomer.heard == ["2", "3"]
+
+
+@in_clock_loop
+async def test_a_late_message_of_the_old_history_is_not_taken_for_the_new_one(
+    layer: FaultyLayer, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    await listen()
+    await apublish("s", "old 1")
+    layer.deaf = True
+    await apublish("s", "old 2")
+    layer.deaf = False
+    await get_backend().clear("s")
+    backend: Any = get_backend()
+    read = backend.read
+
+    async def slow_read(*args: Any) -> Any:
+        await asyncio.sleep(0.1)
+        return await read(*args)
+
+    monkeypatch.setattr(backend, "read", slow_read)
+    await apublish("s", "new 1")
+    await asyncio.sleep(0.05)
+    # History is being read; what is one offset further than that will be comes late.
+    await layer.release()
+    await asyncio.sleep(0.1)
+    newcomer = await listen(cursor=1)
+    await apublish("s", "new 2")
+    await asyncio.sleep(0.2)
+    assert newcomer.heard == ["new 2"]
+
+
+@pytest.mark.django_db
+async def test_who_comes_when_a_new_history_began_hears_nothing_of_the_old(
+    settings: Settings, in_process: InProcessDoor
+) -> None:
+    settings.BROADCAST_WATCH_SECONDS = 60
+    slug = await in_process.stream()
+    former = await in_process.listener(slug)
+    await apublish(slug, "old 1")
+    assert await former.told() == (1, "old 1")
+    await get_backend().clear(slug)
+    newcomer = await in_process.listener(slug)
+    epoch = (await get_backend().state(slug)).epoch
+    assert (newcomer.first["epoch"], newcomer.first["offset"]) == (epoch, 0)
+    await apublish(slug, "new 1")
+    # It may be sent away with the others, to come back; not told what is not of its history.
+    try:
+        assert await newcomer.told() == (1, "new 1")
+    except Closed as closed:
+        assert closed.code == CloseCode.SLOW
+
+
+# -- groups ---------------------------------------------------------------------------------
+
+
+@in_clock_loop
+async def test_the_first_listener_joins_the_group_and_the_last_leaves_it_later(
+    layer: FaultyLayer,
+) -> None:
+    first, second = await listen(), await listen()
+    assert layer.calls["group_add"] == 1 and len(layer.groups[GROUP]) == 1
+    await go(first)
+    await asyncio.sleep(5 * LINGER)
+    assert GROUP in layer.groups
+    await go(second)
+    await asyncio.sleep(0.9 * LINGER)
+    assert GROUP in layer.groups
+    await asyncio.sleep(0.2 * LINGER)
+    assert GROUP not in layer.groups
+    assert layer.calls["group_discard"] == 1
+    assert not get_relay().topics
+
+
+@in_clock_loop
+async def test_a_storm_of_reconnects_does_not_thrash_the_layer(layer: FaultyLayer) -> None:
+    for _ in range(50):
+        sinks = [await listen() for _ in range(20)]
+        for sink in sinks:
+            await go(sink)
+        await asyncio.sleep(0.9 * LINGER)
+    assert layer.calls["group_add"] == 1
+    assert layer.calls["group_discard"] == 0
+    await asyncio.sleep(2 * LINGER)
+    assert layer.calls["group_discard"] == 1
+
+
+@in_clock_loop
+async def test_who_comes_while_the_group_is_left_hears_everything(layer: FaultyLayer) -> None:
+    leaving, left = asyncio.Event(), asyncio.Event()
+
+    async def take_long() -> None:
+        leaving.set()
+        await left.wait()
+
+    layer.hooks["group_discard"] = take_long
+    await go(await listen())
+    await leaving.wait()
+    coming = asyncio.ensure_future(listen())
+    await asyncio.sleep(0.1)
+    left.set()
+    sink = await coming
+    await publish(1, 1)
+    await asyncio.sleep(0.001)
+    assert sink.heard == ["1"]
+
+
+@in_clock_loop
+async def test_many_who_come_at_once_join_once(layer: FaultyLayer) -> None:
+    layer.hooks["group_add"] = lambda: asyncio.sleep(0.1)
+    sinks = await asyncio.gather(*(listen() for _ in range(50)))
+    assert layer.calls["group_add"] == 1
+    await publish(1, 1)
+    await asyncio.sleep(0.001)
+    assert all(sink.heard == ["1"] for sink in sinks)
+
+
+@in_clock_loop
+async def test_live_is_heard_through_the_layer(layer: FaultyLayer) -> None:
+    sink = await listen()
+    await announce_streamer("s", "one")
+    await asyncio.sleep(0.001)
+    await announce_streamer("s", "")
+    await asyncio.sleep(0.001)
+    assert sink.heard == [("live",), ("idle",)]
+
+
+@in_clock_loop
+async def test_listeners_are_counted_when_one_of_a_topic_left_long_ago_goes(
+    layer: FaultyLayer,
+) -> None:
+    async def counted() -> int:
+        return (await get_backend().presence(["s"]))["s"].listeners
+
+    closed, passing = await listen(), await listen()
+    # The hub is done with it, its socket takes long to go.
+    closed.listener.close(CloseCode.SLOW, "too far behind")
+    await go(passing)
+    await asyncio.sleep(2 * LINGER)
+    await listen()
+    assert await counted() == 1
+    await go(closed)
+    assert await counted() == 1

@@ -1,0 +1,98 @@
+"""The rows of streams as sockets and publications see them: few queries, and nothing stale."""
+
+import asyncio
+import time
+from collections.abc import Awaitable, Callable
+from typing import Any
+
+import pytest
+from asgiref.sync import async_to_sync, sync_to_async
+from pytest_django import DjangoAssertNumQueries
+
+from broadcast import rows
+from broadcast.models import Stream
+
+pytestmark = pytest.mark.django_db
+
+
+async def test_a_stream_is_found_by_its_slug() -> None:
+    row = await Stream.objects.acreate(slug="s", title="S")
+    assert await rows.find_stream("s") == row
+    assert await rows.find_stream("none") is None
+
+
+def find(*slugs: str) -> list[Stream | None]:
+    """Look for all of them at once, as sockets do that come at once."""
+
+    async def find_all() -> list[Stream | None]:
+        return await asyncio.gather(*(rows.find_stream(slug) for slug in slugs))
+
+    return async_to_sync(find_all)()
+
+
+def test_a_row_is_read_once_in_a_while(
+    django_assert_num_queries: DjangoAssertNumQueries, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    Stream.objects.create(slug="s", title="S")
+    with django_assert_num_queries(2):
+        for _ in range(5):
+            find("s", "none")
+    later = time.monotonic() + rows.SECONDS + 0.1
+    monkeypatch.setattr("broadcast.rows.time.monotonic", lambda: later)
+    with django_assert_num_queries(1):
+        find("s")
+
+
+def test_thousands_who_come_at_once_cost_one_query(
+    django_assert_num_queries: DjangoAssertNumQueries,
+) -> None:
+    row = Stream.objects.create(slug="s", title="S")
+    with django_assert_num_queries(1):
+        assert find(*["s"] * 1000) == [row] * 1000
+
+
+async def test_what_this_process_changes_is_seen_at_once() -> None:
+    assert await rows.find_stream("s") is None
+    row = await Stream.objects.acreate(slug="s", title="S")
+    assert await rows.find_stream("s") == row
+    row.title = "Another"
+    await row.asave()
+    found = await rows.find_stream("s")
+    assert found and found.title == "Another"
+    await row.adelete()
+    assert await rows.find_stream("s") is None
+
+
+async def test_a_row_that_is_changed_while_it_is_read_is_not_kept_as_it_was(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    row = await Stream.objects.acreate(slug="s", title="S")
+    read, go = asyncio.Event(), asyncio.Event()
+
+    def slowly(query: Callable[[], Any]) -> Callable[[], Awaitable[Any]]:
+        async def run() -> Any:
+            found = await sync_to_async(query)()
+            read.set()
+            await go.wait()
+            return found
+
+        return run
+
+    monkeypatch.setattr("broadcast.rows.database_sync_to_async", slowly)
+    reading = asyncio.ensure_future(rows.find_stream("s"))
+    await read.wait()
+    row.title = "Another"
+    await row.asave()
+    go.set()
+    await reading
+    found = await rows.find_stream("s")
+    assert found and found.title == "Another"
+
+
+async def test_names_that_are_tried_out_do_not_fill_the_memory(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    later = time.monotonic() + 3600
+    rows._rows.update((str(number), (later, None)) for number in range(10_001))
+    await rows.find_stream("one more")
+    assert len(rows._rows) < 10

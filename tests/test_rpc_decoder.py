@@ -1,0 +1,159 @@
+"""The decoder of MessagePack-RPC: bytes split anywhere, and bytes that make no sense."""
+
+import itertools
+from contextlib import suppress
+from typing import Any
+
+import msgpack
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+from broadcast.rpc import Call, Decoder
+
+LIMIT = 64 * 1024
+
+
+def raw(value: bytes) -> bytes:
+    """As clients write bytes that know the old *raw* type only: it reads as `str`."""
+    assert len(value) < 32
+    return bytes((0xA0 | len(value),)) + value
+
+
+def decode(*parts: bytes) -> list[Call]:
+    decoder = Decoder(LIMIT)
+    return [call for part in parts for call in decoder.feed(part)]
+
+
+CALLS = [
+    Call(0, "ping", []),
+    Call(None, "publish", ["s", "ä🎥", {"entry": True}]),
+    Call(2**32 - 1, "publish", ["s", b"\x00\xff" * 200, None]),
+    Call(1, "ä", [{"a": [1.5, None, -(2**63), 2**64 - 1]}, {1: 2}]),
+]
+BYTES = b"".join(
+    msgpack.packb([2, call.method, call.params])
+    if call.msgid is None
+    else msgpack.packb([0, call.msgid, call.method, call.params])
+    for call in CALLS
+)
+
+
+def test_calls_split_at_every_point_are_the_same() -> None:
+    assert decode(BYTES) == CALLS
+    for at in range(1, len(BYTES)):
+        assert decode(BYTES[:at], BYTES[at:]) == CALLS, f"split at {at}"
+
+
+def test_calls_that_come_byte_by_byte_are_the_same() -> None:
+    assert decode(*(bytes((byte,)) for byte in BYTES)) == CALLS
+
+
+@pytest.mark.parametrize("name", [msgpack.packb("ping"), msgpack.packb(b"ping"), raw(b"ping")])
+def test_the_name_of_a_method_is_str_bin_or_raw(name: bytes) -> None:
+    assert decode(b"\x94\x00\x01" + name + b"\x90") == [Call(1, "ping", [])]
+
+
+def test_raw_bytes_that_are_no_utf8_do_not_end_the_connection() -> None:
+    [call] = decode(b"\x93\x02" + raw(b"\xff\xfe") + b"\x91" + raw(b"\x80"))
+    assert (call.msgid, call.error) == (None, "")
+    assert call.method.encode("utf-8", "surrogateescape") == b"\xff\xfe"
+
+
+@pytest.mark.parametrize(
+    "call",
+    [
+        [0, 7, None, []],
+        [0, 7, 5, []],
+        [0, 7, ["m"], []],
+        [0, 7, "m", None],
+        [0, 7, "m", {}],
+        [0, 7, "m", "params"],
+        [0, 7],
+        [0, 7, "m"],
+        [0, 7, "m", [], 5],
+    ],
+)
+def test_a_call_that_makes_no_sense_is_to_be_answered(call: list[Any]) -> None:
+    [found] = decode(msgpack.packb(call))
+    assert found.msgid == 7 and found.error
+
+
+@pytest.mark.parametrize(
+    "data",
+    [
+        *(b"\xc1", b"\x00", b"\xc0", b"GET / HTTP/1.1\r\n\r\n", b"\x90", b"\x80"),
+        *map(
+            msgpack.packb,
+            (
+                *([0], [2, "m"], [2, "m", [], 1]),
+                *([1, 1, None, None], [3, 1, "m", []], ["0", 1, "m", []], [None] * 4),
+                *([0, -1, "m", []], [0, 2**32, "m", []], [0, "1", "m", []], [0, True, "m", []]),
+                *([0, 1.0, "m", []], {"a": 1}, "text", [[0, 1, "m", []]]),
+            ),
+        ),
+        pytest.param(b"\x91" * 100_000, id="deep-nesting"),
+        pytest.param(b"\xc6\xff\xff\xff\xff" + bytes(LIMIT), id="huge-bin"),
+        pytest.param(b"\xdb\xff\xff\xff\xff" + bytes(LIMIT), id="huge-str"),
+        pytest.param(b"\xdd\xff\xff\xff\xff", id="huge-array"),
+        pytest.param(b"\xdf\xff\xff\xff\xff", id="huge-map"),
+        pytest.param(b"\xc9\xff\xff\xff\xff\x01", id="huge-ext"),
+        pytest.param(b"\x94\x00\x01\xa1m\x91\x81\x90\x01", id="map-with-an-array-as-key"),
+        pytest.param(b"\x94\x00\x01\xa1m\x91\x81\x80\x01", id="map-with-a-map-as-key"),
+        pytest.param(b"\x94\x00\x01\xa1m\x91\xc7\x03\xff\x00\x00\x00", id="bad-timestamp"),
+        pytest.param(msgpack.packb([2, "m", [b"x" * LIMIT]]), id="too-large"),
+        pytest.param(msgpack.packb([2, "m", [b"x" * LIMIT]])[: LIMIT + 10], id="partly-too-large"),
+    ],
+)
+def test_what_is_no_call_is_a_value_error(data: bytes) -> None:
+    with pytest.raises(ValueError, match="."):
+        decode(data)
+
+
+def test_calls_before_one_that_makes_no_sense_are_given() -> None:
+    decoder = Decoder(LIMIT)
+    calls = decoder.feed(BYTES + b"\xc1" + BYTES)
+    assert list(itertools.islice(calls, len(CALLS))) == CALLS
+    with pytest.raises(ValueError, match="."):
+        next(calls)
+
+
+@pytest.mark.parametrize("nested", [1, 50, 400])
+def test_nesting_within_reason_is_taken(nested: int) -> None:
+    data = b"\x93\x02\xa1m" + b"\x91" * nested + b"\x90"
+    assert len(decode(data)) == 1
+
+
+@settings(deadline=None, max_examples=500, derandomize=True)
+@given(st.lists(st.binary(max_size=40), max_size=5))
+def test_garbage_is_a_call_or_a_value_error(parts: list[bytes]) -> None:
+    decoder = Decoder(LIMIT)
+    try:
+        for part in parts:
+            for call in decoder.feed(part):
+                assert isinstance(call, Call)
+    except ValueError:
+        pass
+
+
+values = st.recursive(
+    st.none()
+    | st.booleans()
+    | st.integers(-(2**63), 2**64 - 1)
+    | st.binary(max_size=9)
+    | st.floats()
+    | st.text(st.characters(exclude_categories=["Cs"]), max_size=9),
+    lambda inner: st.lists(inner, max_size=4) | st.dictionaries(st.binary(max_size=3), inner),
+    max_leaves=8,
+)
+
+
+@settings(deadline=None, max_examples=300, derandomize=True)
+@given(st.lists(values, max_size=5), st.integers(0, 40), st.binary(max_size=3))
+def test_damaged_calls_are_calls_or_a_value_error(
+    message: list[Any], at: int, damage: bytes
+) -> None:
+    data = bytearray(msgpack.packb([0, 1, "m", message]) + msgpack.packb(message))
+    data[at : at + len(damage)] = damage
+    with suppress(ValueError):
+        assert all(isinstance(call, Call) for call in decode(bytes(data)))

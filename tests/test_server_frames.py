@@ -1,0 +1,326 @@
+"""The server's parser of what clients send: split anywhere, the application gets the same."""
+
+import asyncio
+from collections.abc import Iterator
+from types import SimpleNamespace
+from typing import Any
+
+import pytest
+from daphne.ws_protocol import WebSocketFactory
+from hypothesis import given, settings
+from hypothesis import strategies as st
+from twisted.internet.testing import StringTransport
+
+from broadcast.conf import conf
+from broadcast.server import INBOUND_COUNT, InboundQueue, Server, WebSocketProtocol
+from tests.raw import (
+    BINARY,
+    CLOSE,
+    CONTINUATION,
+    PING,
+    PONG,
+    TEXT,
+    close_payload,
+    frame,
+    handshake,
+)
+
+Expected = list[dict[str, Any]]
+
+
+class FakeTransport(StringTransport):
+    """A TCP connection whose client takes everything at once."""
+
+    connected = True
+    disconnected = False
+    dataBuffer = b""
+    offset = _tempDataLen = 0
+
+    def __init__(self) -> None:
+        super().__init__()
+        # The HTTP channel, which stays the producer after the upgrade.
+        self.registerProducer(SimpleNamespace(requests=[]), True)
+        self.socket = SimpleNamespace(send=self.send)
+
+    def setTcpNoDelay(self, enabled: bool) -> None:
+        pass
+
+    def unregisterProducer(self) -> None:
+        # Unlike a StringTransport, a real one takes it when there is none.
+        if self.producer is not None:
+            super().unregisterProducer()
+
+    def send(self, data: bytes) -> int:
+        self.write(data)
+        return len(data)
+
+
+class FakeServer(Server):
+    """A server without a port; its applications take nothing unless a test does."""
+
+    def __init__(self, max_frame: int) -> None:
+        super().__init__(application=None, endpoints=["tcp:0"])
+        self.connections = {}
+        # As Daphne makes it, but for the timer that nothing here waits for.
+        self.ws_factory = WebSocketFactory(self, server="test")
+        self.ws_factory.setProtocolOptions(
+            openHandshakeTimeout=0, maxFramePayloadSize=max_frame, maxMessagePayloadSize=max_frame
+        )
+        self._ready()
+
+    def create_application(self, protocol: WebSocketProtocol, scope: Any) -> InboundQueue:
+        return InboundQueue(protocol)
+
+
+class Connection:
+    """An open WebSocket of the server; what its application would get is in `messages`."""
+
+    def __init__(self, early: bytes = b"", max_frame: int = 1024 * 1024) -> None:
+        self.transport = FakeTransport()
+        self.protocol: Any = FakeServer(max_frame).ws_factory.buildProtocol(None)
+        self.protocol._raw_query_string = b""
+        self.protocol.makeConnection(self.transport)
+        self.protocol.dataReceived(handshake("/") + early)
+        self.queue: InboundQueue = self.protocol.application_queue
+        assert self.queue.messages.pop(0) == {"type": "websocket.connect"}
+        self.protocol.handle_reply({"type": "websocket.accept"})
+        head, self.answer = self.transport.value().split(b"\r\n\r\n", 1)
+        assert head.startswith(b"HTTP/1.1 101 ")
+        self.transport.clear()
+
+    def feed(self, *parts: bytes) -> None:
+        for part in parts:
+            self.protocol.dataReceived(part)
+
+    @property
+    def messages(self) -> Expected:
+        for message in self.queue.messages:
+            assert message.pop("type") == "websocket.receive"
+        return self.queue.messages
+
+    def sent(self) -> list[tuple[int, bytes]]:
+        """Opcode and payload of every frame that the server sent."""
+        data, found = self.transport.value(), []
+        while data:
+            assert data[1] < 126, "control frames are short"
+            found.append((data[0] & 0x0F, data[2 : 2 + data[1]]))
+            data = data[2 + data[1] :]
+        return found
+
+    def close_code(self) -> int | None:
+        codes = [int.from_bytes(payload[:2], "big") for op, payload in self.sent() if op == CLOSE]
+        return codes[0] if codes else None
+
+
+@pytest.fixture(autouse=True)
+def options() -> Iterator[None]:
+    """Options are shared by all connections of a process: leave them as they were."""
+    before = dict(vars(WebSocketProtocol))
+    yield
+    for name in set(vars(WebSocketProtocol)) - set(before):
+        delattr(WebSocketProtocol, name)
+
+
+#: Frames, and the messages that an application gets of them.
+SHORT: list[tuple[bytes, Expected]] = [
+    (frame(TEXT, "ä🎥".encode()), [{"text": "ä🎥"}]),
+    (frame(TEXT), [{"text": ""}]),
+    (frame(BINARY), [{"bytes": b""}]),
+    (frame(PING, b"are you there"), []),
+    (frame(BINARY, b"\xff" * 125), [{"bytes": b"\xff" * 125}]),
+    (frame(BINARY, b"\xfe" * 126), [{"bytes": b"\xfe" * 126}]),
+    # A message in fragments, a control frame between them.
+    (frame(TEXT, b"frag\xc3", fin=False), []),
+    (frame(PONG), []),
+    (frame(CONTINUATION, b"\xa4men", fin=False), []),
+    (frame(CONTINUATION, b"ts"), [{"text": "fragäments"}]),
+    (frame(BINARY, b"a", fin=False), []),
+    (frame(CONTINUATION), [{"bytes": b"a"}]),
+    (frame(TEXT, b"the last"), [{"text": "the last"}]),
+]
+LONG: list[tuple[bytes, Expected]] = [
+    (frame(BINARY, b"a" * 65535), [{"bytes": b"a" * 65535}]),
+    (frame(TEXT, b"b" * 65536), [{"text": "b" * 65536}]),
+    (frame(TEXT, b"short"), [{"text": "short"}]),
+]
+
+
+def together(frames: list[tuple[bytes, Expected]]) -> tuple[bytes, Expected]:
+    return b"".join(data for data, _ in frames), [one for _, got in frames for one in got]
+
+
+async def test_frames_that_come_together_are_taken_together() -> None:
+    data, expected = together(SHORT + LONG + SHORT)
+    connection = Connection()
+    connection.feed(data)
+    assert connection.messages == expected
+    assert connection.sent() == [(PONG, b"are you there")] * 2
+
+
+async def test_frames_split_at_every_point_are_the_same() -> None:
+    data, expected = together(SHORT)
+    for at in range(1, len(data)):
+        connection = Connection()
+        connection.feed(data[:at], data[at:])
+        assert connection.messages == expected, f"split at {at}"
+
+
+async def test_frames_that_come_byte_by_byte_are_the_same() -> None:
+    data, expected = together(SHORT)
+    connection = Connection()
+    connection.feed(*(bytes((byte,)) for byte in data))
+    assert connection.messages == expected
+
+
+async def test_short_frames_split_at_every_point_after_a_long_one_in_parts() -> None:
+    long, expected_first = together(LONG[:1])
+    short, expected = together(SHORT[:7])
+    for at in range(1, len(short)):
+        connection = Connection()
+        connection.feed(long[:40_000], long[40_000:] + short[:at], short[at:])
+        assert connection.messages == expected_first + expected, f"split at {at}"
+
+
+async def test_long_frames_split_around_their_headers_are_the_same() -> None:
+    data, expected = together(LONG)
+    borders = [0]
+    for frame_data, _ in LONG:
+        borders.append(borders[-1] + len(frame_data))
+    near = {border + step for border in borders for step in range(-3, 17)}
+    for at in sorted(near & set(range(1, len(data)))):
+        connection = Connection()
+        connection.feed(data[:at], data[at:])
+        assert connection.messages == expected, f"split at {at}"
+
+
+@settings(deadline=None, max_examples=150, derandomize=True, database=None)
+@given(
+    st.lists(st.sampled_from(SHORT[:6] + LONG), min_size=1, max_size=5),
+    st.lists(st.integers(0, 2**18), max_size=6),
+    st.lists(st.integers(0, 20), max_size=6),
+)
+def test_frames_split_anywhere_are_the_same(
+    frames: list[tuple[bytes, Expected]], anywhere: list[int], early: list[int]
+) -> None:
+    data, expected = together(frames)
+    points = sorted({point % len(data) for point in anywhere + early})
+    parts = [data[at:to] for at, to in zip([0, *points], [*points, len(data)], strict=True)]
+    connection = in_loop(Connection)
+    connection.feed(*parts)
+    assert connection.messages == expected
+
+
+def in_loop(make: Any) -> Any:
+    """`make` what asks for a running event loop."""
+
+    async def run() -> Any:
+        return make()
+
+    with asyncio.Runner() as runner:
+        return runner.run(run())
+
+
+@pytest.mark.parametrize(
+    ("bad", "code"),
+    [
+        pytest.param(frame(TEXT, b"\xff"), 1007, id="invalid-utf8"),
+        pytest.param(frame(TEXT, b"\xed\xa0\x80"), 1007, id="surrogate"),
+        pytest.param(frame(TEXT, "ä".encode()[:1]), 1007, id="half-a-character"),
+        pytest.param(
+            frame(TEXT, b"a", fin=False) + frame(CONTINUATION, b"\xff"), 1007, id="in-a-fragment"
+        ),
+        pytest.param(frame(TEXT, b"x", masked=False), 1002, id="unmasked"),
+        pytest.param(frame(TEXT, b"x", rsv=4), 1002, id="rsv1"),
+        pytest.param(frame(BINARY, b"x", rsv=2), 1002, id="rsv2"),
+        pytest.param(frame(BINARY, b"x", rsv=1), 1002, id="rsv3"),
+        pytest.param(frame(3, b"x"), 1002, id="reserved-opcode"),
+        pytest.param(frame(11), 1002, id="reserved-control-opcode"),
+        pytest.param(frame(CONTINUATION, b"x"), 1002, id="continues-nothing"),
+        pytest.param(
+            frame(TEXT, b"a", fin=False) + frame(TEXT, b"b"), 1002, id="message-in-a-message"
+        ),
+        pytest.param(frame(PING, b"x" * 126), 1002, id="long-ping"),
+        pytest.param(frame(PING, b"x", fin=False), 1002, id="ping-in-fragments"),
+        pytest.param(frame(BINARY, b"x" * 1001), 1009, id="too-large"),
+        pytest.param(frame(BINARY, b"", length=2**40), 1009, id="much-too-large"),
+        pytest.param(
+            frame(BINARY, b"x" * 600, fin=False) + frame(CONTINUATION, b"x" * 600),
+            1009,
+            id="too-large-in-fragments",
+        ),
+        pytest.param(frame(BINARY, b"", length=2**63), 1002, id="negative-length"),
+        pytest.param(frame(CLOSE, b"\x03"), 1002, id="half-a-close-code"),
+        pytest.param(frame(CLOSE, close_payload(1005)), 1002, id="forbidden-close-code"),
+    ],
+)
+async def test_what_breaks_the_protocol_ends_the_connection_with_its_code(
+    bad: bytes, code: int
+) -> None:
+    good = frame(TEXT, b"before")
+    for at in range(len(good) + min(len(bad), 20)):
+        connection = Connection(max_frame=1000)
+        data = good + bad + frame(TEXT, b"after")
+        connection.feed(data[:at], data[at:])
+        assert connection.close_code() == code, f"split at {at}"
+        assert connection.messages == [{"text": "before"}]
+
+
+async def test_a_frame_of_the_very_limit_is_taken() -> None:
+    connection = Connection(max_frame=1000)
+    connection.feed(frame(BINARY, b"x" * 1000), frame(TEXT, b"after"))
+    assert connection.messages == [{"bytes": b"x" * 1000}, {"text": "after"}]
+
+
+async def test_a_frame_too_large_is_refused_at_its_header() -> None:
+    connection = Connection(max_frame=1000)
+    connection.feed(frame(BINARY, b"", length=5_000_000))
+    assert connection.close_code() == 1009
+
+
+async def test_a_short_frame_that_is_not_masked_is_refused_at_its_second_byte() -> None:
+    connection = Connection()
+    connection.feed(frame(TEXT, b"x", masked=False)[:2])
+    assert connection.close_code() == 1002
+
+
+async def test_a_client_that_closes_is_answered() -> None:
+    connection = Connection()
+    connection.feed(frame(TEXT, b"bye") + frame(CLOSE, close_payload(1000)))
+    assert connection.sent()[0][0] == CLOSE and connection.close_code() == 1000
+    assert connection.messages == [{"text": "bye"}]
+
+
+async def test_a_close_in_the_middle_of_a_frame_ends_cleanly() -> None:
+    data = frame(BINARY, bytes(range(256)) * 4) + frame(CLOSE, close_payload(4501))
+    for at in (1, 5, 10, 500):
+        connection = Connection()
+        connection.feed(data[:at])
+        connection.protocol.close_with(4501, "another streamer took over")
+        connection.feed(data[at:])
+        assert connection.close_code() == 4501
+        assert connection.protocol.wasClean, f"split at {at}"
+
+
+async def test_frames_that_come_before_the_answer_are_taken_too() -> None:
+    data, expected = together(SHORT)
+    for at in (1, 5, len(data) - 3, len(data)):
+        connection = Connection(early=data[:at])
+        connection.feed(data[at:])
+        assert connection.messages == expected, f"split at {at}"
+
+
+async def test_a_flood_pauses_the_client_until_it_is_taken() -> None:
+    connection = Connection()
+    flood = frame(TEXT, b"x") * INBOUND_COUNT
+    connection.feed(flood)
+    assert connection.transport.producerState == "paused"
+    for _ in range(INBOUND_COUNT):
+        await connection.queue.get()
+    assert connection.transport.producerState == "producing"
+    assert connection.queue.size == 0
+
+
+async def test_the_default_limit_is_the_one_of_the_settings() -> None:
+    connection = Connection(max_frame=conf.MAX_FRAME)
+    connection.feed(frame(BINARY, b"x" * conf.MAX_FRAME))
+    assert [len(message["bytes"]) for message in connection.messages] == [conf.MAX_FRAME]
