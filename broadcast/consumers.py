@@ -211,6 +211,8 @@ class ListenerConsumer(SocketConsumer):
         stream = await self.stream(Stream.may_listen, "listen")
         async with get_relay().topic(stream.slug) as topic:
             state = await get_backend().state(stream.slug)
+            if state.epoch != topic.epoch:
+                topic.restart(state.epoch, state.offset)
             start = find_start(wish, state)
             joined = event(
                 "joined",
@@ -263,8 +265,11 @@ class StreamerConsumer(SocketConsumer):
         self.waiting: list[Draft] = []
         self.arrived = asyncio.Event()
         self.room = asyncio.Event()
-        self.end: tuple[CloseCode, str] | None = None
-        self.untold: Message | None = None
+        #: The code and reason with which it is closed when nothing waits any more.
+        self.ending: tuple[CloseCode, str] | None = None
+        #: Whether its socket is full, and what it is told when it has drained, by event.
+        self.full = False
+        self.untold: dict[str, Message] = {}
         backend = get_backend()
         #: Publications of the run, or of this connection where there is none, that are in.
         self.accepted = await backend.accepted(stream.slug, self.run) if self.run else 0
@@ -275,14 +280,12 @@ class StreamerConsumer(SocketConsumer):
             await announce_streamer(stream.slug, self.id)
             state = await backend.state(stream.slug)
             self.sink.on_drain(self._drained)
-            self.tell(
-                event(
-                    "ready",
-                    stream=stream.slug,
-                    epoch=state.epoch,
-                    offset=state.offset,
-                    accepted=self.accepted,
-                )
+            self._tell_newest(
+                "ready",
+                stream=stream.slug,
+                epoch=state.epoch,
+                offset=state.offset,
+                accepted=self.accepted,
             )
             self.topic.add_streamer(self)
         self.feeding = asyncio.ensure_future(self._feed())
@@ -302,7 +305,7 @@ class StreamerConsumer(SocketConsumer):
     # -- what the streamer sends ------------------------------------------------------------
 
     async def receive(self, message: dict[str, Any]) -> None:
-        if self.topic is None or self.end:
+        if self.topic is None or self.ending:
             return
         text = message.get("text")
         payload = message["bytes"] if text is None else text.encode()
@@ -326,18 +329,18 @@ class StreamerConsumer(SocketConsumer):
                 # Whether it counts, client and server could no longer agree on.
                 raise
             logger.info("A streamer of %s said something wrong: %s", self.slug, error)
-            self.tell(event("error", message=str(error)))
+            self._tell_newest("error", message=str(error))
 
     def _receive_event(self, said: Any) -> None:
         name = said.get("event") if isinstance(said, dict) else None
         if name == "publication" and "data" in said:
             self._take(Draft.of(said["data"]))
-        elif name == "mark" and said.get("as") in MARKS:
+        elif name == "mark" and said.get("as") in tuple(MARKS):
             self.marks |= MARKS[said["as"]]
         elif name == "reset":
             self.marks = Mark.RESET
         elif name == "ping":
-            self.tell(event("pong"))
+            self._tell_newest("pong")
         else:
             raise BadRequest(
                 'a text frame is JSON: {"event":"publication","data":…}, '
@@ -356,7 +359,7 @@ class StreamerConsumer(SocketConsumer):
     async def _feed(self) -> None:
         """Append what waits, all of it at once, until the socket ends and nothing waits."""
         try:
-            while self.waiting or not self.end:
+            while self.waiting or not self.ending:
                 await self.arrived.wait()
                 self.arrived.clear()
                 drafts, self.waiting = self.waiting, []
@@ -364,51 +367,52 @@ class StreamerConsumer(SocketConsumer):
                 if drafts:
                     await self._append(drafts)
         except BroadcastError as error:
-            self.end = (error.close_code, str(error))
+            self.ending = (error.close_code, str(error))
             self.tell(event("error", message=str(error)))
         except Exception:
             logger.exception("Publications on %s could not be appended", self.slug)
-            self.end = (CloseCode.SHUTDOWN, "the server could not publish")
-            self.tell(event("error", message=self.end[1]))
+            self.ending = (CloseCode.SHUTDOWN, "the server could not publish")
+            self.tell(event("error", message=self.ending[1]))
         self.room.set()
-        self.sink.close(*self.end)
+        self.sink.close(*self.ending)
 
     async def _append(self, drafts: list[Draft]) -> None:
         run = Run(self.run, self.number) if self.run else None
         appended = await append(self.slug, drafts, run)
         self.number += len(drafts)
         self.accepted = appended.accepted if run else self.accepted + len(drafts)
-        self._tell_later(event("accepted", accepted=self.accepted, offset=appended.offset))
+        self._tell_newest("accepted", accepted=self.accepted, offset=appended.offset)
 
-    def _tell_later(self, accepted: Message) -> None:
-        """Tell the newest `accepted`: now, or when the socket that is full has drained."""
-        if self.untold is not None or not self.tell(accepted):
-            self.untold = accepted
+    def _tell_newest(self, name: str, **fields: Any) -> None:
+        """Tell an event now or, of each name the newest alone, when the full socket has drained."""
+        message = event(name, **fields)
+        if self.full:
+            self.untold[name] = message
+        else:
+            self.full = not self.tell(message)
 
     def _drained(self) -> None:
-        untold, self.untold = self.untold, None
-        if untold is not None and not self.tell(untold):
-            self.untold = untold
+        self.full = False
+        untold, self.untold = self.untold, {}
+        for message in untold.values():
+            self.full = not self.tell(message) or self.full
 
     # -- what the hub tells -----------------------------------------------------------------
 
     def count(self, listeners: int) -> None:
-        if listeners != self.listeners and self.untold is None:
+        if listeners != self.listeners:
             self.listeners = listeners
-            self.tell(event("listeners", count=listeners))
+            self._tell_newest("listeners", count=listeners)
 
-    def replaced(self) -> None:
-        self._end(CloseCode.REPLACED, "another streamer took over")
-
-    def _end(self, code: CloseCode, reason: str) -> None:
-        self.end = self.end or (code, reason)
+    def end(self, code: CloseCode, reason: str) -> None:
+        self.ending = self.ending or (code, reason)
         self.arrived.set()
 
     async def closed(self) -> None:
         if self.topic is None:
             return
         # What had come before the socket went is published all the same.
-        self._end(CloseCode.SHUTDOWN, "gone")
+        self.end(CloseCode.SHUTDOWN, "gone")
         if self.feeding:
             await self.feeding
         self.topic.remove_streamer(self)

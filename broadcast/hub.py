@@ -59,8 +59,8 @@ class Streamer(Protocol):
     def count(self, listeners: int) -> None:
         """So many hear it now; often the number it was told before."""
 
-    def replaced(self) -> None:
-        """Another streamer took over."""
+    def end(self, code: CloseCode, reason: str) -> None:
+        """Publish what has come, and close the socket."""
 
 
 class Listener:
@@ -309,6 +309,13 @@ class Topic:
         self.epoch = epoch
         self._empty(offset)
 
+    def close(self, code: CloseCode, reason: str) -> None:
+        """Send everybody away who hears or feeds it."""
+        for listener in list(self.listeners):
+            listener.close(code, reason)
+        for streamer in list(self.streamers.values()):
+            streamer.end(code, reason)
+
     def _empty(self, offset: int) -> None:
         self.ring.clear()
         self.size = 0
@@ -362,7 +369,7 @@ class Topic:
         self.streamer = streamer
         for other in list(self.streamers.values()):
             if streamer and other.id != streamer:
-                other.replaced()
+                other.end(CloseCode.REPLACED, "another streamer took over")
         for listener in list(self.listeners):
             listener.tell_live()
 

@@ -3,6 +3,7 @@
 The rules of who may do what are methods of `Stream`; a user is whoever Django says it is.
 """
 
+from collections.abc import Sequence
 from typing import TYPE_CHECKING
 
 from django.conf import settings
@@ -27,6 +28,11 @@ class StreamQuerySet(models.QuerySet["Stream"]):
             return self
         public = models.Q(visibility=Stream.Visibility.PUBLIC)
         return self.filter(public | models.Q(owner=user.pk) if user.pk else public)
+
+    def closed(self, slugs: Sequence[str]) -> list[str]:
+        """Which of the streams were closed."""
+        found = self.filter(slug__in=slugs, closed_at__isnull=False)
+        return list(found.values_list("slug", flat=True))
 
     def setup(self) -> list["Stream"]:
         """Make the streams that a new installation starts with; answers those that were missing."""

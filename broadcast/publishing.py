@@ -83,7 +83,7 @@ async def apublish_draft(stream: str | Stream, draft: Draft, key: str = "") -> P
     if not (_serving or shared):
         name = stream.slug if isinstance(stream, Stream) else stream
         return await sync_to_async(remote.publish)(name, draft, key)
-    appending = append(stream, [draft], key=key)
+    appending = _append_checked(stream, draft, key)
     if not shared and _loop is not None and _loop is not asyncio.get_running_loop():
         # A thread of the server: what is in memory belongs to the server's own loop.
         appended = await asyncio.wrap_future(asyncio.run_coroutine_threadsafe(appending, _loop))
@@ -97,14 +97,21 @@ def publish_draft(stream: str | Stream, draft: Draft, key: str = "") -> Position
     return async_to_sync(apublish_draft)(stream, draft, key)
 
 
+async def _append_checked(stream: str | Stream, draft: Draft, key: str) -> Appended:
+    _, _, most = await _rules(stream)
+    if len(draft.payload) > most:
+        raise TooLarge(f"{len(draft.payload)} bytes are more than the {most} allowed")
+    return await append(stream, [draft], key=key)
+
+
 async def append(
     stream: str | Stream, drafts: Sequence[Draft], run: Run | None = None, key: str = ""
 ) -> Appended:
-    """Publish several drafts as one step; `run` and `key` as in `Backend.append`."""
-    name, limits, max_frame = await _rules(stream)
-    for draft in drafts:
-        if len(draft.payload) > max_frame:
-            raise TooLarge(f"{len(draft.payload)} bytes are more than the {max_frame} allowed")
+    """Publish several drafts as one step; `run` and `key` as in `Backend.append`.
+
+    Their size is what the caller let in.
+    """
+    name, limits, _ = await _rules(stream)
     appended = await get_backend().append(name, drafts, limits, run, key)
     for message in _messages(appended.publications):
         await _send(name, type=PUBLICATIONS, epoch=appended.epoch, publications=pack(message))

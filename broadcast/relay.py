@@ -19,15 +19,20 @@ from contextlib import asynccontextmanager
 from typing import Any
 from weakref import WeakKeyDictionary, WeakValueDictionary
 
+from channels.db import database_sync_to_async
 from channels.layers import get_channel_layer
 
 from .backends import get_backend
 from .conf import conf
+from .exceptions import CloseCode
 from .hub import Topic
+from .models import Stream
 from .publications import Publication, unpack
 
 logger = logging.getLogger(__name__)
 
+#: Seconds after which a channel layer that failed is asked again.
+RETRY_SECONDS = 1.0
 #: Types of the messages on the channel layer.
 PUBLICATIONS = "broadcast.publications"
 STREAMER = "broadcast.streamer"
@@ -53,8 +58,10 @@ class Relay:
         self._tasks: set[asyncio.Task[None]] = set()
         #: A lock for each name that is being joined or left, for as long as anybody needs it.
         self._locks: WeakValueDictionary[str, asyncio.Lock] = WeakValueDictionary()
-        #: Topics whose gap is being fetched, and what arrived for them meanwhile.
-        self._backlog: dict[str, list[Publication]] = {}
+        #: When the groups of unused topics are left.
+        self._leaving: dict[str, asyncio.TimerHandle] = {}
+        #: Topics whose gap is being fetched, and what arrived for them meanwhile, by epoch.
+        self._backlog: dict[str, list[tuple[str, Publication]]] = {}
 
     @asynccontextmanager
     async def topic(self, name: str) -> AsyncIterator[Topic]:
@@ -76,6 +83,7 @@ class Relay:
             self.channel = await self.layer.new_channel("broadcast")
             self._spawn(self._listen())
             self._spawn(self._watch())
+            self._spawn(self._watch_rows())
         await self.layer.group_add(group_name(name), self.channel)
         # After joining: what is published from here on arrives, and what the state has already
         # is dropped by its offset.
@@ -92,10 +100,16 @@ class Relay:
 
     async def changed(self, topic: Topic) -> None:
         """Somebody came to `topic` or went: presence follows, and an unused topic is left."""
-        await get_backend().count_listeners(topic.name, len(topic.listeners))
+        if self.topics.get(topic.name) is not topic:
+            return
+        leaving = self._leaving.pop(topic.name, None)
+        if leaving:
+            leaving.cancel()
         if not topic.in_use:
-            loop = asyncio.get_running_loop()
-            loop.call_later(conf.LINGER_SECONDS, lambda: self._spawn(self._leave(topic)))
+            self._leaving[topic.name] = asyncio.get_running_loop().call_later(
+                conf.LINGER_SECONDS, lambda: self._spawn(self._leave(topic))
+            )
+        await get_backend().count_listeners(topic.name, len(topic.listeners))
 
     async def _leave(self, topic: Topic) -> None:
         async with self._locks.setdefault(topic.name, asyncio.Lock()):
@@ -108,7 +122,13 @@ class Relay:
     async def _listen(self) -> None:
         while True:
             try:
-                self._receive(await self.layer.receive(self.channel))
+                message = await self.layer.receive(self.channel)
+            except Exception:
+                logger.exception("The channel layer brings nothing; trying again")
+                await asyncio.sleep(RETRY_SECONDS)
+                continue
+            try:
+                self._receive(message)
             except Exception:
                 # One message that cannot be handled must not silence all streams.
                 logger.exception("A message of the channel layer could not be handled")
@@ -126,11 +146,11 @@ class Relay:
         """Give the topic what is new to it, in order; fetch what is missing before it."""
         backlog = self._backlog.get(topic.name)
         if backlog is not None:
-            backlog.extend(publications)
+            backlog.extend((epoch, publication) for publication in publications)
         elif epoch == topic.epoch and publications[0].offset == topic.offset + 1:
             topic.append(publications)
         elif epoch != topic.epoch or publications[-1].offset > topic.offset:
-            self._backlog[topic.name] = list(publications) if epoch == topic.epoch else []
+            self._backlog[topic.name] = [(epoch, publication) for publication in publications]
             self._spawn(self._repair(topic))
 
     async def _repair(self, topic: Topic) -> None:
@@ -141,8 +161,8 @@ class Relay:
             logger.exception("History of %r cannot be read; trying again", topic.name)
         finally:
             backlog = self._backlog.pop(topic.name)
-        for publication in sorted(backlog, key=lambda one: one.offset):
-            if publication.offset == topic.offset + 1:
+        for epoch, publication in sorted(backlog, key=lambda one: one[1].offset):
+            if epoch == topic.epoch and publication.offset == topic.offset + 1:
                 topic.append([publication])
 
     async def _fetch(self, topic: Topic) -> None:
@@ -177,6 +197,18 @@ class Relay:
                 await self._look_around()
             except Exception:
                 logger.exception("The newest positions cannot be read; trying again")
+
+    async def _watch_rows(self) -> None:
+        """Every few seconds: whether a person closed a stream, here or in another process."""
+        while True:
+            await asyncio.sleep(conf.WATCH_SECONDS)
+            try:
+                names = list(self.topics)
+                for name in await database_sync_to_async(Stream.objects.closed)(names):
+                    if name in self.topics:
+                        self.topics[name].close(CloseCode.CLOSED, "the stream was closed")
+            except Exception:
+                logger.exception("The rows of streams cannot be read; trying again")
 
     async def _look_around(self) -> None:
         """A streamer may have changed without a word: its process was killed, a message lost."""

@@ -5,6 +5,7 @@ thousands of sockets may come in a second at the price of one query, and a chang
 holds here two seconds later.
 """
 
+import asyncio
 import time
 
 from channels.db import database_sync_to_async
@@ -13,8 +14,14 @@ from django.db.models.signals import post_delete, post_save
 from .models import Stream
 
 SECONDS = 2.0
+#: Rows that are kept, and names that have none.
+MOST = 10_000
 
 _rows: dict[str, tuple[float, Stream | None]] = {}
+#: Queries that are under way: who asks for the same row meanwhile waits for its answer.
+_reading: dict[tuple[asyncio.AbstractEventLoop, str], asyncio.Task[Stream | None]] = {}
+#: How often rows were forgotten: what was asked before is not kept after.
+_forgotten = 0
 
 
 async def find_stream(slug: str) -> Stream | None:
@@ -22,16 +29,29 @@ async def find_stream(slug: str) -> Stream | None:
     known = _rows.get(slug)
     if known and known[0] > time.monotonic():
         return known[1]
-    if len(_rows) > 10_000:
-        # Names that somebody tries out must not fill the memory.
-        _rows.clear()
+    key = (asyncio.get_running_loop(), slug)
+    reading = _reading.get(key)
+    if reading is None:
+        reading = _reading[key] = asyncio.ensure_future(_read(slug))
+        reading.add_done_callback(lambda task: _reading.pop(key, None))
+    return await asyncio.shield(reading)
+
+
+async def _read(slug: str) -> Stream | None:
+    forgotten = _forgotten
     row: Stream | None = await database_sync_to_async(Stream.objects.filter(slug=slug).first)()
-    _rows[slug] = (time.monotonic() + SECONDS, row)
+    if forgotten == _forgotten:
+        if len(_rows) > MOST:
+            # Names that somebody tries out must not fill the memory.
+            _rows.clear()
+        _rows[slug] = (time.monotonic() + SECONDS, row)
     return row
 
 
 def forget(*args: object, **kwargs: object) -> None:
     """Read rows anew from here on."""
+    global _forgotten
+    _forgotten += 1
     _rows.clear()
 
 

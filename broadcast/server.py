@@ -56,8 +56,6 @@ logger = logging.getLogger(__name__)
 INBOUND_COUNT = 256
 INBOUND_BYTES = 4 * 1024 * 1024
 INBOUND_RESUME = 64
-#: Bytes that may wait to be sent, after what could not be sent at once, before a socket is full.
-OUTBOUND_BYTES = 64 * 1024
 #: Seconds a client has to answer a close, after it has read what was sent before.
 CLOSE_SECONDS = 10
 #: Seconds between two batches of closes of a drain.
@@ -134,6 +132,8 @@ class WebSocketProtocol(DaphneWebSocketProtocol):  # type: ignore[misc]
     #: The start of a frame whose rest is still to come, and how long it will be at least.
     tail: bytearray | None = None
     needed = 0
+    #: Whether its transport is a plain TCP connection that we can write to ourselves.
+    is_direct = False
     #: Whether something could not be sent: then we are the transport's producer.
     is_full = False
     drained: Callable[[], None] | None = None
@@ -151,6 +151,7 @@ class WebSocketProtocol(DaphneWebSocketProtocol):  # type: ignore[misc]
     def connectionMade(self) -> None:
         # As autobahn's, without what it gathers and formats for a log.
         self.transport.setTcpNoDelay(True)
+        self.is_direct = isinstance(self.transport, Connection) and not self.transport.TLS
         self._connectionMade()
 
     def dataReceived(self, data: bytes) -> None:
@@ -231,7 +232,7 @@ class WebSocketProtocol(DaphneWebSocketProtocol):  # type: ignore[misc]
 
     def onPing(self, payload: bytes) -> None:
         # Pongs to somebody who pings and does not read would pile up.
-        if not self.is_full:
+        if not (self.transport.dataBuffer or self.transport._tempDataBuffer):
             super().onPing(payload)
 
     # -- writing ----------------------------------------------------------------------------
@@ -255,24 +256,32 @@ class WebSocketProtocol(DaphneWebSocketProtocol):  # type: ignore[misc]
         }
 
     def write_frames(self, frames: bytes) -> bool:
+        if self.state != self.STATE_OPEN or not self.transport.connected:
+            return True
+        return self._write(frames) or self._become_full()
+
+    def sendData(self, data: bytes, sync: bool = False, chopsize: int | None = None) -> None:
+        # What autobahn writes goes out at once too: a close is not lost with the transport, and
+        # an answered handshake needs no further turn of the event loop.
+        self._write(data)
+
+    def _write(self, data: bytes) -> bool:
+        """Write what the socket takes, and leave the rest to the transport. False: there is one."""
         transport = self.transport
-        if self.state != self.STATE_OPEN or not transport.connected:
-            return True
-        pending = len(transport.dataBuffer) - transport.offset + transport._tempDataLen
-        if pending:
-            transport.write(frames)
-            return pending + len(frames) < OUTBOUND_BYTES or self._become_full()
-        try:
-            sent = transport.socket.send(frames)
-        except (BlockingIOError, InterruptedError):
-            sent = 0
-        except OSError:
-            transport.abortConnection()
-            return True
-        if sent == len(frames):
-            return True
-        transport.write(frames[sent:])
-        return self._become_full()
+        if self.is_direct and not (transport.dataBuffer or transport._tempDataBuffer):
+            try:
+                sent = transport.socket.send(data)
+            except (BlockingIOError, InterruptedError):
+                sent = 0
+            except (OSError, AttributeError):
+                # Lost; a transport that knows so already has no socket any more.
+                transport.abortConnection()
+                return True
+            if sent == len(data):
+                return True
+            data = data[sent:]
+        transport.write(data)
+        return not self.is_direct
 
     def _become_full(self) -> bool:
         """As a pull producer the transport tells us when all that was pending has gone out."""
@@ -402,7 +411,7 @@ class Server(daphne.server.Server):  # type: ignore[misc]
         if scope["type"] != "websocket":
             return super().create_application(protocol, scope)
         scope["asgi"] = {"version": "3.0"}
-        if isinstance(protocol.transport, Connection) and not protocol.transport.TLS:
+        if protocol.is_direct:
             scope["extensions"] = {EXTENSION: protocol}
         queue = InboundQueue(protocol)
         application = self.application(scope, queue.get, partial(self.handle_reply, protocol))

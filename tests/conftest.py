@@ -55,13 +55,20 @@ def clean_slate(monkeypatch: pytest.MonkeyPatch) -> Iterator[None]:
 @pytest.fixture(scope="session")
 def servers(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Callable[[str], ServerProcess]]:
     """Answers the running server process of a kind, which is started when it is first needed."""
+    started: list[ServerProcess] = []
     with ExitStack() as stack:
 
         @cache
         def server_of(kind: str) -> ServerProcess:
-            return stack.enter_context(ServerProcess(kind, tmp_path_factory.mktemp("server")))
+            process = ServerProcess(kind, tmp_path_factory.mktemp("server"))
+            started.append(stack.enter_context(process))
+            return process
 
         yield server_of
+        for process in started:
+            process.stop()
+            # Daphne tells of an exception up to a second later: the last tests' are told here.
+            process.assert_clean_log()
 
 
 @pytest.fixture(scope="session", params=["broadcast", "uvicorn"])

@@ -26,6 +26,9 @@ class ClockLoop(asyncio.SelectorEventLoop):
         loop: "ClockLoop"
 
         def select(self, timeout: float | None = None) -> Any:
+            if self.loop.in_threads and timeout != 0:
+                # Work in a thread takes no time of this clock.
+                return super().select(None)
             assert timeout is not None, "everything waits for something that will not come"
             self.loop.now += max(timeout, 0)
             return super().select(0)
@@ -35,7 +38,17 @@ class ClockLoop(asyncio.SelectorEventLoop):
         selector.loop = self
         #: Never 0, as the clock of no machine that is running.
         self.now = 1000.0
+        self.in_threads = 0
         super().__init__(selector)
+
+    def run_in_executor(self, *args: Any) -> Any:
+        future = super().run_in_executor(*args)
+        self.in_threads += 1
+        future.add_done_callback(self._left_thread)
+        return future
+
+    def _left_thread(self, future: Any) -> None:
+        self.in_threads -= 1
 
     def time(self) -> float:
         return self.now

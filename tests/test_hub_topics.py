@@ -25,8 +25,8 @@ class FakeStreamer:
         if not self.counts or self.counts[-1][1] != listeners:
             self.counts.append((clock().time(), listeners))
 
-    def replaced(self) -> None:
-        self.is_replaced = True
+    def end(self, code: CloseCode, reason: str) -> None:
+        self.is_replaced = code == CloseCode.REPLACED
 
 
 # -- where a listener begins ----------------------------------------------------------------

@@ -158,15 +158,6 @@ async def test_a_payload_of_the_very_limit_is_taken_and_one_byte_more_is_not(
     assert len(await history("s")) == 3
 
 
-async def test_of_several_drafts_none_is_published_when_one_is_too_large(
-    settings: Settings,
-) -> None:
-    settings.BROADCAST_MAX_FRAME = 100
-    with pytest.raises(TooLarge):
-        await append("s", [Draft.of("fine"), Draft.of("x" * 101)])
-    assert await history("s") == []
-
-
 async def test_a_media_stream_takes_larger_frames(settings: Settings) -> None:
     settings.BROADCAST_MAX_FRAME, settings.BROADCAST_MAX_MEDIA_FRAME = 10, 100
     await Stream.objects.acreate(slug="media", title="Media", kind=Stream.Kind.MEDIA)

@@ -90,7 +90,11 @@ def unhurried(settings: Settings, monkeypatch: pytest.MonkeyPatch) -> None:
     async def no_row(slug: str) -> None:
         return None
 
+    async def no_rows(*args: Any) -> list[str]:
+        return []
+
     monkeypatch.setattr("broadcast.publishing.find_stream", no_row)
+    monkeypatch.setattr("broadcast.relay.database_sync_to_async", lambda query: no_rows)
 
 
 @pytest.fixture

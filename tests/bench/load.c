@@ -642,7 +642,8 @@ static void measure(void)
     int joined = count.opened - opened_before;
     phase("measured");
     drain();
-    qsort(latencies, latency_count, sizeof *latencies, compare);
+    if (latency_count)
+        qsort(latencies, latency_count, sizeof *latencies, compare);
     printf("{\"seconds\":%.4f,\"cpu\":%.3f,\"publications\":%ld,\"deliveries\":%ld,\"joins\":%d,"
            "\"p50\":%.3f,\"p99\":%.3f,\"max\":%.3f,\"lost\":%ld,\"doubled\":%ld,"
            "\"reordered\":%ld,\"strange\":%ld,\"refused\":%d,\"closed\":%d,\"close_code\":%d}\n",

@@ -79,6 +79,8 @@ def shares(scenarios: Sequence[Scenario], servers: Sequence[Server], table: Tabl
         for scenario in scenarios
         if scenario.publishes
     ]
+    if not rows:
+        return ""
     return markdown(["CPU", *(server.title for server in servers)], rows)
 
 
