@@ -7,10 +7,8 @@ from types import SimpleNamespace
 from typing import TYPE_CHECKING, Any
 from urllib.parse import urlsplit
 
-from channels.db import database_sync_to_async
 from django.conf import settings
 from django.contrib.auth import get_user
-from django.contrib.auth.models import AnonymousUser
 from django.http import HttpRequest, HttpResponse, parse_cookie
 from django.http.request import split_domain_port, validate_host
 from django.utils.decorators import sync_and_async_middleware
@@ -103,22 +101,20 @@ def header(scope: dict[str, Any], name: bytes) -> str | None:
     return None
 
 
-async def load_user(scope: dict[str, Any]) -> "AnyUser":
-    """The user of the socket's session; asked for only where somebody need be known.
+def session_user(scope: dict[str, Any]) -> "Callable[[], AnyUser] | None":
+    """How to find the user of the socket's session, in a thread; None: it has no session.
 
-    Without a session cookie nothing is read. A `user` that a middleware has put into the scope
-    stands.
+    A `user` that a middleware has put into the scope stands.
     """
-    if "user" not in scope:
-        key = parse_cookie(header(scope, b"cookie") or "").get(settings.SESSION_COOKIE_NAME)
-        scope["user"] = await _session_user(key) if key else AnonymousUser()
-    user: AnyUser = scope["user"]
-    return user
+    if "user" in scope:
+        return lambda: scope["user"]
+    key = parse_cookie(header(scope, b"cookie") or "").get(settings.SESSION_COOKIE_NAME)
+    if not key:
+        return None
 
+    def find() -> "AnyUser":
+        session = import_module(settings.SESSION_ENGINE).SessionStore(key)
+        # get_user() looks at nothing of a request but its session.
+        return get_user(SimpleNamespace(session=session))  # type: ignore[arg-type]
 
-@database_sync_to_async  # type: ignore[untyped-decorator]
-def _session_user(session_key: str) -> "AnyUser":
-    session = import_module(settings.SESSION_ENGINE).SessionStore(session_key)
-    # get_user() looks at nothing of a request but its session.
-    request = SimpleNamespace(session=session)
-    return get_user(request)  # type: ignore[arg-type]
+    return find

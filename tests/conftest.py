@@ -12,8 +12,9 @@ from channels.layers import channel_layers
 from django.test import override_settings
 
 from broadcast import backends, publishing, rows
+from broadcast.backends.redis import RedisBackend
 from tests.doors import Door, InProcessDoor, ServerDoor
-from tests.processes import ServerProcess
+from tests.processes import RedisProcess, ServerProcess
 
 
 @pytest.hookimpl(tryfirst=True)
@@ -30,7 +31,7 @@ def pytest_pyfunc_call(pyfuncitem: pytest.Function) -> bool | None:
         finally:
             # What a test opened is closed in the loop that it belongs to.
             for argument in arguments.values():
-                if isinstance(argument, Door):
+                if isinstance(argument, Door | RedisBackend):
                     await argument.aclose()
 
     async_to_sync(run)()
@@ -50,6 +51,13 @@ def clean_slate(monkeypatch: pytest.MonkeyPatch) -> Iterator[None]:
     with override_settings(BROADCAST_LINGER_SECONDS=0.05, BROADCAST_WATCH_SECONDS=0.2):
         yield
     rows.forget()
+
+
+@pytest.fixture(scope="session")
+def redis_url(tmp_path_factory: pytest.TempPathFactory) -> Iterator[str]:
+    """A Redis server of the tests' own, without a disk."""
+    with RedisProcess(tmp_path_factory.mktemp("redis")) as process:
+        yield process.url
 
 
 @pytest.fixture(scope="session")

@@ -51,6 +51,39 @@ def free_port() -> int:
         return port
 
 
+class RedisProcess:
+    """A `redis-server` on a port of its own, that keeps nothing on disk."""
+
+    def __init__(self, directory: Path) -> None:
+        self.port = free_port()
+        self.directory = directory
+        self.url = f"redis://127.0.0.1:{self.port}/0"
+
+    def __enter__(self) -> "RedisProcess":
+        options = ["--port", str(self.port), "--save", "", "--dir", str(self.directory)]
+        with (self.directory / "redis.log").open("wb") as log:
+            self.process = subprocess.Popen(["redis-server", *options], stdout=log, stderr=log)
+        wait_until_it_answers(self.port, self.process)
+        return self
+
+    def __exit__(self, *error: object) -> None:
+        self.process.kill()
+        self.process.wait()
+
+
+def wait_until_it_answers(port: int, process: subprocess.Popen[bytes]) -> None:
+    """Until something listens at `port`, or `process` ended."""
+    deadline = time.monotonic() + PATIENCE
+    while time.monotonic() < deadline:
+        assert process.poll() is None, "the process ended"
+        try:
+            socket.create_connection(("127.0.0.1", port), timeout=1).close()
+            return
+        except OSError:
+            time.sleep(0.02)
+    raise AssertionError(f"nothing answers at port {port}")
+
+
 class ServerProcess:
     """A server of `kind` "broadcast" (`manage.py serve`) or "uvicorn", in `directory`.
 
@@ -132,21 +165,12 @@ class ServerProcess:
                 stdout=log,
                 stderr=log,
             )
-        self._wait_until_it_answers(self.port)
-        if self.kind == "broadcast":
-            self._wait_until_it_answers(self.rpc_port)
-
-    def _wait_until_it_answers(self, port: int) -> None:
-        assert self.process
-        deadline = time.monotonic() + PATIENCE
-        while time.monotonic() < deadline:
-            assert self.process.poll() is None, self.log.read_text()
-            try:
-                socket.create_connection(("127.0.0.1", port), timeout=1).close()
-                return
-            except OSError:
-                time.sleep(0.02)
-        raise AssertionError(f"the server does not answer: {self.log.read_text()}")
+        try:
+            wait_until_it_answers(self.port, self.process)
+            if self.kind == "broadcast":
+                wait_until_it_answers(self.rpc_port, self.process)
+        except AssertionError:
+            raise AssertionError(self.log.read_text()) from None
 
     def stop(self, number: signal.Signals = signal.SIGTERM) -> int:
         """Signal it, wait for its end, answer its exit status."""

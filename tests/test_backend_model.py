@@ -5,11 +5,13 @@ from collections.abc import Coroutine
 from typing import Any, NamedTuple
 
 import pytest
+from django.test import override_settings
 from hypothesis import settings
 from hypothesis import strategies as st
 from hypothesis.stateful import RuleBasedStateMachine, invariant, rule, run_state_machine_as_test
 
 from broadcast.backends import Limits, Run
+from broadcast.backends.redis import RedisBackend
 from broadcast.exceptions import RunGap
 from broadcast.publications import Draft, Mark
 from tests.test_backends import BACKENDS, Clock
@@ -53,6 +55,8 @@ class Comparison(RuleBasedStateMachine):
         self.epochs.add(self.epoch)
 
     def teardown(self) -> None:
+        if isinstance(self.backend, RedisBackend):
+            self.wait(self.backend.aclose())
         self.loop.close()
 
     def wait(self, coroutine: Coroutine[Any, Any, Any]) -> Any:
@@ -168,11 +172,17 @@ class Comparison(RuleBasedStateMachine):
 
 
 @pytest.mark.parametrize("engine", BACKENDS)
-def test_a_backend_does_what_its_model_does(engine: str) -> None:
+def test_a_backend_does_what_its_model_does(engine: str, request: Any) -> None:
     machine = type("Machine", (Comparison,), {"engine": engine})
-    run_state_machine_as_test(  # type: ignore[no-untyped-call]
-        machine,
-        settings=settings(
-            deadline=None, max_examples=60, stateful_step_count=30, derandomize=True, database=None
-        ),
-    )
+    urls = [request.getfixturevalue("redis_url")] if engine == "redis" else []
+    with override_settings(BROADCAST_REDIS_URLS=urls):
+        run_state_machine_as_test(  # type: ignore[no-untyped-call]
+            machine,
+            settings=settings(
+                deadline=None,
+                max_examples=60,
+                stateful_step_count=30,
+                derandomize=True,
+                database=None,
+            ),
+        )

@@ -4,6 +4,7 @@
 """
 
 import asyncio
+import secrets
 from collections.abc import Callable
 from typing import Any
 
@@ -11,6 +12,7 @@ import pytest
 
 from broadcast.backends import Appended, Backend, Limits, Presence, Run, StreamState
 from broadcast.backends.memory import KNOWN_KEYS, KNOWN_RUNS, MemoryBackend
+from broadcast.backends.redis import RedisBackend
 from broadcast.exceptions import RunGap
 from broadcast.publications import Draft, Kind, Mark, Publication
 
@@ -28,7 +30,15 @@ class Clock:
         return self.now
 
 
-BACKENDS: dict[str, Callable[[Clock], Backend]] = {"memory": MemoryBackend}
+def redis_backend(clock: Clock) -> RedisBackend:
+    """Keys of its own, so that it is empty."""
+    return RedisBackend(clock, prefix=f"test-{secrets.token_hex(8)}")
+
+
+BACKENDS: dict[str, Callable[[Clock], Backend]] = {
+    "memory": MemoryBackend,
+    "redis": redis_backend,
+}
 
 
 @pytest.fixture
@@ -37,8 +47,10 @@ def clock() -> Clock:
 
 
 @pytest.fixture(params=list(BACKENDS))
-def backend(request: Any, clock: Clock) -> Backend:
+def backend(request: Any, clock: Clock, settings: Any) -> Backend:
     """An empty backend that lives by `clock`."""
+    if request.param == "redis":
+        settings.BROADCAST_REDIS_URLS = [request.getfixturevalue("redis_url")]
     return BACKENDS[request.param](clock)
 
 

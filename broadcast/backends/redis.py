@@ -79,6 +79,11 @@ class RedisBackend:
             ]
         return clients
 
+    async def aclose(self) -> None:
+        """Close the connections of the running event loop."""
+        for client in self._clients.pop(asyncio.get_running_loop(), []):
+            await client.aclose()
+
     def keys(self, stream: str, *names: str) -> list[str]:
         # In braces: in a cluster all keys of a stream are together. Quoted: nothing in a name means
         # anything to Redis.

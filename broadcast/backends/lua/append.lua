@@ -12,6 +12,7 @@ local known_runs, known_keys, life = tonumber(ARGV[9]), tonumber(ARGV[10]), tonu
 local FIRST = 12
 
 local epoch = epoch_or(ARGV[5])
+expire(now)
 local offset, total = number_of('offset'), number_of('total')
 
 if key ~= '' then
