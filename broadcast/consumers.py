@@ -43,6 +43,9 @@ SUBPROTOCOL = "broadcast.v1"
 
 MARKS = {"header": Mark.HEADER, "entry": Mark.ENTRY}
 
+#: Bytes of a streamer that wait for history, before its socket is read no more.
+STREAMER_BYTES = 4 * 1024 * 1024
+
 #: Whether a user may do something on a stream.
 Rule = Callable[[Stream, Any], bool]
 
@@ -270,6 +273,7 @@ class StreamerConsumer(SocketConsumer):
         self.marks = 0
         self.listeners = 0
         self.waiting: list[Draft] = []
+        self.size = 0
         self.arrived = asyncio.Event()
         self.room = asyncio.Event()
         #: The code and reason with which it is closed when nothing waits any more.
@@ -324,7 +328,7 @@ class StreamerConsumer(SocketConsumer):
             self._take(Draft(Kind.TEXT, payload))
         else:
             self._receive_text(text)
-        if len(self.waiting) >= conf.STREAMER_QUEUE:
+        if len(self.waiting) >= conf.STREAMER_QUEUE or self.size >= STREAMER_BYTES:
             self.room.clear()
             await self.room.wait()
 
@@ -359,6 +363,7 @@ class StreamerConsumer(SocketConsumer):
             draft = draft._replace(marks=self.marks)
             self.marks = 0
         self.waiting.append(draft)
+        self.size += len(draft.payload)
         self.arrived.set()
 
     # -- what becomes of it -----------------------------------------------------------------
@@ -369,7 +374,7 @@ class StreamerConsumer(SocketConsumer):
             while self.waiting or not self.ending:
                 await self.arrived.wait()
                 self.arrived.clear()
-                drafts, self.waiting = self.waiting, []
+                drafts, self.waiting, self.size = self.waiting, [], 0
                 self.room.set()
                 if drafts:
                     await self._append(drafts)

@@ -6,7 +6,7 @@
     ├── Forbidden              may not listen or publish here      4503   403
     ├── NoSuchStream                                               4504   404
     ├── StreamClosed           a person closed the stream          4510   410
-    ├── RunGap                 publications of a run are missing   4500   409
+    ├── RunGap                 publications of a run are missing   4200   409
     └── Unavailable            the server or its engine is away    4200   503
 
 Each is told to whoever caused it, once per door: as a close code on a socket, a status over HTTP,
@@ -62,8 +62,9 @@ class StreamClosed(BroadcastError):
 
 
 class RunGap(BroadcastError):
-    """A publication of a run came before the one that precedes it: the run goes on elsewhere."""
+    """Earlier publications of a run are not known: its client should come back and ask."""
 
+    close_code = CloseCode.SHUTDOWN
     http_status = 409
 
 

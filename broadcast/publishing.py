@@ -9,6 +9,7 @@ management command, a task queue) publications go through the server's MessagePa
 """
 
 import asyncio
+import logging
 from collections.abc import Iterable, Iterator, Sequence
 from contextlib import suppress
 from typing import Any
@@ -24,6 +25,8 @@ from .models import Stream
 from .publications import Draft, Mark, Position, Publication, encode_text, pack
 from .relay import PUBLICATIONS, STREAMER, group_name
 from .rows import find_stream
+
+logger = logging.getLogger(__name__)
 
 #: Publications that go into one message of the layer: bytes, about.
 MESSAGE_BYTES = 1024 * 1024
@@ -84,7 +87,8 @@ async def apublish_draft(stream: str | Stream, draft: Draft, key: str = "") -> P
         name = stream.slug if isinstance(stream, Stream) else stream
         return await sync_to_async(remote.publish)(name, draft, key)
     appending = _append_checked(stream, draft, key)
-    if not shared and _loop is not None and _loop is not asyncio.get_running_loop():
+    loop = asyncio.get_running_loop()
+    if not shared and _loop is not None and _loop is not loop and _loop.is_running():
         # A thread of the server: what is in memory belongs to the server's own loop.
         appended = await asyncio.wrap_future(asyncio.run_coroutine_threadsafe(appending, _loop))
     else:
@@ -154,4 +158,9 @@ async def announce_streamer(stream: str, streamer: str) -> None:
 
 async def _send(stream: str, **message: Any) -> None:
     layer = get_channel_layer(conf.CHANNEL_LAYER)
-    await layer.group_send(group_name(stream), {"stream": stream, **message})
+    try:
+        await layer.group_send(group_name(stream), {"stream": stream, **message})
+    except Exception:
+        # It is in history, so it is published: who hears the stream finds it there, a little
+        # later. To say it failed would have it published again.
+        logger.exception("The channel layer took nothing for %r", stream)

@@ -1,7 +1,7 @@
 """Publishing from a process that is not the server, through its MessagePack-RPC port.
 
 A `Client` is one connection, for one thread. Calls may be pipelined: `send` many, then `receive`
-as many; answers are matched by their id.
+as many; the server answers one connection's calls in their order.
 """
 
 import socket

@@ -9,6 +9,7 @@ import asyncio
 import time
 
 from channels.db import database_sync_to_async
+from django.db import transaction
 from django.db.models.signals import post_delete, post_save
 
 from .models import Stream
@@ -48,12 +49,18 @@ async def _read(slug: str) -> Stream | None:
     return row
 
 
-def forget(*args: object, **kwargs: object) -> None:
+def forget() -> None:
     """Read rows anew from here on."""
     global _forgotten
     _forgotten += 1
     _rows.clear()
 
 
-post_save.connect(forget, sender=Stream)
-post_delete.connect(forget, sender=Stream)
+def _forget_twice(using: str, **kwargs: object) -> None:
+    # Now for this transaction, and again when everybody else can see what it changed.
+    forget()
+    transaction.on_commit(forget, using=using)
+
+
+post_save.connect(_forget_twice, sender=Stream)
+post_delete.connect(_forget_twice, sender=Stream)

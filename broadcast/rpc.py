@@ -9,6 +9,7 @@ and knows no socket; `METHODS` says what can be called; `serve` listens.
 import asyncio
 import logging
 from collections.abc import Awaitable, Callable, Iterator
+from inspect import signature
 from typing import Any, NamedTuple
 
 import msgpack
@@ -71,6 +72,8 @@ def _call(message: Any) -> Call:
         msgid, method, params = None, message[1], message[2]
     elif message[0] == REQUEST and len(message) == 4 and _is_msgid(message[1]):
         msgid, method, params = message[1:]
+    elif message[0] == REQUEST and len(message) > 1 and _is_msgid(message[1]):
+        return Call(message[1], "", [], "a request is [0, msgid, method, params]")
     else:
         raise ValueError("a message is [0, msgid, method, params] or [2, method, params]")
     if isinstance(method, bytes):
@@ -89,6 +92,8 @@ def _is_msgid(value: Any) -> bool:
 
 async def publish(stream: Any, payload: Any, options: Any = None) -> dict[str, Any]:
     """str → text, bin → binary, else JSON; options `header`, `entry`, `idempotency_key`."""
+    if not isinstance(options, dict | None):
+        raise BadRequest("options are a map")
     given = {_text(key): value for key, value in (options or {}).items()}
     unknown = set(given) - {"header", "entry", "idempotency_key"}
     if unknown:
@@ -136,11 +141,13 @@ async def answer(call: Call) -> tuple[str | None, Any]:
     if method is None:
         return f"method `{call.method}' is not accepted", None
     try:
+        signature(method).bind(*call.params)
+    except TypeError as error:
+        return f"wrong parameters for `{call.method}': {error}", None
+    try:
         return None, await method(*call.params)
     except BroadcastError as error:
         return f"{type(error).__name__}: {error}", None
-    except (TypeError, AttributeError):
-        return f"wrong parameters for `{call.method}'", None
     except Exception:
         logger.exception("The call of %r failed", call.method)
         return "internal error", None

@@ -4,8 +4,9 @@ import asyncio
 from typing import Any
 
 import pytest
+from django.test import override_settings
 
-from tests.doors import V1, Door, Frame, Refused, Socket
+from tests.doors import V1, Door, Frame, InProcessDoor, Refused, Socket
 
 #: Text and binary, one after another; small, so that a slow machine's listener keeps up.
 MIXED: list[Frame] = [
@@ -297,6 +298,19 @@ async def test_a_listener_that_goes_is_not_missed(door: Door) -> None:
         await streamer.publish(offset)
         await leaving.leave()
         assert await staying.told() == (offset, offset)
+
+
+async def test_a_burst_larger_than_history_reaches_who_is_there(in_process: InProcessDoor) -> None:
+    """What is on its way through the channel layer is not lost, though history has let go of it."""
+    slug = await in_process.stream("short")
+    with override_settings(BROADCAST_WATCH_SECONDS=0.05):
+        listener = await in_process.listener(slug)
+        streamer = await in_process.plain_streamer(slug)
+        for start in range(1, 20_000, 500):
+            for number in range(start, start + 500):
+                await streamer.send(str(number))
+            expected = [(number, str(number)) for number in range(start, start + 500)]
+            assert await listener.told_many(500) == expected
 
 
 # -- Origin --------------------------------------------------------------------------------------

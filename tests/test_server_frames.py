@@ -34,13 +34,12 @@ class FakeTransport(StringTransport):
     connected = True
     disconnected = False
     dataBuffer = b""
-    offset = _tempDataLen = 0
+    _tempDataBuffer: tuple[bytes, ...] = ()
 
     def __init__(self) -> None:
         super().__init__()
         # The HTTP channel, which stays the producer after the upgrade.
         self.registerProducer(SimpleNamespace(requests=[]), True)
-        self.socket = SimpleNamespace(send=self.send)
 
     def setTcpNoDelay(self, enabled: bool) -> None:
         pass
@@ -49,10 +48,6 @@ class FakeTransport(StringTransport):
         # Unlike a StringTransport, a real one takes it when there is none.
         if self.producer is not None:
             super().unregisterProducer()
-
-    def send(self, data: bytes) -> int:
-        self.write(data)
-        return len(data)
 
 
 class FakeServer(Server):
