@@ -58,6 +58,8 @@ class Relay:
         self._tasks: set[asyncio.Task[None]] = set()
         #: A lock for each name that is being joined or left, for as long as anybody needs it.
         self._locks: WeakValueDictionary[str, asyncio.Lock] = WeakValueDictionary()
+        #: Offsets of topics that were behind history at the last look.
+        self._behind: dict[str, int] = {}
         #: When the groups of unused topics are left.
         self._leaving: dict[str, asyncio.TimerHandle] = {}
         #: Topics whose gap is being fetched, and what arrived for them meanwhile, by epoch.
@@ -159,6 +161,7 @@ class Relay:
             await self._fetch(topic)
         except Exception:
             logger.exception("History of %r cannot be read; trying again", topic.name)
+            self._behind[topic.name] = topic.offset
         finally:
             backlog = self._backlog.pop(topic.name)
         for epoch, publication in sorted(backlog, key=lambda one: one[1].offset):
@@ -222,9 +225,13 @@ class Relay:
     def _compare(self, positions: dict[str, tuple[str, int]]) -> None:
         for name, (epoch, offset) in positions.items():
             topic = self.topics.get(name)
+            behind = self._behind.pop(name, None)
             if topic is None or name in self._backlog:
                 continue
-            if epoch != topic.epoch or offset > topic.offset:
+            if epoch == topic.epoch and offset > topic.offset != behind:
+                # On its way, most likely: lost only if it has not come by the next look.
+                self._behind[name] = topic.offset
+            elif epoch != topic.epoch or offset > topic.offset:
                 self._backlog[name] = []
                 self._spawn(self._repair(topic))
 
