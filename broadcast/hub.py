@@ -395,7 +395,11 @@ class Topic:
 
 
 def tell_all(topics: Iterable[Topic], message: Message) -> None:
-    """Tell an event to everybody who understands it, full or not: it is small, and the last one."""
+    """Tell an event to everybody who understands it, full or not: it is small, and the last one.
+
+    Whatever was accepted before goes out before it.
+    """
     for topic in topics:
+        topic.flush()
         for listener in list(topic.listeners):
             listener.tell(message)
