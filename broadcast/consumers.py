@@ -6,17 +6,17 @@ and closed with its code, so that a page can say why.
 
 import asyncio
 import logging
-import re
 import uuid
 from collections.abc import Callable
-from typing import Any, NamedTuple
+from functools import partial
+from typing import Any
 from urllib.parse import parse_qsl
 
 from channels.consumer import AsyncConsumer
-from channels.db import database_sync_to_async
 from django.contrib.auth.models import AnonymousUser
 
-from .backends import Run, StreamState, get_backend
+from . import sessions
+from .backends import Run, get_backend
 from .conf import conf
 from .exceptions import (
     BadRequest,
@@ -28,14 +28,16 @@ from .exceptions import (
     TooLarge,
 )
 from .frames import Message, event
-from .hub import Listener, Topic
-from .middleware import refuse, session_user
+from .hub import Topic
+from .listeners import Listener
+from .middleware import refuse
 from .models import Stream
-from .publications import Draft, Kind, Mark, Publication, decode_json
+from .publications import Draft, Kind, Mark, decode_json
 from .publishing import announce_streamer, append
 from .relay import get_relay
 from .rows import find_stream
 from .sinks import EXTENSION, FrameSink, MessageSink, Send, open_sink
+from .starts import Wish, find_start
 
 logger = logging.getLogger(__name__)
 
@@ -134,7 +136,9 @@ class SocketConsumer(AsyncConsumer):  # type: ignore[misc]
         if stream.closed_at:
             raise StreamClosed("the stream was closed")
         # What anybody may, nobody need say who they are for: no session is read.
-        if not rule(stream, AnonymousUser()) and not await permits(self.scope, stream, rule):
+        if not rule(stream, AnonymousUser()) and not await sessions.ask(
+            self.scope, partial(rule, stream)
+        ):
             raise Forbidden(f"you may not {deed} here")
         return stream
 
@@ -148,67 +152,6 @@ class SocketConsumer(AsyncConsumer):  # type: ignore[misc]
         if len(dict(pairs)) < len(pairs):
             raise BadRequest("the query says something twice")
         return dict(pairs)
-
-
-async def permits(scope: dict[str, Any], stream: Stream, rule: Rule) -> bool:
-    """Whether `rule` lets the user of the socket's session in, in one hop to another thread."""
-    user = session_user(scope)
-    if user is None:
-        return False
-    permitted: bool = await database_sync_to_async(lambda: rule(stream, user()))()
-    return permitted
-
-
-class Wish(NamedTuple):
-    """What a listener asked for in its query; an empty `epoch`: not to resume."""
-
-    history: int
-    epoch: str
-    since: int
-
-    @classmethod
-    def of(cls, query: dict[str, str]) -> "Wish":
-        """BadRequest: a number that is none, or `epoch` and `since` not together."""
-        if ("epoch" in query) != ("since" in query):
-            raise BadRequest("epoch and since go together")
-        since = _number(query, "since") if "since" in query else 0
-        history = _number(query, "history") if "history" in query else 0
-        return cls(min(history, conf.HISTORY_REPLAY), query.get("epoch", ""), since)
-
-
-def _number(query: dict[str, str], name: str) -> int:
-    if not re.fullmatch("[0-9]{1,20}", query[name]):
-        raise BadRequest(f"{name} is a number of publications, 0 or more")
-    return int(query[name])
-
-
-class Start(NamedTuple):
-    """Where a listener begins: after offset `cursor`, with the header `opening` before it."""
-
-    cursor: int
-    opening: Publication | None
-    recovered: bool
-
-
-def find_start(wish: Wish, state: StreamState) -> Start:
-    """Where a listener begins on a stream that stands at `state`.
-
-    It resumes where it can have all that it missed. Else it is a newcomer: with the last
-    `history` publications if it asked for them, at the newest entry point if there is one, or
-    live. A newcomer never begins before the header, which is the first thing it gets.
-    """
-    oldest = state.first - 1
-    if wish.epoch == state.epoch and wish.since in range(oldest, state.offset + 1):
-        return Start(wish.since, None, True)
-    header = state.header
-    header_offset = header.offset if header else 0
-    if wish.history:
-        cursor = max(state.offset - wish.history, oldest, header_offset - 1)
-    elif state.entry >= header_offset and state.entry:
-        cursor = state.entry - 1
-    else:
-        cursor = state.offset
-    return Start(cursor, header if header_offset <= cursor else None, False)
 
 
 class ListenerConsumer(SocketConsumer):

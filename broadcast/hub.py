@@ -4,51 +4,32 @@ A topic is one stream in this process. The relay appends publications to its rin
 the frames of all that are new and hands the same bytes to every listener at the live edge.
 Flushing is adaptive: the first publication after a pause goes out at once; while more keep
 coming, they are gathered for half as long as the last flush took. So an idle topic adds no
-latency, and a busy one writes dozens of publications with one system call per listener.
+latency, and a busy one writes dozens of small publications with one system call per listener.
 
-A listener whose socket is full leaves the live edge and keeps nothing but its cursor. When its
-socket has drained it catches up in bounded slices: from the ring, or from history where the ring
-has overtaken it, until it stands at the live edge again. What history does not hold any more is
-told (`skipped`) or, on a plain socket, ends the connection (4408). So the memory under any number
-of slow listeners is the ring, and one slice each.
+A listener whose socket is full leaves the live edge and keeps nothing but its cursor: `listeners`.
+So the memory under any number of slow listeners is the ring, and one slice each.
 
-The promise to every listener: each publication exactly once, in order, or a `skipped` that names
-what is missing.
-
-All of it lives in one event loop; nothing waits but the reading of history.
+All of it lives in one event loop, and nothing here waits.
 """
 
 import asyncio
-import logging
 from collections import deque
 from collections.abc import Iterable
 from itertools import islice
 from typing import Any, Protocol
 
-from .backends import get_backend
 from .conf import conf
 from .exceptions import CloseCode
-from .frames import Encoding, Message, event
+from .frames import Encoding, Message
+from .listeners import Listener
 from .publications import Publication
-
-logger = logging.getLogger(__name__)
 
 #: How long a busy topic gathers before its next flush, as a part of what the last one took. With
 #: 500 listeners and 64 publications outstanding, of 0, 0.25, 0.5 and 1 this delivered the most.
 PAUSE = 0.5
-
-
-class Sink(Protocol):
-    """A listener's socket, as the hub sees it. It never raises: a lost socket takes everything."""
-
-    def write(self, data: Any) -> bool:
-        """Take what the listener's encoding made.
-
-        False: it was taken, but the socket is full: no more until `Listener.drained` is called.
-        """
-
-    def close(self, code: CloseCode, reason: str) -> None:
-        """Close the socket, behind what was written."""
+#: Publications of so many bytes fill a write each: of 64 KiB, a topic with 100 listeners delivered
+#: 1.3 times as much when they were not gathered.
+LARGE = 16 * 1024
 
 
 class Streamer(Protocol):
@@ -61,125 +42,6 @@ class Streamer(Protocol):
 
     def end(self, code: CloseCode, reason: str) -> None:
         """Publish what has come, and close the socket."""
-
-
-class Listener:
-    """One socket's place in a topic.
-
-    `cursor` is the offset of the last publication it was handed; while it stands at the live edge
-    the topic knows that. `opening` is the header, which goes before everything else.
-    """
-
-    __slots__ = ("_reading", "cursor", "encoding", "full_since", "opening", "sink", "told", "topic")
-
-    def __init__(
-        self,
-        topic: "Topic",
-        sink: Sink,
-        encoding: Encoding,
-        cursor: int,
-        opening: Publication | None = None,
-    ) -> None:
-        self.topic = topic
-        self.sink = sink
-        self.encoding = encoding
-        self.cursor = cursor
-        self.opening = opening
-        #: When its socket became full, by the loop's clock; 0 while it is not.
-        self.full_since = 0.0
-        #: Whether it was last told that the topic is live.
-        self.told = topic.live
-        self._reading: asyncio.Task[None] | None = None
-
-    def drained(self) -> None:
-        """Its socket takes more again."""
-        self.full_since = 0.0
-        self.topic.full.discard(self)
-        if self in self.topic.listeners:
-            self.advance()
-
-    def advance(self) -> None:
-        """Hand over what it has not had, until it stands at the live edge or its socket is full."""
-        if self._reading:
-            return
-        if self.opening is not None and not self.full_since:
-            opening, self.opening = self.opening, None
-            self._write(self.encoding.publications([opening]))
-        topic = self.topic
-        while not self.full_since and self.cursor < topic.flushed:
-            if self.cursor + 1 < topic.first:
-                self._reading = asyncio.ensure_future(self._advance_from_history())
-                return
-            publications = topic.slice(self.cursor, topic.flushed)
-            self.cursor = publications[-1].offset
-            self._write(self.encoding.publications(publications))
-        if not self.full_since:
-            topic.arrive(self)
-
-    def tell(self, message: Message) -> None:
-        """Tell an event to a listener that understands events."""
-        if self.encoding.tells:
-            self._write(self.encoding.messages([message]))
-
-    def tell_live(self) -> None:
-        """Tell whether the topic is live, if that is news. A full socket is told later."""
-        if self.told != self.topic.live and not self.full_since:
-            self.told = self.topic.live
-            self.tell(event("live" if self.told else "idle"))
-
-    def close(self, code: CloseCode, reason: str) -> None:
-        self.topic.remove(self)
-        self.sink.close(code, reason)
-
-    def _write(self, data: Any) -> None:
-        if not self.sink.write(data):
-            self.topic.note_full(self)
-
-    async def _advance_from_history(self) -> None:
-        try:
-            while self._overtaken():
-                await self._hand_over_history()
-        except Exception:
-            logger.exception("A listener of %r could not read history", self.topic.name)
-            self.close(CloseCode.SLOW, "history cannot be read")
-        finally:
-            self._reading = None
-        if not self.full_since and self in self.topic.listeners:
-            self.advance()
-
-    def _overtaken(self) -> bool:
-        return (
-            not self.full_since
-            and self.cursor + 1 < self.topic.first
-            and self in self.topic.listeners
-        )
-
-    async def _hand_over_history(self) -> None:
-        topic = self.topic
-        epoch, found = await get_backend().read(
-            topic.name, self.cursor, conf.RING_COUNT, conf.SLICE_BYTES
-        )
-        if self.full_since or self not in topic.listeners:
-            return
-        if epoch != topic.epoch:
-            self.close(CloseCode.SLOW, "a new history began")
-            return
-        # What the ring has by now it gives itself: it is the same, and one copy.
-        found = [publication for publication in found if publication.offset < topic.first]
-        oldest = found[0].offset if found else topic.first
-        if oldest > self.cursor + 1:
-            self._skip(oldest)
-        if found and not self.full_since and self in topic.listeners:
-            self.cursor = found[-1].offset
-            self._write(self.encoding.publications(found))
-
-    def _skip(self, oldest: int) -> None:
-        """Go on at offset `oldest`, and say so; close where it cannot be said."""
-        if self.encoding.tells:
-            self.tell(event("skipped", **{"from": self.cursor + 1, "to": oldest - 1}))
-            self.cursor = oldest - 1
-        else:
-            self.close(CloseCode.SLOW, "too far behind")
 
 
 class Topic:
@@ -278,7 +140,8 @@ class Topic:
                     self._write(encoding.publications(publications), edge)
         self._admit_ahead()
         ended = loop.time()
-        self._next_flush = ended + PAUSE * (ended - started)
+        pause = PAUSE if self.size < LARGE * len(self.ring) else 0
+        self._next_flush = ended + pause * (ended - started)
 
     def _write(self, data: Any, edge: set[Listener]) -> None:
         full = [listener for listener in edge if not listener.sink.write(data)]

@@ -1,22 +1,16 @@
-"""Who is at the other end: the `Origin` of a WebSocket, its session's user; and the pages' CSP."""
+"""Whose pages come in: the `Origin` of a WebSocket; and what pages may run: their CSP."""
 
 import inspect
 from collections.abc import Awaitable, Callable
-from importlib import import_module
-from types import SimpleNamespace
-from typing import TYPE_CHECKING, Any
+from typing import Any
 from urllib.parse import urlsplit
 
 from django.conf import settings
-from django.contrib.auth import get_user
-from django.http import HttpRequest, HttpResponse, parse_cookie
+from django.http import HttpRequest, HttpResponse
 from django.http.request import split_domain_port, validate_host
 from django.utils.decorators import sync_and_async_middleware
 
 from .conf import conf
-
-if TYPE_CHECKING:
-    from .models import AnyUser
 
 Application = Callable[[dict[str, Any], Any, Any], Awaitable[None]]
 
@@ -99,22 +93,3 @@ def header(scope: dict[str, Any], name: bytes) -> str | None:
         if key == name:
             return str(value.decode("latin1"))
     return None
-
-
-def session_user(scope: dict[str, Any]) -> "Callable[[], AnyUser] | None":
-    """How to find the user of the socket's session, in a thread; None: it has no session.
-
-    A `user` that a middleware has put into the scope stands.
-    """
-    if "user" in scope:
-        return lambda: scope["user"]
-    key = parse_cookie(header(scope, b"cookie") or "").get(settings.SESSION_COOKIE_NAME)
-    if not key:
-        return None
-
-    def find() -> "AnyUser":
-        session = import_module(settings.SESSION_ENGINE).SessionStore(key)
-        # get_user() looks at nothing of a request but its session.
-        return get_user(SimpleNamespace(session=session))  # type: ignore[arg-type]
-
-    return find

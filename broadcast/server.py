@@ -1,15 +1,8 @@
-"""Our server: Daphne, with prepared frames, flow control both ways, and a drain.
+"""Our server: Daphne, with WebSockets of its own kind and a drain.
 
 What differs from Daphne, through its own hooks (`server_cls`, `server_class`):
 
-* *Prepared frames.* The scope has an extension `broadcast.frames` (`sinks.FrameTransport`): whole
-  frames are sent at once with one system call, and who writes is told when the socket is full and
-  when it has drained. Daphne's `send` buffers without bound.
-* *Frames that came* are taken from a read all together, past autobahn's parser, which spends
-  60 µs on each. Whatever is not a plain, whole, well-formed data frame goes to autobahn, which
-  stays the one that knows the protocol.
-* *Flow control.* A client whose messages the application does not take is read no more, until
-  the application has caught up. In Daphne they pile up.
+* Its WebSockets write prepared frames and have flow control both ways: `ws_protocol`.
 * *Drain.* SIGTERM: no new connections, `shutdown` to everybody at once, then the sockets are
   closed with 4200 in batches spread over `DRAIN_SECONDS`; then it exits. A second one exits now.
 * The MessagePack-RPC server runs on the same event loop.
@@ -24,345 +17,28 @@ import math
 import resource
 import signal
 import sys
-from collections import deque
 from collections.abc import Callable
 from functools import partial
 from typing import Any
 
 import daphne.server  # first: it installs the reactor
-from autobahn.util import encode_truncate
-from autobahn.websocket.protocol import TrafficStats
-from daphne.ws_protocol import WebSocketProtocol as DaphneWebSocketProtocol
 from twisted.internet import reactor
-from twisted.internet.tcp import Connection
-
-try:
-    from websockets.speedups import apply_mask
-except ImportError:
-    # Where its C extension was not built.
-    from websockets.utils import apply_mask
 
 from . import rpc
 from .conf import conf
 from .exceptions import CloseCode
-from .frames import BINARY, TEXT, event, frame_header
+from .frames import event
 from .hub import tell_all
 from .relay import all_topics
 from .sinks import EXTENSION
+from .ws_protocol import InboundQueue, WebSocketProtocol
 
 logger = logging.getLogger(__name__)
 
-#: Messages and bytes that wait for the application before its client is read no more, and how few
-#: messages must be left before it is read again.
-INBOUND_COUNT = 256
-INBOUND_BYTES = 4 * 1024 * 1024
-INBOUND_RESUME = 64
 #: Seconds a client has to answer a close, after it has read what was sent before.
 CLOSE_SECONDS = 10
 #: Seconds between two batches of closes of a drain.
 DRAIN_STEP = 0.1
-
-
-class InboundQueue:
-    """What came for an application that is busy, in place of Daphne's unbounded queue.
-
-    Also much smaller than an `asyncio.Queue`, which has four deques of 600 bytes each.
-    """
-
-    __slots__ = ("messages", "paused", "protocol", "size", "waiter")
-
-    def __init__(self, protocol: "WebSocketProtocol") -> None:
-        self.protocol = protocol
-        self.messages: list[dict[str, Any]] = []
-        self.size = 0
-        self.paused = False
-        self.waiter: asyncio.Future[None] | None = None
-
-    def put_nowait(self, message: dict[str, Any]) -> None:
-        self.messages.append(message)
-        self.size += len(message.get("bytes") or message.get("text") or b"")
-        if not self.paused and (len(self.messages) >= INBOUND_COUNT or self.size >= INBOUND_BYTES):
-            self.paused = True
-            self.protocol.pause_reading()
-        if self.waiter is not None and not self.waiter.done():
-            self.waiter.set_result(None)
-
-    async def get(self) -> dict[str, Any]:
-        while not self.messages:
-            self.waiter = asyncio.get_running_loop().create_future()
-            try:
-                await self.waiter
-            finally:
-                self.waiter = None
-        message = self.messages.pop(0)
-        self.size -= len(message.get("bytes") or message.get("text") or b"")
-        if self.paused and len(self.messages) <= INBOUND_RESUME:
-            self.paused = False
-            self.protocol.resume_reading()
-        return message
-
-
-class WebSocketProtocol(DaphneWebSocketProtocol):  # type: ignore[misc]
-    """One WebSocket; as the extension `broadcast.frames` a `sinks.FrameTransport`.
-
-    autobahn copies 25 options from the factory to each connection, and formats them for a log
-    that nobody reads (110 µs, 2 KB). Here they are attributes of the class: see `share_options`.
-    """
-
-    CONFIG_ATTRS: list[str] = []
-
-    # What nearly all connections have alike, and autobahn and Daphne set on each.
-    autoPingPending = autoPingPendingCall = autoPingPendingSent = autoPingTimeoutCall = None
-    closeHandshakeTimeoutCall = openHandshakeTimeoutCall = None
-    closedByMe = droppedByMe = failedByMe = wasClean = inside_message = triggered = False
-    current_frame = localCloseCode = localCloseReason = protocol_to_accept = None
-    remoteCloseCode = remoteCloseReason = trackedTimings = wasNotCleanReason = None
-    wasCloseHandshakeTimeout = wasOpenHandshakeTimeout = wasServerConnectionDropTimeout = False
-    wasMaxFramePayloadSizeExceeded = wasMaxMessagePayloadSizeExceeded = False
-    wasServingFlashSocketPolicyFile = False
-    websocket_protocol_in_use = _perMessageCompress = peer = None
-    autoPingPendingSeq = send_state = 0
-    websocket_version = 13
-    data = b""
-    #: Used for chopped frames alone, which we never write.
-    send_queue: deque[Any] = deque()
-    #: Nobody reads the statistics, nor hears the events.
-    trafficStats = TrafficStats()  # type: ignore[no-untyped-call]
-    _results: dict[str, Any] = {}
-
-    #: The start of a frame whose rest is still to come, and how long it will be at least.
-    tail: bytearray | None = None
-    needed = 0
-    #: Whether its transport is a plain TCP connection that we can write to ourselves.
-    is_direct = False
-    #: Whether something could not be sent: then we are the transport's producer.
-    is_full = False
-    drained: Callable[[], None] | None = None
-
-    @classmethod
-    def share_options(cls, factory: Any) -> None:
-        """Take the factory's options for all connections."""
-        for name in DaphneWebSocketProtocol.CONFIG_ATTRS:
-            option = getattr(factory, name)
-            # A function would become a method of the connection.
-            setattr(cls, name, staticmethod(option) if callable(option) else option)
-
-    # -- reading ----------------------------------------------------------------------------
-
-    def connectionMade(self) -> None:
-        # As autobahn's, without what it gathers and formats for a log.
-        self.transport.setTcpNoDelay(True)
-        self.is_direct = isinstance(self.transport, Connection) and not self.transport.TLS
-        self._connectionMade()
-
-    def dataReceived(self, data: bytes) -> None:
-        if self.tail is not None:
-            self.tail += data
-            if len(self.tail) < self.needed and self.state == self.STATE_OPEN:
-                return
-            data, self.tail = bytes(self.tail), None
-        if self.state != self.STATE_OPEN or self.data or self.current_frame is not None:
-            # It is closing, or autobahn has begun with a frame that came with the handshake.
-            self._dataReceived(data)
-            return
-        rest = self._take_frames(data)
-        if rest is not None:
-            # autobahn says what is wrong with it, or ignores it after a close.
-            self._dataReceived(data[rest:])
-        if self.autoPingTimeoutCall:
-            self._cancelAutoPingTimeoutCall()
-
-    def _take_frames(self, data: bytes) -> int | None:
-        """Take every whole frame of `data`, keep the start of the next one in `tail`.
-
-        Answers where something begins that is not for us (RFC 6455, section 5.2): a frame that is
-        not masked or too large, or anything behind a close.
-        """
-        at, end = 0, len(data)
-        self.needed = 0
-        while end - at >= 2:
-            if self.state != self.STATE_OPEN:
-                return at
-            if not data[at + 1] & 0x80:
-                return at
-            length = data[at + 1] & 0x7F
-            start = at + 6 + (0 if length < 126 else 2 if length == 126 else 8)
-            if start > end:
-                break
-            if length >= 126:
-                length = int.from_bytes(data[at + 2 : start - 4], "big")
-            if length > self.maxFramePayloadSize:
-                return at
-            stop = start + length
-            if stop > end:
-                self.needed = stop - at
-                break
-            if data[at] & 0x7F > BINARY or not data[at] & 0x80 or self.inside_message:
-                # A control frame, a fragment, reserved bits: whole frames, so that autobahn is at
-                # the start of a frame again when the next one comes.
-                self._dataReceived(data[at:stop])
-            elif not self._take(data[at] & 0x0F, data[start - 4 : start], data[start:stop]):
-                self._dataReceived(data[at:stop])
-            at = stop
-        if at < end:
-            self.tail = bytearray(data[at:])
-        return None
-
-    def _take(self, opcode: int, mask: bytes, masked: bytes) -> bool:
-        """Hand a whole message to the application. False: it is no text or binary."""
-        payload = apply_mask(masked, mask)
-        if opcode == BINARY:
-            message = {"type": "websocket.receive", "bytes": payload}
-        elif opcode == TEXT:
-            try:
-                message = {"type": "websocket.receive", "text": payload.decode()}
-            except UnicodeDecodeError:
-                return False
-        else:
-            return False
-        self.application_queue.put_nowait(message)
-        return True
-
-    def pause_reading(self) -> None:
-        if self.transport.connected:
-            self.transport.pauseProducing()
-
-    def resume_reading(self) -> None:
-        if self.transport.connected and not self.transport.disconnecting:
-            self.transport.resumeProducing()
-
-    def onPing(self, payload: bytes) -> None:
-        # Pongs to somebody who pings and does not read would pile up.
-        if not (self.transport.dataBuffer or self.transport._tempDataBuffer):
-            super().onPing(payload)
-
-    # -- writing ----------------------------------------------------------------------------
-
-    def onOpen(self) -> None:
-        super().onOpen()
-        # The HTTP channel goes on being the transport's producer after the upgrade. Without it
-        # we can be, and the request and all that hangs on it are freed.
-        channel = self.transport.producer
-        self.transport.unregisterProducer()
-        # It and its request hold each other: they would wait for the garbage collector.
-        channel.requests.clear()
-        asyncio.get_event_loop().call_soon(self._forget_handshake)
-
-    def _forget_handshake(self) -> None:
-        """Free what nobody asks for once the socket is open, which is most of it: 10 KB."""
-        self.__dict__ = {
-            name: value
-            for name, value in self.__dict__.items()
-            if name not in HANDSHAKE_ATTRIBUTES and value is not getattr(type(self), name, self)
-        }
-
-    def write_frames(self, frames: bytes) -> bool:
-        if self.state != self.STATE_OPEN or not self.transport.connected:
-            return True
-        return self._write(frames) or self._become_full()
-
-    def sendData(self, data: bytes, sync: bool = False, chopsize: int | None = None) -> None:
-        # What autobahn writes goes out at once too: a close is not lost with the transport, and
-        # an answered handshake needs no further turn of the event loop.
-        self._write(data)
-
-    def _write(self, data: bytes) -> bool:
-        """Write what the socket takes, and leave the rest to the transport. False: there is one."""
-        transport = self.transport
-        if self.is_direct and not (transport.dataBuffer or transport._tempDataBuffer):
-            try:
-                sent = transport.socket.send(data)
-            except (BlockingIOError, InterruptedError):
-                sent = 0
-            except (OSError, AttributeError):
-                # Lost; a transport that knows so already has no socket any more.
-                transport.abortConnection()
-                return True
-            if sent == len(data):
-                return True
-            data = data[sent:]
-        transport.write(data)
-        return not self.is_direct
-
-    def _become_full(self) -> bool:
-        """As a pull producer the transport tells us when all that was pending has gone out."""
-        if not self.is_full:
-            self.transport.registerProducer(self, False)
-            self.is_full = True
-        return False
-
-    def resumeProducing(self) -> None:
-        if self.is_full:
-            self.is_full = False
-            self.transport.unregisterProducer()
-            if self.drained is not None and self.state == self.STATE_OPEN:
-                self.drained()
-
-    def stopProducing(self) -> None:
-        self.is_full = False
-
-    def on_drain(self, callback: Callable[[], None]) -> None:
-        self.drained = callback
-
-    def close_with(self, code: int, reason: str) -> None:
-        if self.state == self.STATE_OPEN:
-            # sendClose() refuses codes such as 1009 that a server may well send.
-            self.sendCloseFrame(code=int(code), reasonUtf8=encode_truncate(reason, 123))
-
-    def handle_reply(self, message: dict[str, Any]) -> None:
-        if message["type"] == "websocket.send" and self.state != self.STATE_CONNECTING:
-            # Daphne leaves out empty frames.
-            text = message.get("text")
-            payload = message["bytes"] if text is None else text.encode()
-            opcode = BINARY if text is None else TEXT
-            self.write_frames(frame_header(opcode, len(payload)) + payload)
-        elif message["type"] == "websocket.close" and self.state != self.STATE_CONNECTING:
-            self.close_with(message.get("code") or 1000, message.get("reason") or "")
-        else:
-            super().handle_reply(message)
-
-    def onClose(self, wasClean: bool, code: int, reason: str) -> None:
-        # As Daphne's, which takes the path from the request that is forgotten by now.
-        self.drained = None
-        self.server.protocol_disconnected(self)
-        if hasattr(self, "application_queue"):
-            self.application_queue.put_nowait({"type": "websocket.disconnect", "code": code})
-        client = ":".join(map(str, self.client_addr or ()))
-        details = {"path": self.path.decode(), "client": client or None}
-        self.server.log_action("websocket", "disconnected", details)
-
-
-#: What autobahn and Daphne keep of a handshake, for nobody.
-HANDSHAKE_ATTRIBUTES = frozenset(
-    (
-        "application_deferred",
-        "clean_headers",
-        "http_headers",
-        "http_request_data",
-        "http_request_host",
-        "http_request_params",
-        "http_request_path",
-        "http_request_uri",
-        "http_response_data",
-        "http_status_line",
-        "is_open",
-        "peer",
-        "request",
-        "root_path",
-        "send_queue",
-        "server_addr",
-        "trafficStats",
-        "websocket_extensions",
-        "websocket_extensions_in_use",
-        "websocket_origin",
-        "websocket_protocols",
-        "_raw_query_string",
-        "_results",
-        "_transport_details",
-        "_valid_events",
-        "_wskey",
-    )
-)
 
 
 class Server(daphne.server.Server):  # type: ignore[misc]

@@ -13,7 +13,8 @@ from pytest_django.fixtures import Settings
 from broadcast.backends import Limits, get_backend
 from broadcast.exceptions import CloseCode
 from broadcast.frames import PLAIN_MESSAGES, V1_MESSAGES, Encoding, Message, event
-from broadcast.hub import Listener, Topic
+from broadcast.hub import Topic
+from broadcast.listeners import Listener
 from broadcast.publications import Draft, Publication
 
 WIDE = Limits(100_000, 2**30, 3600)

@@ -14,7 +14,8 @@ from pytest_django.fixtures import Settings
 from broadcast.backends import Limits, get_backend
 from broadcast.exceptions import CloseCode
 from broadcast.frames import PLAIN_MESSAGES, V1_MESSAGES, Encoding, Message, event
-from broadcast.hub import Listener, Topic
+from broadcast.hub import Topic
+from broadcast.listeners import Listener
 from broadcast.publications import Draft
 from tests.test_hub import clock, in_clock_loop, told
 

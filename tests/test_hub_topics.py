@@ -9,7 +9,8 @@ from pytest_django.fixtures import Settings
 from broadcast.backends import Limits
 from broadcast.exceptions import CloseCode
 from broadcast.frames import PLAIN_MESSAGES, V1_MESSAGES, event
-from broadcast.hub import Listener, tell_all
+from broadcast.hub import tell_all
+from broadcast.listeners import Listener
 from broadcast.publications import Draft, Mark
 from tests.test_hub import WIDE, FakeSink, House, clock, in_clock_loop, numbers, settle
 

@@ -14,7 +14,7 @@ from broadcast import apublish
 from broadcast.backends import get_backend
 from broadcast.exceptions import CloseCode
 from broadcast.frames import PLAIN_MESSAGES, V1_MESSAGES, Encoding
-from broadcast.hub import Listener
+from broadcast.listeners import Listener
 from broadcast.publishing import announce_streamer
 from broadcast.relay import get_relay, group_name
 from tests.doors import Closed, InProcessDoor

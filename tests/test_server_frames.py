@@ -12,7 +12,8 @@ from hypothesis import strategies as st
 from twisted.internet.testing import StringTransport
 
 from broadcast.conf import conf
-from broadcast.server import INBOUND_COUNT, InboundQueue, Server, WebSocketProtocol
+from broadcast.server import Server
+from broadcast.ws_protocol import INBOUND_COUNT, InboundQueue, WebSocketProtocol
 from tests.raw import (
     BINARY,
     CLOSE,

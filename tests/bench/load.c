@@ -20,7 +20,8 @@
  *     --rate R           publish R times a second
  *     --nap US           microseconds of sleep whenever all that came has been taken
  *     --warmup S, --seconds S, --drain S    before, while and (at most) after it measures
- *     --origin, --cookie, --protocol        values of the handshake's headers
+ *     --origin, --cookie, --protocol        values of the handshake's headers; a # in the cookie
+ *                                           is the listener's number, from 000 to 999
  *
  * A publication begins with its number, eight digits, counted from 0. Every listener is held to
  * it: what never came is lost, what came again is doubled, what came late is reordered.
@@ -448,6 +449,21 @@ static void flush_outbox(void)
     }
 }
 
+/* The cookie, of somebody else each time. */
+static const char *cookie_of_next(void)
+{
+    static char cookie[1024];
+    static int next;
+    const char *mark = strchr(option.cookie, '#');
+    if (!mark)
+        return option.cookie;
+    int length = snprintf(cookie, sizeof cookie, "%.*s%03d%s", (int)(mark - option.cookie),
+                          option.cookie, next++ % 1000, mark + 1);
+    if (length >= (int)sizeof cookie)
+        fail("the cookie is too long");
+    return cookie;
+}
+
 static void send_request(struct client *c)
 {
     char request[4096];
@@ -457,7 +473,7 @@ static void send_request(struct client *c)
         c->role == STREAMER ? option.streamer : option.listener, option.port,
         option.origin ? "Origin: " : "", option.origin ? option.origin : "",
         option.origin ? "\r\n" : "",
-        option.cookie ? "Cookie: " : "", option.cookie ? option.cookie : "",
+        option.cookie ? "Cookie: " : "", option.cookie ? cookie_of_next() : "",
         option.cookie ? "\r\n" : "",
         option.protocol ? "Sec-WebSocket-Protocol: " : "", option.protocol ? option.protocol : "",
         option.protocol ? "\r\n" : "");

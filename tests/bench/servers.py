@@ -15,18 +15,35 @@ PEERS = Path(__file__).resolve().parent / "peers"
 SOCKETIFY = "socketify==0.0.31"
 
 
-# Streams for everybody and for one user, whose session's key is printed.
+# Streams for everybody and for staff: a thousand people, each with a session.
 MAKE_STREAMS = """
+from datetime import timedelta
+from django.contrib import auth
 from django.contrib.auth.models import User
-from django.test import Client
+from django.contrib.sessions.backends.db import SessionStore
+from django.contrib.sessions.models import Session
+from django.utils.timezone import now
 from broadcast.models import Stream
 
-user = User.objects.create_user("listener")
 Stream.objects.create(slug="bench", title="Bench", visibility="public", publishing="anyone")
-Stream.objects.create(slug="bench-private", title="Private", visibility="private", owner=user)
-client = Client()
-client.force_login(user)
-print("session:", client.cookies["sessionid"].value)
+Stream.objects.create(slug="bench-private", title="Private", visibility="private")
+people = User.objects.bulk_create(
+    User(username=f"listener{number}", is_staff=True) for number in range(1000)
+)
+Session.objects.bulk_create(
+    Session(
+        session_key=f"0fthebenchmark{number:03d}",
+        session_data=SessionStore().encode(
+            {
+                auth.SESSION_KEY: str(user.pk),
+                auth.BACKEND_SESSION_KEY: "django.contrib.auth.backends.ModelBackend",
+                auth.HASH_SESSION_KEY: user.get_session_auth_hash(),
+            }
+        ),
+        expire_date=now() + timedelta(days=1),
+    )
+    for number, user in enumerate(people)
+)
 """
 
 
@@ -38,7 +55,7 @@ class Server:
     """A kind of server. Its sockets are at /ws/streamer/<stream>/ and /ws/listener/<stream>/.
 
     `private` is a stream for which one must be signed in, with `cookie`, where there is such a
-    thing.
+    thing; `#` in it is the number of one of a thousand people.
     """
 
     key: str
@@ -68,15 +85,15 @@ class Broadcast(Server):
     key, title = "broadcast", "Broadcast"
     stream = "bench"
     private = "bench-private"
+    cookie = "sessionid=0fthebenchmark#"
 
     def prepare(self) -> None:
         if not (ROOT / "broadcast/management/commands/serve.py").exists():
             raise Missing("manage.py has no command serve")
         self._manage("migrate", "--verbosity", "0")
-        output = self._manage("shell", "-c", MAKE_STREAMS)
-        self.cookie = f"sessionid={output.rpartition('session: ')[2].strip()}"
+        self._manage("shell", "-c", MAKE_STREAMS)
 
-    def _manage(self, *arguments: str) -> str:
+    def _manage(self, *arguments: str) -> None:
         done = subprocess.run(
             [sys.executable, "manage.py", *arguments],
             cwd=ROOT,
@@ -87,7 +104,6 @@ class Broadcast(Server):
         )
         if done.returncode:
             raise Missing(f"manage.py {arguments[0]} failed: {last_line(done.stderr)}")
-        return done.stdout
 
     def command(self, port: int) -> list[str]:
         return [

@@ -1,0 +1,157 @@
+"""One socket that hears a topic, and how it catches up.
+
+A listener whose socket is full leaves the live edge and keeps nothing but its cursor. When its
+socket has drained it catches up in bounded slices: from the ring, or from history where the ring
+has overtaken it, until it stands at the live edge again. What history does not hold any more is
+told (`skipped`) or, on a plain socket, ends the connection (4408).
+
+The promise to every listener: each publication exactly once, in order, or a `skipped` that names
+what is missing.
+"""
+
+import asyncio
+import logging
+from typing import TYPE_CHECKING, Any, Protocol
+
+from .backends import get_backend
+from .conf import conf
+from .exceptions import CloseCode
+from .frames import Encoding, Message, event
+from .publications import Publication
+
+if TYPE_CHECKING:
+    from .hub import Topic
+
+logger = logging.getLogger(__name__)
+
+
+class Sink(Protocol):
+    """A listener's socket, as the hub sees it. It never raises: a lost socket takes everything."""
+
+    def write(self, data: Any) -> bool:
+        """Take what the listener's encoding made.
+
+        False: it was taken, but the socket is full: no more until `Listener.drained` is called.
+        """
+
+    def close(self, code: CloseCode, reason: str) -> None:
+        """Close the socket, behind what was written."""
+
+
+class Listener:
+    """One socket's place in a topic.
+
+    `cursor` is the offset of the last publication it was handed; while it stands at the live edge
+    the topic knows that. `opening` is the header, which goes before everything else.
+    """
+
+    __slots__ = ("_reading", "cursor", "encoding", "full_since", "opening", "sink", "told", "topic")
+
+    def __init__(
+        self,
+        topic: "Topic",
+        sink: Sink,
+        encoding: Encoding,
+        cursor: int,
+        opening: Publication | None = None,
+    ) -> None:
+        self.topic = topic
+        self.sink = sink
+        self.encoding = encoding
+        self.cursor = cursor
+        self.opening = opening
+        #: When its socket became full, by the loop's clock; 0 while it is not.
+        self.full_since = 0.0
+        #: Whether it was last told that the topic is live.
+        self.told = topic.live
+        self._reading: asyncio.Task[None] | None = None
+
+    def drained(self) -> None:
+        """Its socket takes more again."""
+        self.full_since = 0.0
+        self.topic.full.discard(self)
+        if self in self.topic.listeners:
+            self.advance()
+
+    def advance(self) -> None:
+        """Hand over what it has not had, until it stands at the live edge or its socket is full."""
+        if self._reading:
+            return
+        if self.opening is not None and not self.full_since:
+            opening, self.opening = self.opening, None
+            self._write(self.encoding.publications([opening]))
+        topic = self.topic
+        while not self.full_since and self.cursor < topic.flushed:
+            if self.cursor + 1 < topic.first:
+                self._reading = asyncio.ensure_future(self._advance_from_history())
+                return
+            publications = topic.slice(self.cursor, topic.flushed)
+            self.cursor = publications[-1].offset
+            self._write(self.encoding.publications(publications))
+        if not self.full_since:
+            topic.arrive(self)
+
+    def tell(self, message: Message) -> None:
+        """Tell an event to a listener that understands events."""
+        if self.encoding.tells:
+            self._write(self.encoding.messages([message]))
+
+    def tell_live(self) -> None:
+        """Tell whether the topic is live, if that is news. A full socket is told later."""
+        if self.told != self.topic.live and not self.full_since:
+            self.told = self.topic.live
+            self.tell(event("live" if self.told else "idle"))
+
+    def close(self, code: CloseCode, reason: str) -> None:
+        self.topic.remove(self)
+        self.sink.close(code, reason)
+
+    def _write(self, data: Any) -> None:
+        if not self.sink.write(data):
+            self.topic.note_full(self)
+
+    async def _advance_from_history(self) -> None:
+        try:
+            while self._overtaken():
+                await self._hand_over_history()
+        except Exception:
+            logger.exception("A listener of %r could not read history", self.topic.name)
+            self.close(CloseCode.SLOW, "history cannot be read")
+        finally:
+            self._reading = None
+        if not self.full_since and self in self.topic.listeners:
+            self.advance()
+
+    def _overtaken(self) -> bool:
+        return (
+            not self.full_since
+            and self.cursor + 1 < self.topic.first
+            and self in self.topic.listeners
+        )
+
+    async def _hand_over_history(self) -> None:
+        topic = self.topic
+        epoch, found = await get_backend().read(
+            topic.name, self.cursor, conf.RING_COUNT, conf.SLICE_BYTES
+        )
+        if self.full_since or self not in topic.listeners:
+            return
+        if epoch != topic.epoch:
+            self.close(CloseCode.SLOW, "a new history began")
+            return
+        # What the ring has by now it gives itself: it is the same, and one copy.
+        found = [publication for publication in found if publication.offset < topic.first]
+        oldest = found[0].offset if found else topic.first
+        if oldest > self.cursor + 1:
+            self._skip(oldest)
+        if found and not self.full_since and self in topic.listeners:
+            self.cursor = found[-1].offset
+            self._write(self.encoding.publications(found))
+
+    def _skip(self, oldest: int) -> None:
+        """Go on at offset `oldest`, and say so; close where it cannot be said."""
+        if self.encoding.tells:
+            self.tell(event("skipped", **{"from": self.cursor + 1, "to": oldest - 1}))
+            self.cursor = oldest - 1
+        else:
+            self.close(CloseCode.SLOW, "too far behind")

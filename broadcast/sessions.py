@@ -1,0 +1,158 @@
+"""Whose session a socket came with, for all that come at once.
+
+Django asks the database twice for each session: for its row and for its user. Here handshakes that
+wait go together: one hop to a thread and two queries for all of them. Only what is beyond doubt is
+answered so, a session in the database whose user the default backend knows; for everything else
+(other session engines and backends, sessions signed with an older key) Django is asked as usual.
+"""
+
+import asyncio
+import re
+from collections.abc import Callable, Iterable
+from contextlib import suppress
+from importlib import import_module
+from types import SimpleNamespace
+from typing import TYPE_CHECKING, Any, NamedTuple
+from weakref import WeakKeyDictionary
+
+from channels.db import database_sync_to_async
+from django.conf import settings
+from django.contrib.auth import (
+    BACKEND_SESSION_KEY,
+    HASH_SESSION_KEY,
+    SESSION_KEY,
+    get_user,
+    get_user_model,
+)
+from django.contrib.auth.backends import ModelBackend
+from django.contrib.auth.models import AnonymousUser
+from django.contrib.sessions.backends.db import SessionStore
+from django.core.exceptions import ValidationError
+from django.http import parse_cookie
+from django.utils import timezone
+from django.utils.crypto import constant_time_compare
+
+from .middleware import header
+
+if TYPE_CHECKING:
+    from .models import AnyUser
+
+#: Sessions that are looked up together: the first one waits for all.
+MOST = 100
+
+MODEL_BACKEND = "django.contrib.auth.backends.ModelBackend"
+
+
+class Session(dict[str, Any]):
+    """What a session holds, to look at: no cookie could tell the browser of a change."""
+
+    def cycle_key(self) -> None:
+        """Django would go on with a new key; the browser goes on with the old one."""
+
+    def flush(self) -> None:
+        """Django would end it; it ends with the next request."""
+
+
+class Question(NamedTuple):
+    key: str
+    ask: "Callable[[AnyUser], bool]"
+    answer: asyncio.Future[bool]
+
+
+#: Of each event loop: what waits for the lookup that is under way.
+_waiting: WeakKeyDictionary[asyncio.AbstractEventLoop, list[Question]] = WeakKeyDictionary()
+#: The lookups themselves, which nobody else keeps.
+_lookups: set[asyncio.Task[None]] = set()
+
+
+async def ask(scope: dict[str, Any], question: "Callable[[AnyUser], bool]") -> bool:
+    """What `question`, called in a thread, answers for the user of the socket's session.
+
+    A `user` that a middleware has put into the scope stands.
+    """
+    if "user" in scope:
+        answered: bool = await database_sync_to_async(question)(scope["user"])
+        return answered
+    key = parse_cookie(header(scope, b"cookie") or "").get(settings.SESSION_COOKIE_NAME)
+    if not key:
+        return question(AnonymousUser())
+    loop = asyncio.get_running_loop()
+    waiting = _waiting.get(loop)
+    if waiting is None:
+        waiting = _waiting[loop] = []
+        lookup = asyncio.ensure_future(_answer_all(waiting))
+        _lookups.add(lookup)
+        lookup.add_done_callback(_lookups.discard)
+    answer: asyncio.Future[bool] = loop.create_future()
+    waiting.append(Question(key, question, answer))
+    return await answer
+
+
+async def _answer_all(waiting: list[Question]) -> None:
+    while waiting:
+        questions, waiting[:MOST] = waiting[:MOST], []
+        try:
+            answers = await database_sync_to_async(_answers)(questions)
+        except Exception as error:
+            answers = [error] * len(questions)
+        for question, answer in zip(questions, answers, strict=True):
+            if question.answer.done():
+                continue  # Its socket went meanwhile.
+            if isinstance(answer, Exception):
+                question.answer.set_exception(answer)
+            else:
+                question.answer.set_result(answer)
+    del _waiting[asyncio.get_running_loop()]
+
+
+def _answers(questions: list[Question]) -> list[bool | Exception]:
+    sessions = _load_sessions({question.key for question in questions})
+    users = _load_users(sessions.values())
+    answers: list[bool | Exception] = []
+    for question in questions:
+        try:
+            answers.append(question.ask(_user(sessions[question.key], users)))
+        except Exception as error:
+            answers.append(error)
+    return answers
+
+
+def _load_sessions(keys: Iterable[str]) -> dict[str, Session]:
+    engine = import_module(settings.SESSION_ENGINE).SessionStore
+    if engine is not SessionStore:
+        return {key: Session(engine(key).load()) for key in keys}
+    sessions = {key: Session() for key in keys}
+    # A key that is none would fail the query of all: PostgreSQL takes no NUL.
+    sound = [key for key in keys if re.fullmatch("[0-9a-z]{8,40}", key)]
+    rows = SessionStore.get_model_class().objects
+    for row in rows.filter(session_key__in=sound, expire_date__gt=timezone.now()):
+        sessions[row.session_key].update(SessionStore(row.session_key).decode(row.session_data))
+    return sessions
+
+
+def _load_users(sessions: Iterable[Session]) -> dict[str, Any]:
+    """The users whom the default backend would find, by what the sessions say of them."""
+    if MODEL_BACKEND not in settings.AUTHENTICATION_BACKENDS:
+        return {}
+    model = get_user_model()
+    ids = set()
+    for session in filter(_is_default, sessions):
+        # One of before the model of users was changed must not fail the query of all.
+        with suppress(ValidationError):
+            ids.add(model._meta.pk.to_python(session[SESSION_KEY]))
+    return {str(pk): user for pk, user in model._default_manager.in_bulk(ids).items()}
+
+
+def _is_default(session: Session) -> bool:
+    return SESSION_KEY in session and session.get(BACKEND_SESSION_KEY) == MODEL_BACKEND
+
+
+def _user(session: Session, users: dict[str, Any]) -> "AnyUser":
+    user = users.get(session[SESSION_KEY]) if _is_default(session) else None
+    if user and ModelBackend().user_can_authenticate(user):
+        proof = session.get(HASH_SESSION_KEY) or ""
+        if constant_time_compare(proof, user.get_session_auth_hash()):
+            known: AnyUser = user
+            return known
+    # get_user() looks at nothing of a request but its session.
+    return get_user(SimpleNamespace(session=session))  # type: ignore[arg-type]

@@ -1,0 +1,61 @@
+"""Where a listener begins on a stream: what it asks for, and what history can give."""
+
+import re
+from typing import NamedTuple
+
+from .backends import StreamState
+from .conf import conf
+from .exceptions import BadRequest
+from .publications import Publication
+
+
+class Wish(NamedTuple):
+    """What a listener asked for in its query; an empty `epoch`: not to resume."""
+
+    history: int
+    epoch: str
+    since: int
+
+    @classmethod
+    def of(cls, query: dict[str, str]) -> "Wish":
+        """BadRequest: a number that is none, or `epoch` and `since` not together."""
+        if ("epoch" in query) != ("since" in query):
+            raise BadRequest("epoch and since go together")
+        since = _number(query, "since") if "since" in query else 0
+        history = _number(query, "history") if "history" in query else 0
+        return cls(min(history, conf.HISTORY_REPLAY), query.get("epoch", ""), since)
+
+
+def _number(query: dict[str, str], name: str) -> int:
+    if not re.fullmatch("[0-9]{1,20}", query[name]):
+        raise BadRequest(f"{name} is a number of publications, 0 or more")
+    return int(query[name])
+
+
+class Start(NamedTuple):
+    """Where a listener begins: after offset `cursor`, with the header `opening` before it."""
+
+    cursor: int
+    opening: Publication | None
+    recovered: bool
+
+
+def find_start(wish: Wish, state: StreamState) -> Start:
+    """Where a listener begins on a stream that stands at `state`.
+
+    It resumes where it can have all that it missed. Else it is a newcomer: with the last
+    `history` publications if it asked for them, at the newest entry point if there is one, or
+    live. A newcomer never begins before the header, which is the first thing it gets.
+    """
+    oldest = state.first - 1
+    if wish.epoch == state.epoch and wish.since in range(oldest, state.offset + 1):
+        return Start(wish.since, None, True)
+    header = state.header
+    header_offset = header.offset if header else 0
+    if wish.history:
+        cursor = max(state.offset - wish.history, oldest, header_offset - 1)
+    elif state.entry >= header_offset and state.entry:
+        cursor = state.entry - 1
+    else:
+        cursor = state.offset
+    return Start(cursor, header if header_offset <= cursor else None, False)
