@@ -9,6 +9,7 @@ from django.http import HttpRequest, JsonResponse
 from django.views.decorators.csrf import csrf_exempt
 
 from .backends import Presence, get_backend
+from .exceptions import BroadcastError, Unavailable
 from .models import Stream
 
 View = Callable[..., Coroutine[Any, Any, JsonResponse]]
@@ -20,7 +21,10 @@ def reading(view: View) -> View:
     @wraps(view)
     async def wrapper(request: HttpRequest, *args: Any, **kwargs: Any) -> JsonResponse:
         if request.method in ("GET", "HEAD"):
-            return await view(request, *args, **kwargs)
+            try:
+                return await view(request, *args, **kwargs)
+            except BroadcastError as error:
+                return JsonResponse({"error": str(error)}, status=error.http_status)
         said = {"error": f"{request.method} is not allowed here"}
         return JsonResponse(said, status=405, headers={"Allow": "GET, HEAD"})
 
@@ -52,6 +56,8 @@ async def _describe_all(streams: list[Stream]) -> list[dict[str, Any]]:
     slugs = [stream.slug for stream in streams]
     presences = await get_backend().presence(slugs)
     positions = await get_backend().positions(slugs)
+    if len(presences) < len(slugs) or len(positions) < len(slugs):
+        raise Unavailable("where the streams stand is not known now")
     return [describe(stream, presences[stream.slug], positions[stream.slug]) for stream in streams]
 
 

@@ -8,6 +8,7 @@ import asyncio
 import logging
 import uuid
 from collections.abc import Callable
+from contextlib import suppress
 from functools import partial
 from typing import Any
 from urllib.parse import parse_qsl
@@ -26,6 +27,7 @@ from .exceptions import (
     NoSuchStream,
     StreamClosed,
     TooLarge,
+    Unavailable,
 )
 from .frames import Message, event
 from .hub import Topic
@@ -371,9 +373,11 @@ class StreamerConsumer(SocketConsumer):
         if self.feeding:
             await self.feeding
         self.topic.remove_streamer(self)
-        if await get_backend().leave(self.slug, self.id):
-            await announce_streamer(self.slug, "")
         await get_relay().changed(self.topic)
+        # Where the engine is away, its presence expires.
+        with suppress(Unavailable):
+            if await get_backend().leave(self.slug, self.id):
+                await announce_streamer(self.slug, "")
 
 
 class NowhereConsumer(AsyncConsumer):  # type: ignore[misc]

@@ -69,6 +69,8 @@ class Topic:
         #: Those whose sockets are full.
         self.full: set[Listener] = set()
         self.streamers: dict[str, Streamer] = {}
+        #: How many hear it in other processes, as far as is known.
+        self.elsewhere = 0
         #: How many are about to come to it.
         self.reserved = 0
         self._flush_timer: asyncio.TimerHandle | None = None
@@ -239,10 +241,15 @@ class Topic:
     def add_streamer(self, streamer: Streamer) -> None:
         self.streamers[streamer.id] = streamer
         self._next_count = asyncio.get_running_loop().time() + 1
-        streamer.count(len(self.listeners))
+        streamer.count(len(self.listeners) + self.elsewhere)
 
     def remove_streamer(self, streamer: Streamer) -> None:
         self.streamers.pop(streamer.id, None)
+
+    def count_elsewhere(self, listeners: int) -> None:
+        if listeners != self.elsewhere:
+            self.elsewhere = listeners
+            self._count()
 
     def _count(self) -> None:
         """Tell the streamers how many listen: soon, and at most once a second."""
@@ -254,7 +261,7 @@ class Topic:
         self._count_timer = None
         self._next_count = asyncio.get_running_loop().time() + 1
         for streamer in list(self.streamers.values()):
-            streamer.count(len(self.listeners))
+            streamer.count(len(self.listeners) + self.elsewhere)
 
 
 def tell_all(topics: Iterable[Topic], message: Message) -> None:

@@ -12,7 +12,9 @@ import asyncio
 import logging
 from collections.abc import Iterable, Iterator, Sequence
 from contextlib import suppress
-from typing import Any
+from itertools import groupby
+from typing import Any, NamedTuple
+from weakref import WeakKeyDictionary
 
 from asgiref.sync import async_to_sync, sync_to_async
 from channels.layers import get_channel_layer
@@ -21,9 +23,10 @@ from . import remote
 from .backends import Appended, Limits, Run, get_backend
 from .conf import conf
 from .exceptions import BadRequest, StreamClosed, TooLarge
+from .groups import group_name
 from .models import Stream
 from .publications import Draft, Mark, Position, Publication, encode_text, pack
-from .relay import PUBLICATIONS, STREAMER, group_name
+from .relay import PUBLICATIONS, STREAMER
 from .rows import find_stream
 
 logger = logging.getLogger(__name__)
@@ -32,6 +35,25 @@ logger = logging.getLogger(__name__)
 MESSAGE_BYTES = 1024 * 1024
 #: The longest name of a stream, in characters.
 MAX_NAME = 200
+
+
+class Waiting(NamedTuple):
+    """A call of `append` that waits for its turn."""
+
+    drafts: Sequence[Draft]
+    limits: Limits
+    run: Run | None
+    key: str
+    answer: asyncio.Future[Appended]
+
+
+#: Of each event loop, by stream: what waits while an append is under way.
+_waiting: WeakKeyDictionary[asyncio.AbstractEventLoop, dict[str, list[Waiting]]]
+_waiting = WeakKeyDictionary()
+_appending: set[asyncio.Task[None]] = set()
+
+#: Whether the channel layer took nothing, the last time: it is told once.
+_layer_failed = False
 
 #: Whether this process is a server, and the event loop that its streams live in.
 _serving = False
@@ -113,13 +135,81 @@ async def append(
 ) -> Appended:
     """Publish several drafts as one step; `run` and `key` as in `Backend.append`.
 
-    Their size is what the caller let in.
+    Their size is what the caller let in. While an append of the stream is under way, what comes
+    waits, and goes all together into the next one: no stream is bound by the round trip to its
+    history, and nothing is delayed for it.
     """
     name, limits, _ = await _rules(stream)
-    appended = await get_backend().append(name, drafts, limits, run, key)
-    for message in _messages(appended.publications):
-        await _send(name, type=PUBLICATIONS, epoch=appended.epoch, publications=pack(message))
-    return appended
+    loop = asyncio.get_running_loop()
+    waiting = _waiting.setdefault(loop, {})
+    answer: asyncio.Future[Appended] = loop.create_future()
+    call = Waiting(drafts, limits, run, key, answer)
+    if name in waiting:
+        waiting[name].append(call)
+    else:
+        waiting[name] = [call]
+        task = asyncio.ensure_future(_append_waiting(name, waiting))
+        _appending.add(task)
+        task.add_done_callback(_appending.discard)
+    return await answer
+
+
+async def _append_waiting(name: str, waiting: dict[str, list[Waiting]]) -> None:
+    while calls := waiting[name]:
+        waiting[name] = []
+        groups = list(_together(calls))
+        outcomes = await asyncio.gather(
+            *(_append_together(name, group) for group in groups), return_exceptions=True
+        )
+        await _hand_over(name, [one for one in outcomes if isinstance(one, Appended)])
+        for group, outcome in zip(groups, outcomes, strict=True):
+            _answer(group, outcome)
+    del waiting[name]
+
+
+def _together(calls: Iterable[Waiting]) -> Iterator[list[Waiting]]:
+    """Calls that can be one append: those without a run or a key, up to some size."""
+    group: list[Waiting] = []
+    size = 0
+    for call in calls:
+        alone = bool(call.run or call.key)
+        if group and (alone or size > MESSAGE_BYTES or group[-1].run or group[-1].key):
+            yield group
+            group, size = [], 0
+        group.append(call)
+        size += sum(len(draft.payload) for draft in call.drafts)
+    yield group
+
+
+async def _append_together(name: str, group: list[Waiting]) -> Appended:
+    _, limits, run, key, _ = group[-1]
+    drafts = [draft for call in group for draft in call.drafts]
+    return await get_backend().append(name, drafts, limits, run, key)
+
+
+def _answer(group: list[Waiting], outcome: Appended | BaseException) -> None:
+    """Tell each call what became of its part."""
+    if isinstance(outcome, Appended):
+        # All of them are new, unless the one call of the group is a repeat.
+        end = 0
+        first = outcome.offset - len(outcome.publications)
+        for call in group:
+            start, end = end, end + len(call.drafts)
+            own = outcome.publications[start:end]
+            offset = first + end if len(group) > 1 else outcome.offset
+            if not call.answer.done():
+                call.answer.set_result(outcome._replace(offset=offset, publications=own))
+    else:
+        for call in group:
+            if not call.answer.done():
+                call.answer.set_exception(outcome)
+
+
+async def _hand_over(name: str, appended: Iterable[Appended]) -> None:
+    """Give what is in history to the channel layer, in order."""
+    for epoch, of_epoch in groupby(appended, key=lambda one: one.epoch):
+        for message in _messages(new for one in of_epoch for new in one.publications):
+            await _send(name, type=PUBLICATIONS, epoch=epoch, publications=pack(message))
 
 
 async def _rules(stream: str | Stream) -> tuple[str, Limits, int]:
@@ -157,10 +247,14 @@ async def announce_streamer(stream: str, streamer: str) -> None:
 
 
 async def _send(stream: str, **message: Any) -> None:
+    global _layer_failed
     layer = get_channel_layer(conf.CHANNEL_LAYER)
     try:
         await layer.group_send(group_name(stream), {"stream": stream, **message})
-    except Exception:
+        _layer_failed = False
+    except Exception as error:
         # It is in history, so it is published: who hears the stream finds it there, a little
         # later. To say it failed would have it published again.
-        logger.exception("The channel layer took nothing for %r", stream)
+        if not _layer_failed:
+            logger.error("The channel layer takes nothing: %r", error)
+        _layer_failed = True

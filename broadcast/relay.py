@@ -3,7 +3,8 @@
 What arrives is put in order by offset before the hub sees it: the layer may drop, double and
 reorder. Doubles are dropped; a gap is fetched from history; a quiet topic is compared with
 history now and then, so that a lost last publication is found too. What history does not hold any
-more is told as skipped.
+more is told as skipped. A history that is not the one that was heard (its end was lost, and it
+went on from there) becomes a new epoch.
 
 A relay belongs to a running event loop. Its first listener of a topic joins the topic's group,
 and the group is left about a second after the last one went, so that a storm of reconnects does
@@ -11,9 +12,7 @@ not thrash the layer.
 """
 
 import asyncio
-import hashlib
 import logging
-import re
 from collections.abc import AsyncIterator, Coroutine, Iterable
 from contextlib import asynccontextmanager
 from typing import Any
@@ -24,7 +23,8 @@ from channels.layers import get_channel_layer
 
 from .backends import get_backend
 from .conf import conf
-from .exceptions import CloseCode
+from .exceptions import CloseCode, Unavailable
+from .groups import group_name
 from .hub import Topic
 from .models import Stream
 from .publications import Publication, unpack
@@ -36,16 +36,6 @@ RETRY_SECONDS = 1.0
 #: Types of the messages on the channel layer.
 PUBLICATIONS = "broadcast.publications"
 STREAMER = "broadcast.streamer"
-
-GROUP_NAME = re.compile(r"[a-zA-Z0-9\-_.]{1,70}")
-
-
-def group_name(stream: str) -> str:
-    """The channel-layer group of a stream; names that a layer refuses are hashed."""
-    if GROUP_NAME.fullmatch(stream):
-        return f"broadcast.stream.{stream}"
-    digest = hashlib.sha256(stream.encode("utf-8", "surrogatepass")).hexdigest()
-    return f"broadcast.hashed.{digest}"
 
 
 class Relay:
@@ -81,17 +71,22 @@ class Relay:
             await self.changed(topic)
 
     async def _join(self, name: str) -> Topic:
-        if not self.channel:
-            self.channel = await self.layer.new_channel("broadcast")
-            self._spawn(self._listen())
-            self._spawn(self._watch())
-            self._spawn(self._watch_rows())
-        await self.layer.group_add(group_name(name), self.channel)
+        try:
+            if not self.channel:
+                self.channel = await self.layer.new_channel("broadcast")
+                self._spawn(self._listen())
+                self._spawn(self._watch())
+                self._spawn(self._watch_rows())
+            await self.layer.group_add(group_name(name), self.channel)
+        except Exception as error:
+            raise Unavailable("the channel layer does not answer") from error
         # After joining: what is published from here on arrives, and what the state has already
         # is dropped by its offset.
         state = await get_backend().state(name)
-        presence = (await get_backend().presence([name]))[name]
-        topic = Topic(name, state.epoch, state.offset, presence.streamer)
+        presence = (await get_backend().presence([name])).get(name)
+        topic = Topic(name, state.epoch, state.offset)
+        if presence:
+            topic.streamer, topic.elsewhere = presence.streamer, presence.elsewhere
         self.topics[name] = topic
         return topic
 
@@ -159,8 +154,9 @@ class Relay:
         """Bring the topic to the newest position of history, then to the end of its backlog."""
         try:
             await self._fetch(topic)
-        except Exception:
-            logger.exception("History of %r cannot be read; trying again", topic.name)
+        except Exception as error:
+            if not isinstance(error, Unavailable):
+                logger.exception("History of %r cannot be read; trying again", topic.name)
             self._behind[topic.name] = topic.offset
         finally:
             backlog = self._backlog.pop(topic.name)
@@ -170,21 +166,38 @@ class Relay:
 
     async def _fetch(self, topic: Topic) -> None:
         while True:
+            # With what was heard last, where that is known: is it the same history still?
+            last = topic.ring[-1] if topic.ring else None
             epoch, found = await get_backend().read(
-                topic.name, topic.offset, conf.RING_COUNT, conf.RING_BYTES
+                topic.name, topic.offset - bool(last), conf.RING_COUNT, conf.RING_BYTES
             )
             if epoch != topic.epoch:
-                state = await get_backend().state(topic.name)
-                topic.restart(state.epoch, state.offset)
+                await self._restart(topic)
                 return
+            overlaps = last is not None and found[:1] and found[0].offset == last.offset
+            if overlaps and found[0] != last:
+                await self._begin_epoch(topic)
+                return
+            found = found[1:] if overlaps else found
             if not found:
                 state = await get_backend().state(topic.name)
-                if state.epoch == topic.epoch and state.offset > topic.offset:
+                if state.epoch == topic.epoch and state.offset < topic.offset:
+                    await self._begin_epoch(topic)
+                elif state.epoch == topic.epoch and state.offset > topic.offset:
                     topic.jump(state.offset)
                 return
             if found[0].offset > topic.offset + 1:
                 topic.jump(found[0].offset - 1)
             topic.append(found)
+
+    async def _begin_epoch(self, topic: Topic) -> None:
+        logger.warning("History of %r lost its end: a new epoch begins", topic.name)
+        await get_backend().restart(topic.name, topic.epoch)
+        await self._restart(topic)
+
+    async def _restart(self, topic: Topic) -> None:
+        state = await get_backend().state(topic.name)
+        topic.restart(state.epoch, state.offset)
 
     # -- what the layer lost ----------------------------------------------------------------
 
@@ -196,10 +209,9 @@ class Relay:
                 topic.close_stuck(conf.SLOW_SECONDS)
             try:
                 await get_backend().renew()
-                self._compare(await get_backend().positions(list(self.topics)))
-                await self._look_around()
+                await asyncio.gather(self._look_for_lost(), self._look_around())
             except Exception:
-                logger.exception("The newest positions cannot be read; trying again")
+                logger.exception("Streams cannot be compared with history; trying again")
 
     async def _watch_rows(self) -> None:
         """Every few seconds: whether a person closed a stream, here or in another process."""
@@ -214,24 +226,29 @@ class Relay:
                 logger.exception("The rows of streams cannot be read; trying again")
 
     async def _look_around(self) -> None:
-        """A streamer may have changed without a word: its process was killed, a message lost."""
+        """Who is there may have changed without a word: a process was killed, a message lost."""
         known = {name: topic.streamer for name, topic in self.topics.items()}
         for name, presence in (await get_backend().presence(known)).items():
             topic = self.topics.get(name)
+            if topic is None:
+                continue
+            topic.count_elsewhere(presence.elsewhere)
             # What was announced while we asked is newer than the answer.
-            if topic and topic.streamer == known[name] != presence.streamer:
+            if topic.streamer == known[name] != presence.streamer:
                 topic.set_streamer(presence.streamer)
 
-    def _compare(self, positions: dict[str, tuple[str, int]]) -> None:
-        for name, (epoch, offset) in positions.items():
+    async def _look_for_lost(self) -> None:
+        known = {name: (topic.epoch, topic.offset) for name, topic in self.topics.items()}
+        for name, (epoch, offset) in (await get_backend().positions(known)).items():
             topic = self.topics.get(name)
             behind = self._behind.pop(name, None)
             if topic is None or name in self._backlog:
                 continue
+            lost_its_end = known[name][0] == epoch and offset < known[name][1]
             if epoch == topic.epoch and offset > topic.offset != behind:
                 # On its way, most likely: lost only if it has not come by the next look.
                 self._behind[name] = topic.offset
-            elif epoch != topic.epoch or offset > topic.offset:
+            elif epoch != topic.epoch or offset > topic.offset or lost_its_end:
                 self._backlog[name] = []
                 self._spawn(self._repair(topic))
 

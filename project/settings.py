@@ -11,6 +11,8 @@ from pathlib import Path
 from typing import Any
 
 import dj_database_url
+from redis.asyncio.retry import Retry
+from redis.backoff import NoBackoff
 
 BASE_DIR = Path(__file__).resolve().parent.parent
 
@@ -112,7 +114,10 @@ if REDIS_URLS := env_list("REDIS_URL", ""):
     BROADCAST_BACKEND = "broadcast.backends.redis.RedisBackend"
     BROADCAST_REDIS_URLS = REDIS_URLS
     LAYER = "channels_redis.pubsub.RedisPubSubChannelLayer"
-    CHANNEL_LAYERS = {"default": {"BACKEND": LAYER, "CONFIG": {"hosts": REDIS_URLS}}}
+    # Nobody waits for a Redis that is frozen, or repeats what the relay fetches from history.
+    OPTIONS = {"socket_timeout": 5, "socket_connect_timeout": 5, "retry": Retry(NoBackoff(), 0)}
+    HOSTS = [{"address": url, **OPTIONS} for url in REDIS_URLS]
+    CHANNEL_LAYERS = {"default": {"BACKEND": LAYER, "CONFIG": {"hosts": HOSTS}}}
 else:
     LAYER = "channels.layers.InMemoryChannelLayer"
     CHANNEL_LAYERS = {"default": {"BACKEND": LAYER, "CONFIG": {"capacity": 1000}}}
@@ -151,5 +156,9 @@ LOGGING = {
     "formatters": {"line": {"format": "{asctime} {levelname} {name}: {message}", "style": "{"}},
     "handlers": {"console": {"class": "logging.StreamHandler", "formatter": "line"}},
     "root": {"handlers": ["console"], "level": "WARNING"},
-    "loggers": {"broadcast": {"level": "INFO"}},
+    "loggers": {
+        "broadcast": {"level": "INFO"},
+        # It prints a traceback each second while Redis is away, of which we tell once.
+        "channels_redis": {"level": "CRITICAL"},
+    },
 }

@@ -1,72 +1,13 @@
-"""What every backend promises (`backends.Backend`), one promise after another.
-
-`backend` is parametrised: an engine is added with one line in `BACKENDS`.
-"""
+"""What every backend promises (`backends.Backend`) of history, one promise after another."""
 
 import asyncio
-import secrets
-from collections.abc import Callable
-from typing import Any
 
 import pytest
 
-from broadcast.backends import Appended, Backend, Limits, Presence, Run, StreamState
-from broadcast.backends.memory import KNOWN_KEYS, KNOWN_RUNS, MemoryBackend
-from broadcast.backends.redis import RedisBackend
-from broadcast.exceptions import RunGap
+from broadcast.backends import Backend, Limits, Run, StreamState
 from broadcast.publications import Draft, Kind, Mark, Publication
-
-WIDE = Limits(1000, 1_000_000, 3600)
-ALL = 1_000_000
-
-
-class Clock:
-    """Seconds since 1970, which pass when a test says so."""
-
-    def __init__(self) -> None:
-        self.now = 1_000_000.0
-
-    def __call__(self) -> float:
-        return self.now
-
-
-def redis_backend(clock: Clock) -> RedisBackend:
-    """Keys of its own, so that it is empty."""
-    return RedisBackend(clock, prefix=f"test-{secrets.token_hex(8)}")
-
-
-BACKENDS: dict[str, Callable[[Clock], Backend]] = {
-    "memory": MemoryBackend,
-    "redis": redis_backend,
-}
-
-
-@pytest.fixture
-def clock() -> Clock:
-    return Clock()
-
-
-@pytest.fixture(params=list(BACKENDS))
-def backend(request: Any, clock: Clock, settings: Any) -> Backend:
-    """An empty backend that lives by `clock`."""
-    if request.param == "redis":
-        settings.BROADCAST_REDIS_URLS = [request.getfixturevalue("redis_url")]
-    return BACKENDS[request.param](clock)
-
-
-def text(payload: str = "x", marks: int = 0) -> Draft:
-    return Draft.of(payload, marks)
-
-
-async def append(backend: Backend, *payloads: str, limits: Limits = WIDE) -> Appended:
-    return await backend.append("s", [text(payload) for payload in payloads], limits)
-
-
-async def kept(backend: Backend, since: int = 0) -> list[str]:
-    """The texts in history after `since`."""
-    _, found = await backend.read("s", since, ALL, ALL)
-    return [publication.payload.decode() for publication in found]
-
+from tests.backends import ALL, WIDE, append, kept, text
+from tests.clock import Clock
 
 # -- appending ------------------------------------------------------------------------------
 
@@ -96,6 +37,20 @@ async def test_streams_do_not_know_of_each_other(backend: Backend) -> None:
     other = await backend.append("other", [text("c")], WIDE, Run("r", 1))
     assert (other.offset, other.accepted) == (1, 1)
     assert (await backend.state("one")).epoch != other.epoch
+
+
+@pytest.mark.parametrize("name", ["{s}", "}", "*", "s:meta", "a\nb\0", "ü", "\udcff", "s" * 10_000])
+async def test_a_name_is_any_string(backend: Backend, name: str) -> None:
+    appended = await backend.append(name, [text("a")], WIDE, Run("r", 1))
+    await append(backend, "b")
+    assert await backend.read(name, 0, ALL, ALL) == (appended.epoch, appended.publications)
+    assert await backend.positions([name]) == {name: (appended.epoch, 1)}
+    await backend.enter(name, "one")
+    assert (await backend.presence([name]))[name].live
+    assert await backend.accepted(name, "r") == 1
+    await backend.clear(name)
+    assert (await backend.state(name)).offset == 0
+    assert await kept(backend) == ["b"]
 
 
 async def test_concurrent_appends_share_no_offset(backend: Backend) -> None:
@@ -227,100 +182,6 @@ async def test_positions_are_those_of_the_streams_asked_for(backend: Backend) ->
     assert positions["t"][1] == 0 and positions["t"][0] != epoch
 
 
-# -- exactly once ---------------------------------------------------------------------------
-
-
-async def in_run(backend: Backend, number: int, payloads: str, run: str = "r") -> Appended:
-    return await backend.append("s", [text(one) for one in payloads], WIDE, Run(run, number))
-
-
-async def test_a_run_counts_its_publications(backend: Backend) -> None:
-    assert await backend.accepted("s", "r") == 0
-    assert (await in_run(backend, 1, "ab")).accepted == 2
-    assert (await in_run(backend, 3, "c")).accepted == 3
-    assert await backend.accepted("s", "r") == 3
-
-
-async def test_publications_of_other_runs_and_of_none_do_not_count(backend: Backend) -> None:
-    await in_run(backend, 1, "ab")
-    await append(backend, "x")
-    assert (await in_run(backend, 1, "cde", run="other")).accepted == 3
-    assert (await in_run(backend, 3, "f")).accepted == 3
-
-
-async def test_what_is_sent_again_is_left_out(backend: Backend) -> None:
-    first = await in_run(backend, 1, "ab")
-    again = await in_run(backend, 1, "ab")
-    assert again == Appended(first.epoch, 2, [], 2)
-    assert await kept(backend) == ["a", "b"]
-
-
-async def test_of_a_partial_repeat_only_the_new_ones_are_appended(backend: Backend) -> None:
-    await in_run(backend, 1, "abc")
-    appended = await in_run(backend, 2, "bcde")
-    assert [one.payload for one in appended.publications] == [b"d", b"e"]
-    assert appended.accepted == 5
-    assert await kept(backend) == list("abcde")
-
-
-async def test_a_repeat_of_old_ones_forgets_none(backend: Backend) -> None:
-    await in_run(backend, 1, "abcd")
-    assert (await in_run(backend, 1, "ab")).accepted == 4
-    assert await backend.accepted("s", "r") == 4
-
-
-async def test_a_gap_in_a_run_appends_nothing(backend: Backend) -> None:
-    await in_run(backend, 1, "ab")
-    with pytest.raises(RunGap):
-        await in_run(backend, 4, "d")
-    with pytest.raises(RunGap):
-        await in_run(backend, 2, "b", run="unknown")
-    assert await kept(backend) == ["a", "b"]
-    assert [await backend.accepted("s", run) for run in ("r", "unknown")] == [2, 0]
-
-
-async def test_a_run_is_known_when_its_publications_are_gone(
-    backend: Backend, clock: Clock
-) -> None:
-    limits = Limits(9, ALL, 60)
-    await backend.append("s", [text("a")], limits, Run("r", 1))
-    clock.now += 61
-    again = await backend.append("s", [text("a"), text("b")], limits, Run("r", 1))
-    assert [one.payload for one in again.publications] == [b"b"]
-
-
-async def test_a_run_in_use_outlives_many_others(backend: Backend) -> None:
-    await in_run(backend, 1, "a")
-    for number in range(KNOWN_RUNS - 1):
-        await in_run(backend, 1, "x", run=f"other-{number}")
-    await in_run(backend, 2, "b")
-    for number in range(KNOWN_RUNS - 1):
-        await in_run(backend, 1, "x", run=f"another-{number}")
-    assert await backend.accepted("s", "r") == 2
-
-
-async def test_an_idempotency_key_publishes_once(backend: Backend) -> None:
-    first = await backend.append("s", [text("a")], WIDE, key="k")
-    await append(backend, "b")
-    again = await backend.append("s", [text("other")], WIDE, key="k")
-    assert again == Appended(first.epoch, 1, [], 0)
-    assert await kept(backend) == ["a", "b"]
-
-
-async def test_keys_belong_to_their_stream(backend: Backend) -> None:
-    await backend.append("s", [text("a")], WIDE, key="k")
-    other = await backend.append("t", [text("a")], WIDE, key="k")
-    assert len(other.publications) == 1
-
-
-async def test_of_very_many_keys_the_newest_are_known() -> None:
-    backend = MemoryBackend(Clock())
-    for number in range(KNOWN_KEYS + 1):
-        await backend.append("s", [text()], WIDE, key=str(number))
-    known = [await backend.append("s", [text()], WIDE, key=key) for key in ("1", "0")]
-    assert [bool(appended.publications) for appended in known] == [False, True]
-
-
 # -- header, entry points, reset ------------------------------------------------------------
 
 
@@ -373,36 +234,43 @@ async def test_clear_forgets_everything_and_begins_a_new_epoch(backend: Backend)
     assert (again.epoch, again.offset, len(again.publications)) == (state.epoch, 1, 1)
 
 
-# -- presence -------------------------------------------------------------------------------
+async def test_a_restart_begins_a_new_epoch_and_keeps_the_rest(backend: Backend) -> None:
+    drafts = [text("h", Mark.HEADER), text("e", Mark.ENTRY)]
+    before = await backend.append("s", drafts, WIDE, Run("r", 1))
+    state = await backend.state("s")
+    await backend.restart("s", before.epoch)
+    after = await backend.state("s")
+    assert after.epoch != before.epoch
+    assert after == state._replace(epoch=after.epoch)
+    assert await backend.positions(["s"]) == {"s": (after.epoch, 2)}
+    assert await kept(backend) == ["h", "e"]
+    assert await backend.accepted("s", "r") == 2
 
 
-async def test_nobody_is_at_a_stream_nobody_came_to(backend: Backend) -> None:
-    assert await backend.presence(iter(["s"])) == {"s": Presence("", 0)}
-    assert not Presence("", 3).live
+async def test_an_epoch_ends_once_whoever_says_so(backend: Backend) -> None:
+    before = (await append(backend, "a")).epoch
+    await backend.restart("s", before)
+    after = (await backend.state("s")).epoch
+    await backend.restart("s", before)
+    assert (await append(backend, "b")).epoch == after
 
 
-async def test_a_newcomer_replaces_the_streamer(backend: Backend) -> None:
-    await backend.enter("s", "one")
-    await backend.enter("s", "two")
-    assert (await backend.presence(["s"]))["s"] == Presence("two", 0)
-    assert not await backend.leave("s", "one")
-    assert (await backend.presence(["s"]))["s"].live
-    assert await backend.leave("s", "two")
-    assert not await backend.leave("s", "two")
-    assert not (await backend.presence(["s"]))["s"].live
+# -- a history that lost its end ------------------------------------------------------------
 
 
-async def test_listeners_are_counted_as_they_were_said_last(backend: Backend) -> None:
-    for listeners in (3, 2, 0):
-        await backend.count_listeners("s", listeners)
-        assert (await backend.presence(["s", "t"])) == {
-            "s": Presence("", listeners),
-            "t": Presence("", 0),
-        }
+async def test_a_restart_begins_a_new_epoch_with_the_same_history(backend: Backend) -> None:
+    epoch = (await append(backend, "one", "two")).epoch
+    await backend.restart("s", epoch)
+    state = await backend.state("s")
+    assert state.epoch != epoch
+    assert (state.offset, state.first) == (2, 1)
+    assert await kept(backend) == ["one", "two"]
+    assert (await append(backend, "three")).offset == 3
 
 
-async def test_presence_outlives_the_history(backend: Backend) -> None:
-    await backend.enter("s", "one")
-    await backend.count_listeners("s", 2)
-    await backend.clear("s")
-    assert (await backend.presence(["s"]))["s"] == Presence("one", 2)
+async def test_an_epoch_that_ended_already_is_not_ended_again(backend: Backend) -> None:
+    epoch = (await append(backend, "one")).epoch
+    await backend.restart("s", epoch)
+    newer = (await backend.state("s")).epoch
+    await backend.restart("s", epoch)
+    assert (await backend.state("s")).epoch == newer

@@ -17,7 +17,8 @@ from broadcast.frames import PLAIN_MESSAGES, V1_MESSAGES, Encoding, Message, eve
 from broadcast.hub import Topic
 from broadcast.listeners import Listener
 from broadcast.publications import Draft
-from tests.test_hub import clock, in_clock_loop, told
+from tests.clock import clock, in_clock_loop
+from tests.test_hub import told
 
 #: Small enough that a few publications overtake a cursor, first the ring and then history.
 RING, HISTORY, SLICE = 5, 12, 20

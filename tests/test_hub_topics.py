@@ -12,7 +12,8 @@ from broadcast.frames import PLAIN_MESSAGES, V1_MESSAGES, event
 from broadcast.hub import tell_all
 from broadcast.listeners import Listener
 from broadcast.publications import Draft, Mark
-from tests.test_hub import WIDE, FakeSink, House, clock, in_clock_loop, numbers, settle
+from tests.clock import clock, in_clock_loop, settle
+from tests.test_hub import WIDE, FakeSink, House, numbers
 
 
 class FakeStreamer:

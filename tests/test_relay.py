@@ -17,8 +17,9 @@ from broadcast.frames import PLAIN_MESSAGES, V1_MESSAGES, Encoding
 from broadcast.listeners import Listener
 from broadcast.publishing import announce_streamer
 from broadcast.relay import get_relay, group_name
+from tests.clock import in_clock_loop
 from tests.doors import Closed, InProcessDoor
-from tests.test_hub import FakeSink, in_clock_loop, numbers
+from tests.test_hub import FakeSink, numbers
 
 LINGER, WATCH = 1.0, 2.0
 GROUP = group_name("s")

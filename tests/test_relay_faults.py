@@ -11,9 +11,11 @@ from hypothesis import settings as hypothesis_settings
 from hypothesis import strategies as st
 
 from broadcast.backends import get_backend
+from broadcast.exceptions import Unavailable
 from broadcast.relay import PUBLICATIONS, get_relay, group_name
 from tests import test_relay
-from tests.test_hub import in_clock_loop, numbers
+from tests.clock import in_clock_loop
+from tests.test_hub import numbers
 from tests.test_relay import GROUP, WATCH, FaultyLayer, listen, publish
 
 layer = test_relay.layer
@@ -87,7 +89,7 @@ async def test_a_group_that_could_not_be_joined_is_joined_by_the_next(
     layer: FaultyLayer,
 ) -> None:
     layer.errors["group_add"] = 1
-    with pytest.raises(ConnectionError):
+    with pytest.raises(Unavailable):
         await listen()
     sink = await listen()
     await publish(1, 1)

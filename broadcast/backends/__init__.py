@@ -2,7 +2,7 @@
 
 A `Backend` is the engine behind every process of an installation: in memory for one process, in
 Redis for many. All methods are coroutines; none keeps a lock between two calls. Offsets of a
-stream count from 1 without gaps within one epoch.
+stream count from 1 without gaps within one epoch. `Unavailable`: the engine does not answer.
 """
 
 from collections.abc import Iterable, Sequence
@@ -56,10 +56,16 @@ class StreamState(NamedTuple):
 
 
 class Presence(NamedTuple):
-    """Who is at a stream, in all processes."""
+    """Who is at a stream: its streamer ("": none), and how many hear it."""
 
     streamer: str
-    listeners: int
+    #: In this process, and in all others.
+    here: int
+    elsewhere: int
+
+    @property
+    def listeners(self) -> int:
+        return self.here + self.elsewhere
 
     @property
     def live(self) -> bool:
@@ -69,6 +75,9 @@ class Presence(NamedTuple):
 class Backend(Protocol):
     #: Whether several processes see the same streams through it.
     shared: bool
+
+    async def check(self) -> None:
+        """ImproperlyConfigured: it will never work so. Unavailable: it does not answer now."""
 
     async def append(
         self,
@@ -96,8 +105,17 @@ class Backend(Protocol):
     async def state(self, stream: str) -> StreamState:
         """Where the stream stands now. A stream nobody published to stands at offset 0."""
 
+    async def restart(self, stream: str, epoch: str) -> None:
+        """A new epoch begins with the history there is, unless `epoch` has ended already.
+
+        For a history that lost its end: what was heard of it must not be mistaken.
+        """
+
     async def positions(self, streams: Iterable[str]) -> dict[str, tuple[str, int]]:
-        """Epoch and newest offset of each: what the relay compares with what it heard."""
+        """Epoch and newest offset of each: what the relay compares with what it heard.
+
+        Left out: those whose part of the engine does not answer.
+        """
 
     async def accepted(self, stream: str, run: str) -> int:
         """How many publications of the run are in; 0 for one that is not known."""
@@ -121,7 +139,7 @@ class Backend(Protocol):
         """Say that this process is alive, and what it said is so still; every few seconds."""
 
     async def presence(self, streams: Iterable[str]) -> dict[str, Presence]:
-        """Who is at each of the streams, in all processes."""
+        """Who is at each of the streams. Left out: those whose part of the engine is silent."""
 
 
 _backend: Backend | None = None

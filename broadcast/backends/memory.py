@@ -92,6 +92,9 @@ class MemoryBackend:
         self.streamers: dict[str, str] = {}
         self.listeners: dict[str, int] = {}
 
+    async def check(self) -> None:
+        """There is nothing that could be wrong."""
+
     def history(self, stream: str) -> History:
         """The history of `stream`, without what is too old."""
         history = self.histories.get(stream)
@@ -144,6 +147,11 @@ class MemoryBackend:
         entry = history.entry if history.entry >= history.first else 0
         return StreamState(history.epoch, history.offset, history.first, history.header, entry)
 
+    async def restart(self, stream: str, epoch: str) -> None:
+        history = self.history(stream)
+        if history.epoch == epoch:
+            history.epoch = secrets.token_hex(8)
+
     async def positions(self, streams: Iterable[str]) -> dict[str, tuple[str, int]]:
         histories = {stream: self.history(stream) for stream in streams}
         return {stream: (found.epoch, found.offset) for stream, found in histories.items()}
@@ -178,6 +186,6 @@ class MemoryBackend:
 
     async def presence(self, streams: Iterable[str]) -> dict[str, Presence]:
         return {
-            stream: Presence(self.streamers.get(stream, ""), self.listeners.get(stream, 0))
+            stream: Presence(self.streamers.get(stream, ""), self.listeners.get(stream, 0), 0)
             for stream in streams
         }

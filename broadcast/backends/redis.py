@@ -2,8 +2,10 @@
 
 History is one Redis Stream per stream with the offset as id, and a hash that says where it stands;
 an append is one Lua script, so it is atomic and takes one round trip. A stream lives on one of the
-Redis servers, chosen by its name. Presence is what each process says of itself every few seconds,
-with the time until which it holds: what a process does not renew is gone `PRESENCE_SECONDS` later.
+Redis servers, chosen by its name as the channel layer chooses one for its group: what happens to
+one server happens to its streams alone. Presence is what each process says of itself every few
+seconds, with the time until which it holds: what a process does not renew is gone
+`PRESENCE_SECONDS` later.
 
 `Unavailable`: Redis does not answer. Whether an append that failed so went in is not known; with a
 run or a key it can be said again.
@@ -13,38 +15,26 @@ import asyncio
 import secrets
 import time
 import zlib
-from collections.abc import AsyncIterator, Callable, Iterable, Sequence
-from contextlib import asynccontextmanager
-from functools import cache
-from pathlib import Path
+from collections.abc import Awaitable, Callable, Iterable, Sequence
+from contextlib import suppress
 from typing import Any
 from urllib.parse import quote
 from weakref import WeakKeyDictionary
 
-from redis.asyncio import Redis
 from redis.asyncio.client import Pipeline
-from redis.exceptions import RedisError
 
 from ..conf import conf
 from ..exceptions import RunGap, Unavailable
+from ..groups import group_name
 from ..publications import Draft, Publication
 from . import Appended, Limits, Presence, Run, StreamState
 from .memory import KNOWN_KEYS, KNOWN_RUNS
+from .redis_server import RedisServer
 
 #: Seconds for which what a process said of itself holds: the longest a killed one is counted.
 PRESENCE_SECONDS = 25.0
 #: Seconds after the last publication at which a stream's history is forgotten as a whole.
 LIFE_SECONDS = 7 * 86400
-#: Seconds to wait for Redis to connect or to answer.
-TIMEOUT = 5.0
-
-
-@cache
-def script(name: str) -> str:
-    """The Lua source of a script; those of history begin with the same functions."""
-    folder = Path(__file__).parent / "lua"
-    source = (folder / f"{name}.lua").read_text()
-    return source if name in ("leave", "renew") else (folder / "common.lua").read_text() + source
 
 
 class RedisBackend:
@@ -57,45 +47,61 @@ class RedisBackend:
         self.prefix = prefix
         self.process = secrets.token_hex(8)
         #: A connection belongs to an event loop.
-        self._clients: WeakKeyDictionary[Any, list[Redis]] = WeakKeyDictionary()
+        self._servers: WeakKeyDictionary[Any, list[RedisServer]] = WeakKeyDictionary()
         #: What this process says of itself: streamers and numbers of listeners by stream.
         self.streamers: dict[str, str] = {}
         self.listeners: dict[str, int] = {}
 
     # -- Redis ------------------------------------------------------------------------------
 
-    def client(self, stream: str) -> Redis:
-        """The connection to the server that `stream` lives on."""
-        clients = self.clients()
-        return clients[zlib.crc32(stream.encode("utf-8", "surrogatepass")) % len(clients)]
+    def server(self, stream: str) -> RedisServer:
+        """The server that `stream` lives on."""
+        servers = self.servers()
+        return servers[shard(group_name(stream), len(servers))]
 
-    def clients(self) -> list[Redis]:
+    def servers(self) -> list[RedisServer]:
         loop = asyncio.get_running_loop()
-        clients = self._clients.get(loop)
-        if clients is None:
-            clients = self._clients[loop] = [
-                Redis.from_url(url, socket_timeout=TIMEOUT, socket_connect_timeout=TIMEOUT)
-                for url in conf.REDIS_URLS
+        servers = self._servers.get(loop)
+        if servers is None:
+            generation = f"{self.prefix}:generation"
+            servers = self._servers[loop] = [
+                RedisServer(url, generation) for url in conf.REDIS_URLS
             ]
-        return clients
+            self._close_with(loop)
+        return servers
+
+    def _close_with(self, loop: asyncio.AbstractEventLoop) -> None:
+        """Close the connections when `loop` is closed: `publish` in sync code makes many loops.
+
+        As channels-redis does; nothing else tells of a loop's end.
+        """
+        close = loop.close
+
+        def close_both() -> None:
+            setattr(loop, "close", close)  # noqa: B010 (mypy: a method)
+            if not loop.is_running():
+                loop.run_until_complete(self.aclose())
+            close()
+
+        setattr(loop, "close", close_both)  # noqa: B010
+
+    async def check(self) -> None:
+        for server in self.servers():
+            await server.check()
 
     async def aclose(self) -> None:
         """Close the connections of the running event loop."""
-        for client in self._clients.pop(asyncio.get_running_loop(), []):
-            await client.aclose()
+        loop = asyncio.get_running_loop()
+        for server in self._servers.pop(loop, []):
+            await server.aclose()
 
     def keys(self, stream: str, *names: str) -> list[str]:
-        # In braces: in a cluster all keys of a stream are together. Quoted: nothing in a name means
-        # anything to Redis.
+        # Quoted: nothing in a name means anything to Redis.
         tag = quote(stream.encode("utf-8", "surrogatepass"), safe="")
         return [f"{self.prefix}:{{{tag}}}:{name}" for name in names]
 
     async def _run(self, name: str, stream: str, keys: Sequence[str], *args: Any) -> Any:
-        async with answering():
-            client = self.client(stream)
-            return await client.register_script(script(name))(
-                keys=self.keys(stream, *keys), args=args
-            )
+        return await self.server(stream).call(name, self.keys(stream, *keys), *args)
 
     # -- history ----------------------------------------------------------------------------
 
@@ -118,7 +124,7 @@ class RedisBackend:
             secrets.token_hex(8),
             run.id if run else "",
             run.number if run else 0,
-            key,
+            key.encode("utf-8", "surrogatepass"),
             KNOWN_RUNS,
             KNOWN_KEYS,
             LIFE_SECONDS,
@@ -149,59 +155,91 @@ class RedisBackend:
             epoch.decode(), offset, first, publication(header) if header else None, entry
         )
 
+    async def restart(self, stream: str, epoch: str) -> None:
+        await self._run(
+            *("restart", stream, ("meta", "stream")),
+            *(repr(self.clock()), secrets.token_hex(8), epoch),
+        )
+
     async def positions(self, streams: Iterable[str]) -> dict[str, tuple[str, int]]:
+        def ask(pipe: Pipeline, stream: str) -> None:
+            pipe.hmget(*self.keys(stream, "meta"), "epoch", "offset", "generation")
+
         found: dict[str, tuple[str, int]] = {}
-        for stream, (epoch, offset) in await self._ask_all(
-            streams, lambda pipe, stream: pipe.hmget(*self.keys(stream, "meta"), "epoch", "offset")
-        ):
-            if epoch is None:
-                epoch = (await self.state(stream)).epoch.encode()
-            found[stream] = (epoch.decode(), int(offset or 0))
+
+        async def ask_one(server: RedisServer, names: list[str]) -> None:
+            generation = await self._generation(server)
+            for name, (epoch, offset, known) in await self._ask(server, names, ask):
+                if epoch is None or known != generation:
+                    state = await self.state(name)
+                    found[name] = state.epoch, state.offset
+                else:
+                    found[name] = epoch.decode(), int(offset or 0)
+
+        await self._each_server(streams, ask_one)
         return found
 
-    async def _ask_all(
-        self, streams: Iterable[str], ask: Callable[[Pipeline, str], Any]
-    ) -> list[tuple[str, Any]]:
-        """Ask something of each stream, in one round trip per Redis server."""
-        by_client: dict[Redis, list[str]] = {}
+    async def _generation(self, server: RedisServer) -> Any:
+        async with server.answering():
+            return await server.client.hget(server.generation, "count") or b"0"
+
+    async def _each_server(
+        self,
+        streams: Iterable[str],
+        work: Callable[[RedisServer, list[str]], Awaitable[None]],
+    ) -> None:
+        """Do `work` for the streams of each server, at the same time; one that is away has none."""
+        names: dict[RedisServer, list[str]] = {}
         for stream in streams:
-            by_client.setdefault(self.client(stream), []).append(stream)
-        answers: list[tuple[str, Any]] = []
-        for client, names in by_client.items():
-            async with answering(), client.pipeline(transaction=False) as pipe:
-                for name in names:
-                    ask(pipe, name)
-                answers.extend(zip(names, await pipe.execute(), strict=True))
-        return answers
+            names.setdefault(self.server(stream), []).append(stream)
+
+        async def attempt(server: RedisServer) -> None:
+            with suppress(Unavailable):
+                await work(server, names[server])
+
+        await asyncio.gather(*map(attempt, names))
+
+    async def _ask(
+        self, server: RedisServer, streams: Iterable[str], ask: Callable[[Pipeline, str], Any]
+    ) -> list[tuple[str, Any]]:
+        """Ask something of each stream, in one round trip."""
+        async with server.answering(), server.client.pipeline(transaction=False) as pipe:
+            for stream in streams:
+                ask(pipe, stream)
+            return list(zip(streams, await pipe.execute(), strict=True))
 
     async def accepted(self, stream: str, run: str) -> int:
-        async with answering():
+        server = self.server(stream)
+        async with server.answering():
             (key,) = self.keys(stream, "run_counts")
-            return int(await self.client(stream).hget(key, run) or 0)
+            return int(await server.client.hget(key, run) or 0)
 
     async def clear(self, stream: str) -> None:
-        async with answering():
+        server = self.server(stream)
+        async with server.answering():
             keys = self.keys(stream, "meta", "stream", "run_counts", "runs", "keys")
-            await self.client(stream).delete(*keys)
+            await server.client.delete(*keys)
 
     async def prune(self) -> int:
         dropped = 0
-        for client in self.clients():
-            async with answering():
-                async for key in client.scan_iter(match=f"{self.prefix}:*:meta", count=1000):
-                    keys = [key, key.removesuffix(b"meta") + b"stream"]
-                    expire = client.register_script(script("expire"))
-                    dropped += int(await expire(keys=keys, args=[repr(self.clock())]))
+        for server in self.servers():
+            async with server.answering():
+                metas = server.client.scan_iter(match=f"{self.prefix}:*:meta", count=1000)
+                found = [key.decode() async for key in metas]
+            for meta in found:
+                keys = [meta, f"{meta.removesuffix('meta')}stream"]
+                dropped += await server.call("expire", keys, repr(self.clock()))
         return dropped
 
     # -- presence ---------------------------------------------------------------------------
 
     async def enter(self, stream: str, streamer: str) -> None:
-        self.streamers[stream] = streamer
-        async with answering():
+        server = self.server(stream)
+        async with server.answering():
             (key,) = self.keys(stream, "presence")
             until = repr(self.clock() + PRESENCE_SECONDS)
-            await self.client(stream).hset(key, mapping={"streamer": streamer, "until": until})
+            await server.client.hset(key, mapping={"streamer": streamer, "until": until})
+        self.streamers[stream] = streamer
 
     async def leave(self, stream: str, streamer: str) -> bool:
         if self.streamers.get(stream) == streamer:
@@ -214,29 +252,43 @@ class RedisBackend:
 
     async def renew(self) -> None:
         until = repr(self.clock() + PRESENCE_SECONDS)
-        for stream in {*self.listeners, *self.streamers}:
-            listeners, streamer = self.listeners.get(stream, 0), self.streamers.get(stream, "")
-            arguments = (until, self.process, listeners, streamer, LIFE_SECONDS)
-            await self._run("renew", stream, ["presence"], *arguments)
-            if not listeners and not streamer:
-                self.listeners.pop(stream, None)
+
+        async def renew_all(server: RedisServer, streams: list[str]) -> None:
+            told = {stream: self.listeners.get(stream, 0) for stream in streams}
+            await asyncio.gather(*(self._renew(until, *one) for one in told.items()))
+            for stream, listeners in told.items():
+                if not listeners and not self.listeners.get(stream):
+                    self.listeners.pop(stream, None)
+
+        await self._each_server({*self.listeners, *self.streamers}, renew_all)
+
+    async def _renew(self, until: str, stream: str, listeners: int) -> None:
+        arguments = (self.process, listeners, self.streamers.get(stream, ""), LIFE_SECONDS)
+        await self._run("renew", stream, ["presence"], until, *arguments)
 
     async def presence(self, streams: Iterable[str]) -> dict[str, Presence]:
-        answers = await self._ask_all(
-            streams, lambda pipe, stream: pipe.hgetall(*self.keys(stream, "presence"))
-        )
-        return {stream: self._presence(stream, said) for stream, said in answers}
+        def ask(pipe: Pipeline, stream: str) -> None:
+            pipe.hgetall(*self.keys(stream, "presence"))
+
+        found: dict[str, Presence] = {}
+
+        async def ask_one(server: RedisServer, names: list[str]) -> None:
+            for name, said in await self._ask(server, names, ask):
+                found[name] = self._presence(name, said)
+
+        await self._each_server(streams, ask_one)
+        return found
 
     def _presence(self, stream: str, said: dict[bytes, bytes]) -> Presence:
         now = self.clock()
         streamer = said.get(b"streamer", b"") if float(said.get(b"until", 0)) >= now else b""
-        listeners = self.listeners.get(stream, 0)
+        elsewhere = 0
         for field, value in said.items():
             process = field.removeprefix(b"listeners:")
             if process != field and process.decode() != self.process:
                 count, until = value.split()
-                listeners += int(count) if float(until) >= now else 0
-        return Presence(streamer.decode(), listeners)
+                elsewhere += int(count) if float(until) >= now else 0
+        return Presence(streamer.decode(), self.listeners.get(stream, 0), elsewhere)
 
 
 def publication(fields: Sequence[bytes]) -> Publication:
@@ -244,10 +296,10 @@ def publication(fields: Sequence[bytes]) -> Publication:
     return Publication(int(offset), int(kind), payload, int(marks), float(time))
 
 
-@asynccontextmanager
-async def answering() -> AsyncIterator[None]:
-    """What goes wrong with Redis in the block is told as `Unavailable`."""
-    try:
-        yield
-    except (RedisError, OSError) as error:
-        raise Unavailable(f"Redis does not answer: {error}") from error
+def shard(group: str, servers: int) -> int:
+    """Which of so many servers channels-redis' pub/sub layer has a group on (channels_redis.utils).
+
+    With the layer's default `prefix`. Other than there, a stream's history and its group would
+    depend on two servers, not on one.
+    """
+    return (zlib.crc32(f"asgi__group__{group}".encode()) & 0xFFF) * servers // 4096

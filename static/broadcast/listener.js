@@ -13,17 +13,18 @@
  * - `skipped` {from, to}: these offsets will not come;
  * - `live`, `idle`: a streamer came, went; `reset`: a new recording, its header follows;
  * - `error` {message}: the server complained, or said something that is not `broadcast.v1`;
- * - `state`: see `Listener.state`.
+ * - `state` {name}, as the property `state`: "connecting", "live", "idle" (waiting for the streamer), "behind" (with
+ *   `missing`: how many publications are known to be still under way), "reconnecting" (with `reason`, `seconds`, `at`),
+ *   "gone" (will not come back, with `reason`), "closed".
  */
-import { Connection, PROTOCOL, protocols, socketURL } from "./connection.js";
+import { socketURL } from "./connection.js";
+import { StreamSocket } from "./stream-socket.js";
 
 const OFFSET_BYTES = 8;
 
-export class Listener extends EventTarget {
+export class Listener extends StreamSocket {
   #src;
   #history;
-  #connection;
-  #state = { name: "connecting" };
   #epoch = null;
   #offset = null;
   #expected = 0; // the newest offset that is known to exist: below it, this listener is behind
@@ -40,41 +41,16 @@ export class Listener extends EventTarget {
    * - what `Connection` takes.
    */
   constructor(src, { history = 0, position = null, token = "", ...options } = {}) {
-    super();
+    super(() => this.#url(), token, options);
     this.#src = src;
     this.#history = history;
     this.#epoch = position?.epoch ?? null;
     this.#offset = position?.offset ?? null;
-    this.#connection = new Connection(() => this.#url(), { protocols: protocols(token), ...options });
-    this.#connection.addEventListener("state", ({ detail }) => this.#connectionBecame(detail));
-    this.#connection.addEventListener("message", ({ detail }) => this.#receive(detail));
-  }
-
-  /**
-   * One of `{name}`: "connecting", "live", "idle" (waiting for the streamer), "behind" (with `missing`: how many
-   * publications are known to be still under way), "reconnecting" (with `reason`, `seconds`, `at`), "gone" (will not
-   * come back, with `reason`), "closed".
-   */
-  get state() {
-    return this.#state;
   }
 
   /** `{epoch, offset}` of the last publication that came or was skipped; null before the first `joined`. */
   get position() {
     return this.#epoch === null ? null : { epoch: this.#epoch, offset: this.#offset };
-  }
-
-  open() {
-    this.#connection.open();
-  }
-
-  /** Try now instead of later. */
-  retry() {
-    this.#connection.retry();
-  }
-
-  close() {
-    this.#connection.close();
   }
 
   /** Somebody who knows tells that the stream has reached this position: until it is heard, the listener is behind. */
@@ -91,22 +67,7 @@ export class Listener extends EventTarget {
     return socketURL(this.#src, parameters);
   }
 
-  #receive(frame) {
-    if (typeof frame !== "string") {
-      this.#receiveBinary(frame);
-      return;
-    }
-    let event;
-    try {
-      event = JSON.parse(frame);
-    } catch {
-      this.#complain("The server sent a text frame that is no JSON.");
-      return;
-    }
-    this.#receiveEvent(event);
-  }
-
-  #receiveEvent(event) {
+  _receiveEvent(event) {
     switch (event?.event) {
       case "joined":
         return this.#join(event);
@@ -121,17 +82,13 @@ export class Listener extends EventTarget {
       case "idle":
         return this.#streamerIs(event.event);
       case "reset":
-        return this.#emit("reset");
-      case "shutdown":
-        return this.#connection.expectShutdown(event.seconds);
-      case "error":
-        return this.#complain(event.message);
+        return this._emit("reset");
     }
   }
 
-  #receiveBinary(frame) {
+  _receiveBinary(frame) {
     if (frame.byteLength < OFFSET_BYTES) {
-      this.#complain("The server sent a binary frame without an offset.");
+      this._complain("The server sent a binary frame without an offset.");
       return;
     }
     const offset = Number(new DataView(frame).getBigUint64(0));
@@ -152,7 +109,7 @@ export class Listener extends EventTarget {
     this.#joined = true;
     this.#live = live;
     this.#refreshState();
-    this.#emit("joined", { stream, epoch, offset, live, contentType, outcome, missed });
+    this._emit("joined", { stream, epoch, offset, live, contentType, outcome, missed });
   }
 
   #outcome(before, epoch, offset, recovered) {
@@ -172,8 +129,8 @@ export class Listener extends EventTarget {
       this.#offset = offset;
     }
     if (header) this.#header = offset;
-    if (this.#state.name === "behind") this.#refreshState();
-    this.#emit("publication", { offset, data, kind, header });
+    if (this.state.name === "behind") this.#refreshState();
+    this._emit("publication", { offset, data, kind, header });
   }
 
   #skip(from, to) {
@@ -181,41 +138,24 @@ export class Listener extends EventTarget {
     const first = Math.max(from, this.#offset + 1);
     this.#offset = to;
     this.#refreshState();
-    this.#emit("skipped", { from: first, to });
+    this._emit("skipped", { from: first, to });
   }
 
   #streamerIs(name) {
     this.#live = name === "live";
     this.#refreshState();
-    this.#emit(name);
+    this._emit(name);
   }
 
-  #connectionBecame(state) {
-    if (state.name !== "open") {
-      this.#joined = false;
-      this.#become(state);
-    } else if (this.#connection.protocol !== PROTOCOL) {
-      this.#connection.fail(`The server does not speak ${PROTOCOL}.`);
-    }
+  _left(state) {
+    this.#joined = false;
+    super._left(state);
   }
 
   #refreshState() {
     if (!this.#joined) return;
     const missing = Math.max(0, this.#expected - this.#offset);
     const name = missing > 0 ? "behind" : this.#live ? "live" : "idle";
-    if (name !== this.#state.name) this.#become(name === "behind" ? { name, missing } : { name });
-  }
-
-  #become(state) {
-    this.#state = state;
-    this.#emit("state", state);
-  }
-
-  #complain(message) {
-    this.#emit("error", { message });
-  }
-
-  #emit(name, detail = {}) {
-    this.dispatchEvent(new CustomEvent(name, { detail }));
+    if (name !== this.state.name) this._become(name === "behind" ? { name, missing } : { name });
   }
 }

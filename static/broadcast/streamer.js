@@ -13,22 +13,23 @@
  * Events, each with a `detail`:
  * - `ready` {stream, epoch, offset, newHistory}: the server takes publications now;
  * - `accepted` {accepted, offset}: so many of the run are in the stream;
- * - `listeners` {count}; `error` {message}; `state`: see `Streamer.state`.
+ * - `listeners` {count}; `error` {message};
+ * - `state` {name}, as the property `state`: "connecting", "live" (the server takes publications), "reconnecting" (with
+ *   `reason`, `seconds`, `at`), "gone" (will not come back, with `reason`), "closed".
  */
-import { Connection, PROTOCOL, protocols, socketURL } from "./connection.js";
+import { socketURL } from "./connection.js";
+import { StreamSocket } from "./stream-socket.js";
 
 const KIB = 1024;
 const MIB = 1024 * KIB;
 const BUFFER_CHECK = 20; // milliseconds: a WebSocket does not tell when its buffer drained
 const MARKS = ["header", "entry"];
 
-export class Streamer extends EventTarget {
+export class Streamer extends StreamSocket {
   #src;
   #run;
   #limits;
   #clock;
-  #connection;
-  #state = { name: "connecting" };
   #ready = false;
   #epoch = null;
   #offset = null;
@@ -55,24 +56,13 @@ export class Streamer extends EventTarget {
    * - what `Connection` takes.
    */
   constructor(src, options = {}) {
-    super();
     const { run = uuid(), token = "", frameLimit = MIB, bufferLimit = MIB, ...rest } = options;
     const { unacceptedLimit = 1000, unacceptedBytes = 16 * MIB, ...connection } = rest;
+    super(() => this.#url(), token, connection);
     this.#src = src;
     this.#run = run;
     this.#limits = { frame: frameLimit, buffer: bufferLimit, items: unacceptedLimit, bytes: unacceptedBytes };
     this.#clock = connection.clock ?? globalThis;
-    this.#connection = new Connection(() => this.#url(), { protocols: protocols(token), ...connection });
-    this.#connection.addEventListener("state", ({ detail }) => this.#connectionBecame(detail));
-    this.#connection.addEventListener("message", ({ detail }) => this.#receive(detail));
-  }
-
-  /**
-   * One of `{name}`: "connecting", "live" (the server takes publications), "reconnecting" (with `reason`, `seconds`,
-   * `at`), "gone" (will not come back, with `reason`), "closed".
-   */
-  get state() {
-    return this.#state;
   }
 
   get run() {
@@ -96,19 +86,6 @@ export class Streamer extends EventTarget {
   /** How many of them are in the stream. */
   get accepted() {
     return this.#accepted;
-  }
-
-  open() {
-    this.#connection.open();
-  }
-
-  /** Try now instead of later. */
-  retry() {
-    this.#connection.retry();
-  }
-
-  close() {
-    this.#connection.close();
   }
 
   /** Publish a text. RangeError: it is larger than the server accepts. Error: the streamer is gone. */
@@ -141,7 +118,7 @@ export class Streamer extends EventTarget {
   /** Resolves when everything that was given to this streamer so far is in the stream. */
   settled() {
     if (this.#accepted >= this.#count) return Promise.resolve();
-    if (this.#connection.isOver) return Promise.reject(this.#over());
+    if (this._connection.isOver) return Promise.reject(this.#over());
     return new Promise((resolve, reject) => this.#settling.push({ number: this.#count, resolve, reject }));
   }
 
@@ -177,7 +154,7 @@ export class Streamer extends EventTarget {
     if (bytes > this.#limits.frame) {
       return Promise.reject(new RangeError(`${bytes} bytes are more than the ${this.#limits.frame} of one publication`));
     }
-    if (this.#connection.isOver) return Promise.reject(this.#over());
+    if (this._connection.isOver) return Promise.reject(this.#over());
     const item = { number: ++this.#count, controls: this.#controls, frame, bytes };
     this.#controls = [];
     this.#items.push(item);
@@ -196,7 +173,7 @@ export class Streamer extends EventTarget {
   #pump() {
     this.#clock.clearTimeout(this.#timer);
     while (this.#ready && this.#sent < this.#items.length && this.#hasRoom()) {
-      if (this.#connection.bufferedAmount > this.#limits.buffer) {
+      if (this._connection.bufferedAmount > this.#limits.buffer) {
         this.#timer = this.#clock.setTimeout(() => this.#pump(), BUFFER_CHECK);
         return;
       }
@@ -215,7 +192,7 @@ export class Streamer extends EventTarget {
   #handOver(item) {
     this.#sendControls(item.controls);
     this.#controlsSent = 0;
-    this.#connection.send(item.frame);
+    this._connection.send(item.frame);
     this.#sent += 1;
     this.#sentBytes += item.bytes;
     this.#reached = Math.max(this.#reached, item.number);
@@ -223,23 +200,16 @@ export class Streamer extends EventTarget {
   }
 
   #sendControls(controls) {
-    while (this.#controlsSent < controls.length) this.#connection.send(controls[this.#controlsSent++]);
+    while (this.#controlsSent < controls.length) this._connection.send(controls[this.#controlsSent++]);
   }
 
   // -- what the server says
 
-  #receive(frame) {
-    let event;
-    try {
-      event = JSON.parse(frame);
-    } catch {
-      this.#emit("error", { message: "The server sent something that is no JSON." });
-      return;
-    }
-    this.#receiveEvent(event);
+  _receiveBinary() {
+    this._complain("The server sent a binary frame to a streamer.");
   }
 
-  #receiveEvent(event) {
+  _receiveEvent(event) {
     switch (event?.event) {
       case "ready":
         return this.#begin(event);
@@ -248,11 +218,7 @@ export class Streamer extends EventTarget {
         return this.#advance(this.#base + event.accepted);
       case "listeners":
         this.#listeners = event.count;
-        return this.#emit("listeners", { count: event.count });
-      case "shutdown":
-        return this.#connection.expectShutdown(event.seconds);
-      case "error":
-        return this.#emit("error", { message: event.message });
+        return this._emit("listeners", { count: event.count });
     }
   }
 
@@ -265,8 +231,8 @@ export class Streamer extends EventTarget {
     this.#offset = offset;
     this.#sent = this.#sentBytes = this.#controlsSent = 0;
     this.#ready = true;
-    this.#become({ name: "live" });
-    this.#emit("ready", { stream, epoch, offset, newHistory });
+    this._become({ name: "live" });
+    this._emit("ready", { stream, epoch, offset, newHistory });
     this.#advance(this.#base + accepted);
   }
 
@@ -280,19 +246,15 @@ export class Streamer extends EventTarget {
       item.resolve(item.number);
     }
     this.#accepted += done.length;
-    if (done.length > 0) this.#emit("accepted", { accepted: this.#accepted, offset: this.#offset });
+    if (done.length > 0) this._emit("accepted", { accepted: this.#accepted, offset: this.#offset });
     while (this.#settling[0]?.number <= this.#accepted) this.#settling.shift().resolve();
     this.#pump();
   }
 
-  #connectionBecame(state) {
-    if (state.name !== "open") {
-      this.#ready = false;
-      this.#become(state);
-      if (this.#connection.isOver) this.#rejectAll();
-    } else if (this.#connection.protocol !== PROTOCOL) {
-      this.#connection.fail(`The server does not speak ${PROTOCOL}.`);
-    }
+  _left(state) {
+    this.#ready = false;
+    super._left(state);
+    if (this._connection.isOver) this.#rejectAll();
   }
 
   #rejectAll() {
@@ -303,16 +265,7 @@ export class Streamer extends EventTarget {
   }
 
   #over() {
-    return new Error(this.#state.reason ?? "This streamer was closed.");
-  }
-
-  #become(state) {
-    this.#state = state;
-    this.#emit("state", state);
-  }
-
-  #emit(name, detail) {
-    this.dispatchEvent(new CustomEvent(name, { detail }));
+    return new Error(this.state.reason ?? "This streamer was closed.");
   }
 }
 

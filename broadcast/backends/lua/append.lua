@@ -65,7 +65,7 @@ if key ~= '' then
 end
 redis.call('XTRIM', stream, 'MAXLEN', '=', count)
 trim(bytes, now - seconds)
-for index = 1, #KEYS do
+for index = 1, #KEYS - 1 do
     redis.call('EXPIRE', KEYS[index], life)
 end
 return {epoch, offset, drafts, accepted}

@@ -1,16 +1,23 @@
--- What every script of history begins with. KEYS: the stream's meta hash, its Redis Stream.
+-- What every script of history begins with. KEYS: the stream's meta hash, its Redis Stream; the
+-- last one is the server's generation.
 --
--- meta: epoch, offset (newest), total (bytes ever appended), seconds (age limit), entry (newest
--- entry point), and the header as header_offset, header_kind, header_marks, header_time,
--- header_payload. An entry of the Redis Stream has its offset as id, and the fields k (kind),
--- m (marks), t (time), z (total up to and with it), p (payload), in this order.
+-- meta: epoch, generation (the server's, in which the epoch is known to be good), offset (newest),
+-- total (bytes ever appended), seconds (age limit), entry (newest entry point), and the header as
+-- header_offset, header_kind, header_marks, header_time, header_payload. An entry of the Redis
+-- Stream has its offset as id, and the fields k (kind), m (marks), t (time), z (total up to and
+-- with it), p (payload), in this order.
 
 local meta, stream = KEYS[1], KEYS[2]
 
--- The epoch; a history that is not there begins with `fresh`.
+-- The epoch: `fresh` where no history is there, or Redis may have forgotten the end of it.
 local function epoch_or(fresh)
-    redis.call('HSETNX', meta, 'epoch', fresh)
-    return redis.call('HGET', meta, 'epoch')
+    local generation = redis.call('HGET', KEYS[#KEYS], 'count') or '0'
+    local known = redis.call('HMGET', meta, 'epoch', 'generation')
+    if known[1] and known[2] == generation then
+        return known[1]
+    end
+    redis.call('HSET', meta, 'epoch', fresh, 'generation', generation)
+    return fresh
 end
 
 local function number_of(field)

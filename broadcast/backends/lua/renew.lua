@@ -1,9 +1,17 @@
 -- What one process says of a stream. KEYS: the stream's presence. ARGV: until when it holds, the
 -- process, its listeners there, its streamer ("": it has none), seconds the key lives.
 
-redis.call('HSET', KEYS[1], 'listeners:' .. ARGV[2], ARGV[3] .. ' ' .. ARGV[1])
-if ARGV[4] ~= '' and redis.call('HGET', KEYS[1], 'streamer') == ARGV[4] then
-    redis.call('HSET', KEYS[1], 'until', ARGV[1])
+local presence, until_, process, listeners, streamer = KEYS[1], ARGV[1], ARGV[2], ARGV[3], ARGV[4]
+
+if listeners == '0' then
+    redis.call('HDEL', presence, 'listeners:' .. process)
+else
+    redis.call('HSET', presence, 'listeners:' .. process, listeners .. ' ' .. until_)
 end
-redis.call('EXPIRE', KEYS[1], ARGV[5])
+local current = redis.call('HGET', presence, 'streamer')
+-- Nobody: Redis forgot it.
+if streamer ~= '' and (not current or current == streamer) then
+    redis.call('HSET', presence, 'streamer', streamer, 'until', until_)
+end
+redis.call('EXPIRE', presence, ARGV[5])
 return 1

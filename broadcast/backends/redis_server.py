@@ -1,0 +1,202 @@
+"""One Redis server, as an event loop talks to it.
+
+Calls of scripts that wait while others are under way go together in the next round trip, in their
+order: nothing is delayed, and a storm of thousands of calls needs one connection. What Redis does
+not do is told as `Unavailable`, at once to everybody who waits; a call that failed so may have
+been carried out all the same, and is never repeated here. That a server went away, and that it is
+back, is logged once.
+
+A Redis that restarted may stand where it stood some time ago: it brings back its last snapshot.
+The first connection after a restart has new epochs begin, unless an append-only file kept what was
+written until the end.
+"""
+
+import asyncio
+import logging
+from collections.abc import AsyncIterator, Sequence
+from contextlib import asynccontextmanager
+from functools import cache
+from hashlib import sha1
+from pathlib import Path
+from typing import Any, NamedTuple
+
+from django.core.exceptions import ImproperlyConfigured
+from redis.asyncio import ConnectionPool, Redis
+from redis.asyncio.connection import Connection, parse_url
+from redis.asyncio.retry import Retry
+from redis.backoff import NoBackoff
+from redis.exceptions import (
+    AuthenticationError,
+    NoScriptError,
+    OutOfMemoryError,
+    RedisError,
+    ResponseError,
+)
+
+from ..exceptions import Unavailable
+
+logger = logging.getLogger(__name__)
+
+#: Seconds to wait for Redis to connect or to answer.
+TIMEOUT = 5.0
+#: Calls in one round trip; their answers are in memory together.
+MOST_CALLS = 64
+#: The oldest Redis that knows all we ask for (exclusive ranges of XRANGE).
+OLDEST = (6, 2)
+
+#: The scripts of history begin with the same functions.
+HISTORY = ("append", "expire", "read", "restart", "state")
+
+
+@cache
+def script(name: str) -> str:
+    """The Lua source of a script."""
+    folder = Path(__file__).parent / "lua"
+    source = (folder / f"{name}.lua").read_text()
+    return (folder / "common.lua").read_text() + source if name in HISTORY else source
+
+
+@cache
+def digest(name: str) -> str:
+    """What Redis knows a script by."""
+    return sha1(script(name).encode(), usedforsecurity=False).hexdigest()
+
+
+class Call(NamedTuple):
+    script: str
+    keys: Sequence[str]
+    arguments: Sequence[Any]
+    answer: asyncio.Future[Any]
+
+
+class RedisServer:
+    """The server at `url`; `generation` is the key that counts its lossy restarts.
+
+    ImproperlyConfigured: the URL is none.
+    """
+
+    def __init__(self, url: str, generation: str) -> None:
+        try:
+            options = parse_url(url)
+        except ValueError as error:
+            # The URL may hold a password: it is not shown.
+            raise ImproperlyConfigured(f"a Redis URL makes no sense: {error}") from None
+        self.name = options.get("path") or (
+            f"{options.get('host', 'localhost')}:{options.get('port', 6379)}"
+        )
+        self.generation = generation
+        pool = ConnectionPool.from_url(
+            url,
+            socket_timeout=TIMEOUT,
+            socket_connect_timeout=TIMEOUT,
+            redis_connect_func=self._greet,
+            # By default commands are repeated that may have been carried out.
+            retry=Retry(NoBackoff(), 0),
+        )
+        self.client = Redis.from_pool(pool)
+        self.waiting: list[Call] = []
+        self.working: asyncio.Task[None] | None = None
+        self.away = False
+
+    async def aclose(self) -> None:
+        await self.client.aclose()
+
+    async def call(self, script: str, keys: Sequence[str], *arguments: Any) -> Any:
+        """What the script answers. Unavailable: it may have been carried out or not."""
+        answer: asyncio.Future[Any] = asyncio.get_running_loop().create_future()
+        self.waiting.append(Call(script, keys, arguments, answer))
+        if self.working is None:
+            self.working = asyncio.ensure_future(self._work())
+        return await answer
+
+    async def _work(self) -> None:
+        while self.waiting:
+            calls, self.waiting[:MOST_CALLS] = self.waiting[:MOST_CALLS], []
+            try:
+                async with self.answering():
+                    answers = await self._carry_out(calls)
+            except Exception as error:
+                # Who came meanwhile need not wait for the same.
+                calls, self.waiting = calls + self.waiting, []
+                answers = [error] * len(calls)
+            for call, answer in zip(calls, answers, strict=True):
+                if not call.answer.done():
+                    settle(call.answer, answer)
+        self.working = None
+
+    async def _carry_out(self, calls: list[Call]) -> list[Any]:
+        answers = await self._send(calls)
+        unknown = [index for index, one in enumerate(answers) if isinstance(one, NoScriptError)]
+        if unknown:
+            for name in {calls[index].script for index in unknown}:
+                await self.client.script_load(script(name))
+            again = await self._send([calls[index] for index in unknown])
+            for index, answer in zip(unknown, again, strict=True):
+                answers[index] = answer
+        return answers
+
+    async def _send(self, calls: list[Call]) -> list[Any]:
+        async with self.client.pipeline(transaction=False) as pipe:
+            for call in calls:
+                keys = (*call.keys, self.generation)
+                pipe.evalsha(digest(call.script), len(keys), *keys, *call.arguments)
+            answers: list[Any] = await pipe.execute(raise_on_error=False)
+        return answers
+
+    @asynccontextmanager
+    async def answering(self) -> AsyncIterator[None]:
+        """What goes wrong with Redis in the block is told as `Unavailable`."""
+        try:
+            yield
+        except (RedisError, OSError) as error:
+            if not self.away:
+                logger.error("Redis at %s does not answer: %s", self.name, error)
+            self.away = True
+            raise Unavailable("Redis does not answer") from error
+        if self.away:
+            logger.warning("Redis at %s answers again", self.name)
+        self.away = False
+
+    async def check(self) -> None:
+        """ImproperlyConfigured: this Redis will never do. Unavailable: it does not answer."""
+        try:
+            async with self.answering():
+                await self.client.ping()
+        except Unavailable as error:
+            if isinstance(error.__cause__, AuthenticationError | ResponseError):
+                reason = f"Redis at {self.name} cannot be used: {error.__cause__}"
+                raise ImproperlyConfigured(reason) from None
+            raise
+
+    async def _greet(self, connection: Connection) -> None:
+        """The first words of each connection: is it new enough, did it restart?"""
+        await connection.on_connect()
+        info = parse_info(await self._ask(connection, "INFO"))
+        version = info.get("redis_version", "0.0")
+        if tuple(map(int, version.split(".")[:2])) < OLDEST:
+            least = ".".join(map(str, OLDEST))
+            raise ResponseError(f"it is version {version}, and {least} is the least")
+        arguments = (info.get("run_id", ""), info.get("aof_enabled", "0"))
+        await self._ask(connection, "EVAL", script("greet"), 1, self.generation, *arguments)
+
+    async def _ask(self, connection: Connection, *command: Any) -> Any:
+        await connection.send_command(*command)
+        return await connection.read_response()
+
+
+def settle(future: asyncio.Future[Any], answer: Any) -> None:
+    """Give the answer of one call, which may be an error of that call alone."""
+    if isinstance(answer, OutOfMemoryError):
+        future.set_exception(Unavailable("Redis is full"))
+    elif isinstance(answer, RedisError):
+        logger.error("Redis refused: %s", answer)
+        future.set_exception(Unavailable("Redis refused"))
+    elif isinstance(answer, BaseException):
+        future.set_exception(answer)
+    else:
+        future.set_result(answer)
+
+
+def parse_info(said: bytes) -> dict[str, str]:
+    lines = said.decode().splitlines()
+    return dict(line.split(":", 1) for line in lines if ":" in line)

@@ -1,0 +1,80 @@
+/**
+ * What a listener and a streamer have in common: a `Connection` that speaks `broadcast.v1`, a state, and events.
+ *
+ * What begins with an underscore is for subclasses alone. Each has `_receiveEvent(event)` and `_receiveBinary(frame)`.
+ */
+import { Connection, PROTOCOL, protocols } from "./connection.js";
+
+export class StreamSocket extends EventTarget {
+  _connection;
+  #state = { name: "connecting" };
+
+  /** `url` is a function that returns the address for the next attempt; `options` are those of `Connection`. */
+  constructor(url, token, options) {
+    super();
+    this._connection = new Connection(url, { protocols: protocols(token), ...options });
+    this._connection.addEventListener("state", ({ detail }) => this.#connectionBecame(detail));
+    this._connection.addEventListener("message", ({ detail }) => this.#receive(detail));
+  }
+
+  /** A state of the connection, or while that is open one of the subclass' own. */
+  get state() {
+    return this.#state;
+  }
+
+  open() {
+    this._connection.open();
+  }
+
+  /** Try now instead of later. */
+  retry() {
+    this._connection.retry();
+  }
+
+  close() {
+    this._connection.close();
+  }
+
+  /** The connection was lost, or is over. */
+  _left(state) {
+    this._become(state);
+  }
+
+  _become(state) {
+    this.#state = state;
+    this._emit("state", state);
+  }
+
+  _complain(message) {
+    this._emit("error", { message });
+  }
+
+  _emit(name, detail = {}) {
+    this.dispatchEvent(new CustomEvent(name, { detail }));
+  }
+
+  #connectionBecame(state) {
+    if (state.name !== "open") {
+      this._left(state);
+    } else if (this._connection.protocol !== PROTOCOL) {
+      this._connection.fail(`The server does not speak ${PROTOCOL}.`);
+    }
+  }
+
+  #receive(frame) {
+    if (typeof frame !== "string") {
+      this._receiveBinary(frame);
+      return;
+    }
+    let event;
+    try {
+      event = JSON.parse(frame);
+    } catch {
+      this._complain("The server sent a text frame that is no JSON.");
+      return;
+    }
+    if (event?.event === "shutdown") this._connection.expectShutdown(event.seconds);
+    else if (event?.event === "error") this._complain(event.message);
+    else this._receiveEvent(event);
+  }
+}

@@ -1,0 +1,106 @@
+"""Exactly once: the runs and idempotency keys that every backend (`backends.Backend`) knows."""
+
+import pytest
+
+from broadcast.backends import Appended, Backend, Limits, Run
+from broadcast.backends.memory import KNOWN_KEYS, KNOWN_RUNS
+from broadcast.exceptions import RunGap
+from tests.backends import ALL, WIDE, append, kept, text
+from tests.clock import Clock
+
+
+async def in_run(backend: Backend, number: int, payloads: str, run: str = "r") -> Appended:
+    return await backend.append("s", [text(one) for one in payloads], WIDE, Run(run, number))
+
+
+async def test_a_run_counts_its_publications(backend: Backend) -> None:
+    assert await backend.accepted("s", "r") == 0
+    assert (await in_run(backend, 1, "ab")).accepted == 2
+    assert (await in_run(backend, 3, "c")).accepted == 3
+    assert await backend.accepted("s", "r") == 3
+
+
+async def test_publications_of_other_runs_and_of_none_do_not_count(backend: Backend) -> None:
+    await in_run(backend, 1, "ab")
+    await append(backend, "x")
+    assert (await in_run(backend, 1, "cde", run="other")).accepted == 3
+    assert (await in_run(backend, 3, "f")).accepted == 3
+
+
+async def test_what_is_sent_again_is_left_out(backend: Backend) -> None:
+    first = await in_run(backend, 1, "ab")
+    again = await in_run(backend, 1, "ab")
+    assert again == Appended(first.epoch, 2, [], 2)
+    assert await kept(backend) == ["a", "b"]
+
+
+async def test_of_a_partial_repeat_only_the_new_ones_are_appended(backend: Backend) -> None:
+    await in_run(backend, 1, "abc")
+    appended = await in_run(backend, 2, "bcde")
+    assert [one.payload for one in appended.publications] == [b"d", b"e"]
+    assert appended.accepted == 5
+    assert await kept(backend) == list("abcde")
+
+
+async def test_a_repeat_of_old_ones_forgets_none(backend: Backend) -> None:
+    await in_run(backend, 1, "abcd")
+    assert (await in_run(backend, 1, "ab")).accepted == 4
+    assert await backend.accepted("s", "r") == 4
+
+
+async def test_a_gap_in_a_run_appends_nothing(backend: Backend) -> None:
+    await in_run(backend, 1, "ab")
+    with pytest.raises(RunGap):
+        await in_run(backend, 4, "d")
+    with pytest.raises(RunGap):
+        await in_run(backend, 2, "b", run="unknown")
+    assert await kept(backend) == ["a", "b"]
+    assert [await backend.accepted("s", run) for run in ("r", "unknown")] == [2, 0]
+
+
+async def test_a_run_is_known_when_its_publications_are_gone(
+    backend: Backend, clock: Clock
+) -> None:
+    limits = Limits(9, ALL, 60)
+    await backend.append("s", [text("a")], limits, Run("r", 1))
+    clock.now += 61
+    again = await backend.append("s", [text("a"), text("b")], limits, Run("r", 1))
+    assert [one.payload for one in again.publications] == [b"b"]
+
+
+async def test_a_run_in_use_outlives_many_others(backend: Backend) -> None:
+    await in_run(backend, 1, "a")
+    for number in range(KNOWN_RUNS - 1):
+        await in_run(backend, 1, "x", run=f"other-{number}")
+    await in_run(backend, 2, "b")
+    for number in range(KNOWN_RUNS - 1):
+        await in_run(backend, 1, "x", run=f"another-{number}")
+    assert await backend.accepted("s", "r") == 2
+
+
+async def test_an_idempotency_key_publishes_once(backend: Backend) -> None:
+    first = await backend.append("s", [text("a")], WIDE, key="k")
+    await append(backend, "b")
+    again = await backend.append("s", [text("other")], WIDE, key="k")
+    assert again == Appended(first.epoch, 1, [], 0)
+    assert await kept(backend) == ["a", "b"]
+
+
+async def test_keys_belong_to_their_stream(backend: Backend) -> None:
+    await backend.append("s", [text("a")], WIDE, key="k")
+    other = await backend.append("t", [text("a")], WIDE, key="k")
+    assert len(other.publications) == 1
+
+
+@pytest.mark.parametrize("key", ["{k}:*", "a\nb\0", "\udcff", "k" * 10_000])
+async def test_a_key_is_any_string(backend: Backend, key: str) -> None:
+    first = await backend.append("s", [text("a")], WIDE, key=key)
+    assert await backend.append("s", [text("b")], WIDE, key=key) == first._replace(publications=[])
+    assert (await backend.append("s", [text("c")], WIDE, key=key[:-1] + "?")).offset == 2
+
+
+async def test_of_very_many_keys_the_newest_are_known(backend: Backend) -> None:
+    for number in range(KNOWN_KEYS + 1):
+        await backend.append("s", [text()], WIDE, key=str(number))
+    known = [await backend.append("s", [text()], WIDE, key=key) for key in ("1", "0")]
+    assert [bool(appended.publications) for appended in known] == [False, True]
