@@ -1,5 +1,6 @@
 """The HTTP API: what programs read. JSON, in errors too."""
 
+import asyncio
 from collections.abc import Callable, Coroutine
 from functools import wraps
 from typing import Any
@@ -54,8 +55,8 @@ def describe(stream: Stream, presence: Presence, position: tuple[str, int]) -> d
 
 async def _describe_all(streams: list[Stream]) -> list[dict[str, Any]]:
     slugs = [stream.slug for stream in streams]
-    presences = await get_backend().presence(slugs)
-    positions = await get_backend().positions(slugs)
+    backend = get_backend()
+    presences, positions = await asyncio.gather(backend.presence(slugs), backend.positions(slugs))
     if len(presences) < len(slugs) or len(positions) < len(slugs):
         raise Unavailable("where the streams stand is not known now")
     return [describe(stream, presences[stream.slug], positions[stream.slug]) for stream in streams]

@@ -108,7 +108,7 @@ async def apublish_draft(stream: str | Stream, draft: Draft, key: str = "") -> P
     if not (_serving or shared):
         name = stream.slug if isinstance(stream, Stream) else stream
         return await sync_to_async(remote.publish)(name, draft, key)
-    appending = _append_checked(stream, draft, key)
+    appending = _append_checked(stream, [draft], key)
     loop = asyncio.get_running_loop()
     if not shared and _loop is not None and _loop is not loop and _loop.is_running():
         # A thread of the server: what is in memory belongs to the server's own loop.
@@ -123,11 +123,18 @@ def publish_draft(stream: str | Stream, draft: Draft, key: str = "") -> Position
     return async_to_sync(apublish_draft)(stream, draft, key)
 
 
-async def _append_checked(stream: str | Stream, draft: Draft, key: str) -> Appended:
+async def apublish_drafts(stream: str | Stream, drafts: Sequence[Draft]) -> Position:
+    """Publish several drafts, all or none; answers the last position. For shared backends."""
+    appended = await _append_checked(stream, drafts)
+    return Position(appended.epoch, appended.offset)
+
+
+async def _append_checked(stream: str | Stream, drafts: Sequence[Draft], key: str = "") -> Appended:
     _, _, most = await _rules(stream)
-    if len(draft.payload) > most:
-        raise TooLarge(f"{len(draft.payload)} bytes are more than the {most} allowed")
-    return await append(stream, [draft], key=key)
+    largest = max(len(draft.payload) for draft in drafts)
+    if largest > most:
+        raise TooLarge(f"{largest} bytes are more than the {most} allowed")
+    return await append(stream, drafts, key=key)
 
 
 async def append(

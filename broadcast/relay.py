@@ -14,7 +14,7 @@ not thrash the layer.
 import asyncio
 import logging
 from collections.abc import AsyncIterator, Coroutine, Iterable
-from contextlib import asynccontextmanager
+from contextlib import asynccontextmanager, suppress
 from typing import Any
 from weakref import WeakKeyDictionary, WeakValueDictionary
 
@@ -33,6 +33,8 @@ logger = logging.getLogger(__name__)
 
 #: Seconds after which a channel layer that failed is asked again.
 RETRY_SECONDS = 1.0
+#: Names of channels that are tried, where half of the layer's servers may be away.
+CHANNEL_TRIES = 6
 #: Types of the messages on the channel layer.
 PUBLICATIONS = "broadcast.publications"
 STREAMER = "broadcast.streamer"
@@ -73,7 +75,7 @@ class Relay:
     async def _join(self, name: str) -> Topic:
         try:
             if not self.channel:
-                self.channel = await self.layer.new_channel("broadcast")
+                self.channel = await self._new_channel()
                 self._spawn(self._listen())
                 self._spawn(self._watch())
                 self._spawn(self._watch_rows())
@@ -89,6 +91,13 @@ class Relay:
             topic.streamer, topic.elsewhere = presence.streamer, presence.elsewhere
         self.topics[name] = topic
         return topic
+
+    async def _new_channel(self) -> str:
+        """A channel, which serves to be in groups: one of many servers has it, by its name."""
+        for _ in range(CHANNEL_TRIES - 1):
+            with suppress(Exception):
+                return str(await self.layer.new_channel("broadcast"))
+        return str(await self.layer.new_channel("broadcast"))
 
     def _spawn(self, coroutine: Coroutine[Any, Any, None]) -> None:
         task = asyncio.ensure_future(coroutine)
@@ -112,7 +121,11 @@ class Relay:
         async with self._locks.setdefault(topic.name, asyncio.Lock()):
             if not topic.in_use and self.topics.get(topic.name) is topic:
                 del self.topics[topic.name]
-                await self.layer.group_discard(group_name(topic.name), self.channel)
+                try:
+                    await self.layer.group_discard(group_name(topic.name), self.channel)
+                except Exception as error:
+                    # What the layer still brings for it is dropped.
+                    logger.info("The group of %r could not be left: %r", topic.name, error)
 
     # -- what the layer brings --------------------------------------------------------------
 

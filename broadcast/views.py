@@ -1,5 +1,8 @@
 """The pages: the list of streams, a stream to watch, its studio."""
 
+from collections import defaultdict
+from collections.abc import Iterable
+
 from asgiref.sync import async_to_sync
 from django.contrib.auth.views import redirect_to_login
 from django.core.exceptions import PermissionDenied
@@ -7,13 +10,13 @@ from django.http import HttpRequest, HttpResponse
 from django.http.response import HttpResponseBase
 from django.shortcuts import get_object_or_404, render
 
-from .backends import get_backend
+from .backends import Presence, get_backend
 from .models import Stream
 
 
 def stream_list(request: HttpRequest) -> HttpResponse:
     streams = list(Stream.objects.listed_for(request.user).filter(closed_at=None))
-    presences = async_to_sync(get_backend().presence)([stream.slug for stream in streams])
+    presences = presences_of(stream.slug for stream in streams)
     rows = [
         {
             "slug": stream.slug,
@@ -34,7 +37,7 @@ def stream_watch(request: HttpRequest, slug: str) -> HttpResponseBase:
     stream = get_object_or_404(Stream, slug=slug)
     if not stream.may_listen(request.user):
         return refuse(request)
-    presence = async_to_sync(get_backend().presence)([slug])[slug]
+    presence = presences_of([slug])[slug]
     context = {
         "stream": stream,
         "listener_path": f"/ws/listener/{slug}/",
@@ -51,6 +54,12 @@ def stream_studio(request: HttpRequest, slug: str) -> HttpResponseBase:
         return refuse(request)
     context = {"stream": stream, "streamer_path": f"/ws/streamer/{slug}/"}
     return render(request, "broadcast/stream_studio.html", context)
+
+
+def presences_of(slugs: Iterable[str]) -> defaultdict[str, Presence]:
+    """Who is at the streams; nobody, where that is not known now: the page goes on asking."""
+    found = async_to_sync(get_backend().presence)(slugs)
+    return defaultdict(lambda: Presence("", 0, 0), found)
 
 
 def refuse(request: HttpRequest) -> HttpResponseBase:

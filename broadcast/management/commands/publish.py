@@ -1,12 +1,16 @@
 """`manage.py publish STREAM [TEXT | -]`: publish from the command line."""
 
+import logging
 import sys
 from argparse import ArgumentParser
 from collections.abc import Iterable, Iterator
+from itertools import chain
 from pathlib import Path
 from typing import Any, BinaryIO
 
+from asgiref.sync import async_to_sync
 from django.core.management.base import BaseCommand, CommandError
+from django.db import DatabaseError
 from tqdm import tqdm
 
 from broadcast import remote
@@ -14,7 +18,7 @@ from broadcast.backends import get_backend
 from broadcast.conf import conf
 from broadcast.exceptions import BadRequest, BroadcastError
 from broadcast.publications import Draft, Kind, Position, decode_json
-from broadcast.publishing import publish_draft
+from broadcast.publishing import apublish_drafts, publish_draft
 
 #: Calls that are on their way to the server while more are being made.
 PIPELINE = 256
@@ -39,14 +43,19 @@ class Command(BaseCommand):
 
     def handle(self, *args: Any, **options: Any) -> None:
         self.check_options(options)
+        # What the backend would log of a fault, this command says.
+        backend_logger = logging.getLogger("broadcast.backends")
+        backend_logger.setLevel(logging.CRITICAL)
         try:
             if options["text"] not in (None, "-"):
                 draft = self.draft(options["text"].encode("utf-8", "surrogateescape"), options)
                 position: Position | None = publish_draft(options["stream"], draft, options["key"])
             else:
                 position = self.publish_all(options)
-        except (BroadcastError, OSError) as error:
-            raise CommandError(str(error)) from None
+        except (BroadcastError, OSError, DatabaseError) as error:
+            raise CommandError(explain(error)) from None
+        finally:
+            backend_logger.setLevel(logging.NOTSET)
         if position and options["verbosity"] > 0:
             self.stdout.write(f"{position.epoch}:{position.offset}")
 
@@ -76,42 +85,51 @@ class Command(BaseCommand):
         source: BinaryIO = options["file"].open("rb") if options["file"] else sys.stdin.buffer
         size = options["file"].stat().st_size if options["file"] else None
         with source, self.progress(size) as progress:
-            drafts = self.drafts(source, options, progress)
+            batches = self.batches(source, options, progress)
             if get_backend().shared:
-                return self.publish_here(options["stream"], drafts)
-            return self.publish_remotely(options["stream"], drafts)
+                return self.publish_here(options["stream"], batches)
+            return self.publish_remotely(options["stream"], batches)
 
     def progress(self, size: int | None) -> Any:
         # Only on a terminal, and only when it takes longer than a second.
         return tqdm(total=size, unit="B", unit_scale=True, delay=1, disable=None)
 
-    def drafts(self, source: BinaryIO, options: dict[str, Any], progress: Any) -> Iterator[Draft]:
-        chunks: Iterable[bytes] = source
-        if options["binary"]:
-            # read1: what a pipe has by now, not a whole chunk that may be long in coming.
-            read = getattr(source, "read1", source.read)
-            chunks = iter(lambda: read(options["chunk"]), b"")
-        for number, chunk in enumerate(chunks, 1):
-            progress.update(len(chunk))
-            payload = chunk if options["binary"] else chunk.rstrip(b"\r\n")
-            try:
-                yield self.draft(payload, options)
-            except BadRequest as error:
-                raise BadRequest(f"line {number}: {error}") from None
+    def batches(
+        self, source: BinaryIO, options: dict[str, Any], progress: Any
+    ) -> Iterator[list[Draft]]:
+        """What a pipe has by now, not more of it that may be long in coming."""
+        read = getattr(source, "read1", source.read)
+        chunks = iter(lambda: read(options["chunk"]), b"")
+        number = 0
+        for payloads in ([chunk] for chunk in chunks) if options["binary"] else lines(chunks):
+            batch = []
+            for payload in payloads:
+                number += 1
+                progress.update(len(payload))
+                try:
+                    batch.append(self.draft(payload, options))
+                except BadRequest as error:
+                    yield batch
+                    raise BadRequest(f"line {number}: {error}") from None
+            yield batch
 
-    def publish_here(self, stream: str, drafts: Iterable[Draft]) -> Position | None:
-        position = None
-        for draft in drafts:
-            position = publish_draft(stream, draft)
-        return position
+    def publish_here(self, stream: str, batches: Iterable[list[Draft]]) -> Position | None:
+        async def publish_all() -> Position | None:
+            position = None
+            for batch in batches:
+                if batch:
+                    position = await apublish_drafts(stream, batch)
+            return position
 
-    def publish_remotely(self, stream: str, drafts: Iterable[Draft]) -> Position | None:
+        return async_to_sync(publish_all)()
+
+    def publish_remotely(self, stream: str, batches: Iterable[list[Draft]]) -> Position | None:
         """Through one connection, with several calls under way at a time."""
         answer = None
         with remote.connected() as client:
             under_way = 0
             try:
-                for draft in drafts:
+                for draft in chain.from_iterable(batches):
                     client.send("publish", *remote.publish_params(stream, draft))
                     under_way += 1
                     if under_way == PIPELINE:
@@ -122,3 +140,18 @@ class Command(BaseCommand):
                 for _ in range(under_way):
                     answer = client.receive()
         return remote.as_position(answer) if answer else None
+
+
+def lines(chunks: Iterable[bytes]) -> Iterator[list[bytes]]:
+    """The whole lines that each chunk ends, without what ends them; at last the rest."""
+    rest = b""
+    for chunk in chunks:
+        *whole, rest = (rest + chunk).split(b"\n")
+        yield [line.rstrip(b"\r") for line in whole]
+    if rest:
+        yield [rest.rstrip(b"\r")]
+
+
+def explain(error: BaseException) -> str:
+    """With its cause, which may be told to whoever is on this machine."""
+    return f"{error}: {error.__cause__}" if error.__cause__ else str(error)
