@@ -14,6 +14,7 @@ from typing import Any, NamedTuple
 
 import msgpack
 
+from .backends import get_backend
 from .conf import conf
 from .exceptions import BadRequest, BroadcastError
 from .publishing import apublish, serve_here
@@ -157,19 +158,38 @@ async def answer(call: Call) -> tuple[str | None, Any]:
 
 _connections = 0
 
+#: Seconds between two attempts to listen where another process does.
+RETRY_SECONDS = 1.0
+
 
 async def serve() -> None:
-    """Listen at `RPC_HOST`:`RPC_PORT` until cancelled; where somebody else does, say so once."""
+    """Listen at `RPC_HOST`:`RPC_PORT` until cancelled, or until then wait for the port.
+
+    Of several server processes on one machine so one listens, and another when it is gone.
+    """
     serve_here()
-    try:
-        server = await asyncio.start_server(_talk, conf.RPC_HOST, conf.RPC_PORT, backlog=256)
-    except OSError as error:
-        logger.warning(
-            "No MessagePack-RPC at %s:%s: %s", conf.RPC_HOST, conf.RPC_PORT, error.strerror
-        )
-        return
-    async with server:
+    async with await _listen() as server:
         await server.serve_forever()
+
+
+async def _listen() -> asyncio.Server:
+    """Listen as soon as nobody else does. It is logged once that somebody does, and the end."""
+    host, port = conf.RPC_HOST, conf.RPC_PORT
+    waits = False
+    while True:
+        try:
+            server = await asyncio.start_server(_talk, host, port, backlog=256)
+        except OSError as error:
+            if not waits:
+                # It does not matter who of many listens, where all have the same streams.
+                level = logging.INFO if get_backend().shared else logging.WARNING
+                logger.log(level, "No MessagePack-RPC here yet: %s", error.strerror)
+                waits = True
+            await asyncio.sleep(RETRY_SECONDS)
+        else:
+            if waits:
+                logger.info("MessagePack-RPC is here now, at %s:%s", host, port)
+            return server
 
 
 async def _talk(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:

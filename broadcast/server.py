@@ -4,8 +4,10 @@ What differs from Daphne, through its own hooks (`server_cls`, `server_class`):
 
 * Its WebSockets write prepared frames and have flow control both ways: `ws_protocol`.
 * *Drain.* SIGTERM: no new connections, `shutdown` to everybody at once, then the sockets are
-  closed with 4200 in batches spread over `DRAIN_SECONDS`; then it exits. A second one exits now.
+  closed with 4200 in batches spread over `DRAIN_SECONDS`; then it exits. Requests and handshakes
+  that are under way are answered within that time. A second one exits now.
 * The MessagePack-RPC server runs on the same event loop.
+* It may be given a socket that listens already, and that other processes listen at, too.
 
 On any other ASGI server everything works through plain `websocket.send`, only slower.
 """
@@ -16,6 +18,7 @@ import logging
 import math
 import resource
 import signal
+import socket
 import sys
 from collections.abc import Callable
 from functools import partial
@@ -42,15 +45,21 @@ DRAIN_STEP = 0.1
 
 
 class Server(daphne.server.Server):  # type: ignore[misc]
-    def __init__(self, *args: Any, **kwargs: Any) -> None:
+    def __init__(self, *args: Any, listening: socket.socket | None = None, **kwargs: Any) -> None:
         kwargs.setdefault("websocket_max_message_size", conf.MAX_FRAME)
         kwargs.setdefault("websocket_max_frame_size", conf.MAX_FRAME)
         kwargs.setdefault("websocket_timeout", -1)
         kwargs.setdefault("server_name", "broadcast")
+        if listening is not None:
+            # Daphne insists on a description of it, but has none that fits IPv6: see `_ready`.
+            kwargs["endpoints"] = [f"fd:fileno={listening.fileno()}"]
         super().__init__(*args, **kwargs)
+        if listening is not None:
+            self.endpoints: list[str] = []
+        self.listening = listening
         self.ports: list[Any] = []
         self.connections: dict[Any, dict[str, Any]]
-        self.draining = False
+        self.draining = self.stopping = False
         self.announce: Callable[[], None] | None = kwargs.get("ready_callable")
         self.ready_callable: Callable[[], None] = self._ready
 
@@ -61,6 +70,8 @@ class Server(daphne.server.Server):  # type: ignore[misc]
         self.ws_factory.failByDrop = False
         self.ws_factory.protocol = WebSocketProtocol
         WebSocketProtocol.share_options(self.ws_factory)
+        if self.listening is not None:
+            self._adopt(self.listening)
         reactor.callWhenRunning(self._started)
 
     def _started(self) -> None:
@@ -82,6 +93,12 @@ class Server(daphne.server.Server):  # type: ignore[misc]
         sys.setswitchinterval(0.0005)
         if self.announce:
             self.announce()
+
+    def _adopt(self, listening: socket.socket) -> None:
+        """Listen at a socket of others; when this server stops listening, they go on."""
+        with listening:
+            port = reactor.adoptStreamPort(listening.fileno(), listening.family, self.http_factory)
+        self.listen_success(port)
 
     def listen_success(self, port: Any) -> None:
         super().listen_success(port)
@@ -109,6 +126,8 @@ class Server(daphne.server.Server):  # type: ignore[misc]
         self.draining = True
         for port in self.ports:
             port.stopListening()
+        self.rpc.cancel()
+        self.drain_until = asyncio.get_event_loop().time() + conf.DRAIN_SECONDS
         seconds = conf.DRAIN_SECONDS if self._open_sockets() else 0
         logger.info("Shutting down within %g s", seconds)
         tell_all(all_topics(), event("shutdown", seconds=math.ceil(seconds)))
@@ -121,16 +140,33 @@ class Server(daphne.server.Server):  # type: ignore[misc]
             if isinstance(protocol, WebSocketProtocol) and protocol.state == protocol.STATE_OPEN
         ]
 
-    def _drain_step(self, steps: int) -> None:
+    def _is_answering(self) -> bool:
+        """Whether there is still time for a request or a handshake that is under way."""
+        return asyncio.get_event_loop().time() < self.drain_until and any(
+            protocol.state == protocol.STATE_CONNECTING
+            if isinstance(protocol, WebSocketProtocol)
+            else "disconnected" not in details
+            for protocol, details in self.connections.items()
+        )
+
+    def _drain_step(self, steps: int, was_idle: bool = False) -> None:
         sockets = self._open_sockets()
         for protocol in sockets[: math.ceil(len(sockets) / max(steps, 1))]:
             protocol.close_with(CloseCode.SHUTDOWN, "the server is going down")
-        loop = asyncio.get_event_loop()
-        if sockets:
-            loop.call_later(DRAIN_STEP, self._drain_step, steps - 1)
+        is_idle = not sockets and not self._is_answering()
+        if is_idle and was_idle:
+            self.stop()
         else:
-            # The last close frames are on their way, and streamers' last frames being published.
-            loop.call_later(DRAIN_STEP, self.stop)
+            # Idle, it waits once more: the last close frames are on their way, streamers' last
+            # frames are being published, and a client just taken may not have asked yet.
+            loop = asyncio.get_event_loop()
+            loop.call_later(DRAIN_STEP, self._drain_step, steps - 1, is_idle)
+
+    def stop(self) -> None:
+        """Go at once. It may be said again on the way."""
+        if not self.stopping:
+            self.stopping = True
+            super().stop()
 
     def kill_all_applications(self) -> Any:
         # Daphne's asks each connection for its application; one that is being upgraded has none.

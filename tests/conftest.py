@@ -10,9 +10,13 @@ import pytest
 from asgiref.sync import async_to_sync
 from channels.layers import channel_layers
 from django.test import override_settings
+from pytest_django.fixtures import Settings
 
 from broadcast import backends, publishing, rows
+from broadcast.backends import Backend
 from broadcast.backends.redis import RedisBackend
+from tests.backends import BACKENDS
+from tests.clock import Clock
 from tests.doors import Door, InProcessDoor, ServerDoor
 from tests.processes import RedisProcess, ServerProcess
 
@@ -60,15 +64,38 @@ def redis_url(tmp_path_factory: pytest.TempPathFactory) -> Iterator[str]:
         yield process.url
 
 
+@pytest.fixture
+def clock() -> Clock:
+    return Clock()
+
+
+@pytest.fixture(params=list(BACKENDS))
+def backend(request: Any, clock: Clock, settings: Settings) -> Backend:
+    """An empty backend that lives by `clock`."""
+    if request.param == "redis":
+        settings.BROADCAST_REDIS_URLS = [request.getfixturevalue("redis_url")]
+    return BACKENDS[request.param](clock)
+
+
 @pytest.fixture(scope="session")
-def servers(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Callable[[str], ServerProcess]]:
-    """Answers the running server process of a kind, which is started when it is first needed."""
+def servers(
+    tmp_path_factory: pytest.TempPathFactory, redis_url: str
+) -> Iterator[Callable[[str], ServerProcess]]:
+    """Answers the running server of a kind, which is started when it is first needed.
+
+    "broadcast" is ours with all in its memory, "redis" ours on Redis, "uvicorn" another one. Each
+    has the streams `demo` and `everyone`.
+    """
     started: list[ServerProcess] = []
     with ExitStack() as stack:
 
         @cache
         def server_of(kind: str) -> ServerProcess:
-            process = ServerProcess(kind, tmp_path_factory.mktemp("server"))
+            directory = tmp_path_factory.mktemp(kind)
+            if kind == "redis":
+                process = ServerProcess("broadcast", directory, REDIS_URL=redis_url)
+            else:
+                process = ServerProcess(kind, directory)
             started.append(stack.enter_context(process))
             return process
 
@@ -79,13 +106,7 @@ def servers(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Callable[[str]
             process.assert_clean_log()
 
 
-@pytest.fixture(scope="session", params=["broadcast", "uvicorn"])
-def server(request: Any, servers: Callable[[str], ServerProcess]) -> ServerProcess:
-    """A real server process with the streams `demo` and `everyone`: ours, and another one."""
-    return servers(request.param)
-
-
-@pytest.fixture(params=["broadcast", "uvicorn", "in_process"])
+@pytest.fixture(params=["broadcast", "redis", "uvicorn", "in_process"])
 def door(request: Any, db: None) -> Iterator[Door]:
     """A way in. What a test does there must not make the server log a fault of its own."""
     # `db` stands here for `in_process`: pytest-django makes a test database for those who name it.
@@ -95,16 +116,16 @@ def door(request: Any, db: None) -> Iterator[Door]:
         yield from _server_door(request, request.param)
 
 
-@pytest.fixture(params=["broadcast", "uvicorn"])
+@pytest.fixture(params=["broadcast", "redis", "uvicorn"])
 def server_door(request: Any) -> Iterator[ServerDoor]:
-    """A way into a real server process: ours, and another one."""
+    """A way into a real server process."""
     yield from _server_door(request, request.param)
 
 
-@pytest.fixture
+@pytest.fixture(params=["broadcast", "redis"])
 def our_door(request: Any) -> Iterator[ServerDoor]:
     """A way into our own server."""
-    yield from _server_door(request, "broadcast")
+    yield from _server_door(request, request.param)
 
 
 def _server_door(request: Any, kind: str) -> Iterator[ServerDoor]:

@@ -216,9 +216,7 @@ class InProcessSocket(Socket):
 
 
 class Door:
-    """Where sockets come in. `kind` is "broadcast", "uvicorn" or "in_process"."""
-
-    kind: str
+    """Where sockets come in."""
 
     def __init__(self) -> None:
         self.sockets: list[Socket] = []
@@ -282,7 +280,6 @@ class ServerDoor(Door):
     def __init__(self, process: ServerProcess) -> None:
         super().__init__()
         self.process = process
-        self.kind = process.kind
 
     async def stream(self, pool: str = "free") -> str:
         return self.process.unused_stream(pool)
@@ -326,8 +323,6 @@ class ServerDoor(Door):
 
 class InProcessDoor(Door):
     """Needs the fixture `db`."""
-
-    kind = "in_process"
 
     def __init__(self) -> None:
         super().__init__()

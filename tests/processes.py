@@ -1,15 +1,25 @@
 """Real server processes for tests, each with a database and ports of its own."""
 
+import itertools
 import os
+import re
+import shutil
 import signal
 import socket
 import subprocess
 import sys
 import time
 from collections import Counter
+from collections.abc import Iterator
+from concurrent.futures import ThreadPoolExecutor
+from contextlib import ExitStack, contextmanager
 from pathlib import Path
 from types import TracebackType
-from typing import Any
+from typing import Any, NamedTuple
+from urllib.error import HTTPError
+from urllib.request import urlopen
+
+from redis import Redis
 
 ROOT = Path(__file__).resolve().parent.parent
 #: Seconds within which a server must answer, or be gone.
@@ -18,6 +28,10 @@ PATIENCE = 30.0
 #: Kinds of streams for tests that need one of their own, by what they are for.
 POOLS: dict[str, dict[str, Any]] = {
     "free": {"visibility": "unlisted", "publishing": "anyone"},
+    "long": {
+        **{"visibility": "unlisted", "publishing": "anyone"},
+        **{"history_count": 1_000_000, "history_bytes": 1 << 30},
+    },
     "short": {"visibility": "unlisted", "publishing": "anyone", "history_count": 10},
     "media": {
         **{"visibility": "unlisted", "publishing": "anyone"},
@@ -43,6 +57,17 @@ Stream.objects.bulk_create(
 #: What a client's fault must never put into a log.
 FAULTS = ("Traceback", "never retrieved", "Unhandled")
 
+#: How a record in a server's log begins: level and logger.
+RECORD = re.compile(r"^[\d-]{10} [\d:,]{12} ([A-Z]+) ([\w.]+): ", re.MULTILINE)
+
+
+class Record(NamedTuple):
+    """What a server logged at a time, a traceback included."""
+
+    level: str
+    logger: str
+    text: str
+
 
 def free_port() -> int:
     with socket.socket() as probe:
@@ -52,23 +77,67 @@ def free_port() -> int:
 
 
 class RedisProcess:
-    """A `redis-server` on a port of its own, that keeps nothing on disk."""
+    """A `redis-server` on a port and in a directory of its own.
 
-    def __init__(self, directory: Path) -> None:
+    As a context manager it runs, with these options; unless they say otherwise it keeps nothing on
+    disk.
+    """
+
+    def __init__(self, directory: Path, *options: str) -> None:
         self.port = free_port()
-        self.directory = directory
-        self.url = f"redis://127.0.0.1:{self.port}/0"
+        self.directory = directory / f"redis-{self.port}"
+        self.directory.mkdir()
+        self.options = ["--port", str(self.port), "--save", "", *options]
+        self.address = f"127.0.0.1:{self.port}/0"
+        self.url = f"redis://{self.address}"
+
+    def start(self) -> None:
+        """Start it, with the data that its directory holds."""
+        with (self.directory / "redis.log").open("ab") as log:
+            self.process = subprocess.Popen(
+                ["redis-server", *self.options], cwd=self.directory, stdout=log, stderr=log
+            )
+        wait_until_it_answers(self.port, self.process)
+
+    def kill(self) -> None:
+        """End it without a warning, frozen or not."""
+        self.process.kill()
+        self.process.wait()
+
+    def forget(self) -> None:
+        """Delete what a killed one left on disk."""
+        for path in self.directory.iterdir():
+            shutil.rmtree(path) if path.is_dir() else path.unlink()
+
+    @contextmanager
+    def frozen(self) -> Iterator[None]:
+        """Meanwhile it keeps its connections, and answers nothing."""
+        self.process.send_signal(signal.SIGSTOP)
+        try:
+            yield
+        finally:
+            self.process.send_signal(signal.SIGCONT)
+
+    @contextmanager
+    def away(self) -> Iterator[None]:
+        """Meanwhile it does not run."""
+        self.kill()
+        try:
+            yield
+        finally:
+            self.start()
+
+    def command(self, *arguments: str | int) -> Any:
+        """What it answers to a command; names are `str`."""
+        with Redis(port=self.port, decode_responses=True) as client:
+            return client.execute_command(*arguments)
 
     def __enter__(self) -> "RedisProcess":
-        options = ["--port", str(self.port), "--save", "", "--dir", str(self.directory)]
-        with (self.directory / "redis.log").open("wb") as log:
-            self.process = subprocess.Popen(["redis-server", *options], stdout=log, stderr=log)
-        wait_until_it_answers(self.port, self.process)
+        self.start()
         return self
 
     def __exit__(self, *error: object) -> None:
-        self.process.kill()
-        self.process.wait()
+        self.kill()
 
 
 def wait_until_it_answers(port: int, process: subprocess.Popen[bytes]) -> None:
@@ -122,10 +191,22 @@ class ServerProcess:
             self.log_read = log.tell()
         return text
 
+    def new_records(self) -> list[Record]:
+        """What was logged since the last call, record by record."""
+        _, *parts = RECORD.split(self.new_log())
+        triples = zip(parts[::3], parts[1::3], parts[2::3], strict=True)
+        return [Record(level, logger, text.strip()) for level, logger, text in triples]
+
     def assert_clean_log(self) -> None:
         """Nothing went wrong since the last look but what clients did."""
         text = self.new_log()
         assert not any(fault in text for fault in FAULTS), text
+
+    def assert_calm_log(self) -> None:
+        """Whatever happened to Redis, we have no fault; channels_redis logs its own as it likes."""
+        for record in self.new_records():
+            ours = not record.logger.startswith("channels_redis")
+            assert not (ours and any(fault in record.text for fault in FAULTS)), record.text
 
     @property
     def memory(self) -> int:
@@ -141,6 +222,15 @@ class ServerProcess:
     @property
     def ws(self) -> str:
         return f"ws://127.0.0.1:{self.port}"
+
+    def is_available(self) -> bool:
+        """Whether it can say where its streams stand."""
+        try:
+            urlopen(f"{self.url}/api/streams/demo/", timeout=PATIENCE).close()
+        except HTTPError as error:
+            error.close()
+            return False
+        return True
 
     def manage(self, *arguments: str, **options: Any) -> subprocess.CompletedProcess[str]:
         """Run `manage.py` beside the server, to its end."""
@@ -178,10 +268,20 @@ class ServerProcess:
         self.process.send_signal(number)
         return self.process.wait(PATIENCE)
 
-    def __enter__(self) -> "ServerProcess":
+    def kill(self) -> None:
+        """End it without a warning, if it runs."""
+        if self.process and self.process.poll() is None:
+            self.process.kill()
+            self.process.wait()
+
+    def prepare(self) -> None:
+        """Set the database up."""
         for arguments in (("migrate", "-v0"), ("shell", "-v0", "-c", self.setup)):
             done = self.manage(*arguments)
             assert done.returncode == 0, done.stderr
+
+    def __enter__(self) -> "ServerProcess":
+        self.prepare()
         self.start()
         return self
 
@@ -191,6 +291,84 @@ class ServerProcess:
         error: BaseException | None,
         trace: TracebackType | None,
     ) -> None:
-        if self.process and self.process.poll() is None:
-            self.process.kill()
-            self.process.wait()
+        self.kill()
+
+
+class Installation:
+    """Several servers with one database, on one Redis or several; as a context manager it runs.
+
+    Its servers look every `WATCH_SECONDS` for what changed without a word, and stop within
+    `DRAIN_SECONDS`. `options` are those of Redis, `environment` that of the servers.
+    """
+
+    WATCH_SECONDS = 0.3
+    DRAIN_SECONDS = 0.5
+
+    def __init__(
+        self,
+        directory: Path,
+        servers: int = 2,
+        redis: int = 1,
+        options: tuple[str, ...] = (),
+        **environment: str,
+    ) -> None:
+        self.directory = directory
+        self.redis = [RedisProcess(directory, *options) for _ in range(redis)]
+        self.environment = {
+            "DATABASE_URL": f"sqlite:///{directory / 'db.sqlite3'}",
+            "REDIS_URL": ",".join(process.url for process in self.redis),
+            "DJANGO_SETTINGS_MODULE": "tests.settings",
+            "BROADCAST_WATCH_SECONDS": str(self.WATCH_SECONDS),
+            "BROADCAST_DRAIN_SECONDS": str(self.DRAIN_SECONDS),
+            **environment,
+        }
+        self.numbers = itertools.count(1)
+        self.servers: list[ServerProcess] = []
+        for _ in range(servers):
+            self.add_server()
+
+    def add_server(self) -> ServerProcess:
+        """One more, which does not run yet."""
+        directory = self.directory / f"server-{next(self.numbers)}"
+        directory.mkdir()
+        self.servers.append(ServerProcess("broadcast", directory, **self.environment))
+        return self.servers[-1]
+
+    @contextmanager
+    def another_server(self) -> Iterator[ServerProcess]:
+        """One more for a while, which does not run yet."""
+        server = self.add_server()
+        try:
+            yield server
+        finally:
+            server.kill()
+            self.servers.remove(server)
+
+    def unused_stream(self, pool: str = "free") -> str:
+        return self.servers[0].unused_stream(pool)
+
+    def wait_until_available(self) -> None:
+        """Until all servers know that Redis is there, if only since a moment ago."""
+        for server in self.servers:
+            deadline = time.monotonic() + PATIENCE
+            while not server.is_available():
+                assert time.monotonic() < deadline, server.log.read_text()
+                time.sleep(0.05)
+
+    def __enter__(self) -> "Installation":
+        with ExitStack() as stack:
+            for process in self.redis:
+                stack.enter_context(process)
+            stack.callback(self._stop)
+            self.servers[0].prepare()
+            with ThreadPoolExecutor() as pool:
+                list(pool.map(ServerProcess.start, self.servers))
+            self.stack = stack.pop_all()
+        return self
+
+    def __exit__(self, *error: object) -> None:
+        self.stack.close()
+
+    def _stop(self) -> None:
+        for server in self.servers:
+            server.kill()

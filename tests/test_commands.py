@@ -5,6 +5,7 @@ import re
 import subprocess
 import sys
 from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
@@ -36,6 +37,24 @@ def listen(
     server: ServerProcess, stream: str, *options: str, **more: Any
 ) -> subprocess.CompletedProcess[str]:
     return server.manage("listen", stream, "--url", server.ws, *options, **more)
+
+
+@contextmanager
+def listening(server: ServerProcess, stream: str, *options: str) -> Iterator[subprocess.Popen[str]]:
+    """`listen` while it runs; its output is read from its pipes."""
+    process = subprocess.Popen(
+        [sys.executable, "manage.py", "listen", stream, "--url", server.ws, *options],
+        cwd=ROOT,
+        env=server.environment,
+        stdout=subprocess.PIPE,
+        stderr=subprocess.PIPE,
+        text=True,
+    )
+    try:
+        yield process
+    finally:
+        process.terminate()
+        process.communicate()
 
 
 class TestPublish:
@@ -139,21 +158,11 @@ class TestListen:
     def test_it_prints_what_is_published_while_it_listens(self, ours: ServerProcess) -> None:
         stream = ours.unused_stream()
         ours.manage("publish", stream, "before")
-        listening = subprocess.Popen(
-            [sys.executable, "manage.py", "listen", stream, "--url", ours.ws, "--history", "1"],
-            cwd=ROOT,
-            env=ours.environment,
-            stdout=subprocess.PIPE,
-            text=True,
-        )
-        try:
-            assert listening.stdout
-            assert listening.stdout.readline() == "before\n"
+        with listening(ours, stream, "--history", "1") as process:
+            assert process.stdout
+            assert process.stdout.readline() == "before\n"
             ours.manage("publish", stream, "after")
-            assert listening.stdout.readline() == "after\n"
-        finally:
-            listening.terminate()
-            listening.communicate()
+            assert process.stdout.readline() == "after\n"
 
     def test_bytes_are_told_as_their_number(self, ours: ServerProcess) -> None:
         stream = ours.unused_stream()
@@ -165,27 +174,17 @@ class TestListen:
     ) -> None:
         with ServerProcess("broadcast", tmp_path) as server:
             server.manage("publish", "demo", "first life")
-            listening = subprocess.Popen(
-                [
-                    *(sys.executable, "manage.py", "listen", "demo", "--url", server.ws),
-                    *("--history", "1", "--count", "2"),
-                ],
-                cwd=ROOT,
-                env=server.environment,
-                stdout=subprocess.PIPE,
-                stderr=subprocess.PIPE,
-                text=True,
-            )
-            assert listening.stdout and listening.stderr
-            assert listening.stdout.readline() == "first life\n"
-            server.stop()
-            server.start()
-            # It says so when it is back, and hears what comes from then on.
-            assert "history was lost" in listening.stderr.readline()
-            server.manage("publish", "demo", "second life")
-            out, _ = listening.communicate(timeout=30)
-            assert out == "second life\n"
-            assert listening.returncode == 0
+            with listening(server, "demo", "--history", "1", "--count", "2") as process:
+                assert process.stdout and process.stderr
+                assert process.stdout.readline() == "first life\n"
+                server.stop()
+                server.start()
+                # It says so when it is back, and hears what comes from then on.
+                assert "history was lost" in process.stderr.readline()
+                server.manage("publish", "demo", "second life")
+                out, _ = process.communicate(timeout=30)
+                assert out == "second life\n"
+                assert process.returncode == 0
 
     @pytest.mark.parametrize(
         ("stream", "said"), [("nothing", "4504"), ("private-1", "4503"), ("closed-1", "4510")]

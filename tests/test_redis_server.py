@@ -14,7 +14,7 @@ from redis import Redis
 from broadcast import publish
 from broadcast.backends import redis_server
 from broadcast.backends.redis import RedisBackend, shard
-from broadcast.backends.redis_server import RedisServer
+from broadcast.backends.redis_server import Lane, RedisServer
 from broadcast.exceptions import Unavailable
 from broadcast.groups import group_name
 from tests.processes import RedisProcess, free_port
@@ -49,13 +49,13 @@ async def test_calls_that_wait_go_together_over_one_connection(
     redis: RedisProcess, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     trips: list[int] = []
-    send = RedisServer._send
+    send = Lane._send
 
-    async def counting(self: RedisServer, calls: Any) -> Any:
+    async def counting(self: Lane, calls: Any) -> Any:
         trips.append(len(calls))
         return await send(self, calls)
 
-    monkeypatch.setattr(RedisServer, "_send", counting)
+    monkeypatch.setattr(Lane, "_send", counting)
     monkeypatch.setattr(redis_server, "MOST_CALLS", 50)
     async with Connected(redis.url) as server:
         await leave(server)

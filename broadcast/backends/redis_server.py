@@ -1,7 +1,7 @@
 """One Redis server, as an event loop talks to it.
 
 Calls of scripts that wait while others are under way go together in the next round trip, in their
-order: nothing is delayed, and a storm of thousands of calls needs one connection. What Redis does
+order: nothing is delayed, and a storm of thousands of calls needs two connections. What Redis does
 not do is told as `Unavailable`, at once to everybody who waits; a call that failed so may have
 been carried out all the same, and is never repeated here. That a server went away, and that it is
 back, is logged once.
@@ -69,6 +69,55 @@ class Call(NamedTuple):
     answer: asyncio.Future[Any]
 
 
+class Lane:
+    """Calls of one server in their order: what waits goes together, one round trip at a time."""
+
+    def __init__(self, server: "RedisServer") -> None:
+        self.server = server
+        self.waiting: list[Call] = []
+        self.working: asyncio.Task[None] | None = None
+
+    async def call(self, call: Call) -> Any:
+        self.waiting.append(call)
+        if self.working is None:
+            self.working = asyncio.ensure_future(self._work())
+        return await call.answer
+
+    async def _work(self) -> None:
+        while self.waiting:
+            calls, self.waiting[:MOST_CALLS] = self.waiting[:MOST_CALLS], []
+            try:
+                async with self.server.answering():
+                    answers = await self._carry_out(calls)
+            except Exception as error:
+                # Who came meanwhile need not wait for the same.
+                calls, self.waiting = calls + self.waiting, []
+                answers = [error] * len(calls)
+            for call, answer in zip(calls, answers, strict=True):
+                if not call.answer.done():
+                    settle(call.answer, answer)
+        self.working = None
+
+    async def _carry_out(self, calls: list[Call]) -> list[Any]:
+        answers = await self._send(calls)
+        unknown = [index for index, one in enumerate(answers) if isinstance(one, NoScriptError)]
+        if unknown:
+            for name in {calls[index].script for index in unknown}:
+                await self.server.client.script_load(script(name))
+            again = await self._send([calls[index] for index in unknown])
+            for index, answer in zip(unknown, again, strict=True):
+                answers[index] = answer
+        return answers
+
+    async def _send(self, calls: list[Call]) -> list[Any]:
+        async with self.server.client.pipeline(transaction=False) as pipe:
+            for call in calls:
+                keys = (*call.keys, self.server.generation)
+                pipe.evalsha(digest(call.script), len(keys), *keys, *call.arguments)
+            answers: list[Any] = await pipe.execute(raise_on_error=False)
+        return answers
+
+
 class RedisServer:
     """The server at `url`; `generation` is the key that counts its lossy restarts.
 
@@ -94,8 +143,8 @@ class RedisServer:
             retry=Retry(NoBackoff(), 0),
         )
         self.client = Redis.from_pool(pool)
-        self.waiting: list[Call] = []
-        self.working: asyncio.Task[None] | None = None
+        #: Appends do not wait behind what thousands of listeners read who resume at once.
+        self.appends, self.others = Lane(self), Lane(self)
         self.away = False
 
     async def aclose(self) -> None:
@@ -103,45 +152,8 @@ class RedisServer:
 
     async def call(self, script: str, keys: Sequence[str], *arguments: Any) -> Any:
         """What the script answers. Unavailable: it may have been carried out or not."""
-        answer: asyncio.Future[Any] = asyncio.get_running_loop().create_future()
-        self.waiting.append(Call(script, keys, arguments, answer))
-        if self.working is None:
-            self.working = asyncio.ensure_future(self._work())
-        return await answer
-
-    async def _work(self) -> None:
-        while self.waiting:
-            calls, self.waiting[:MOST_CALLS] = self.waiting[:MOST_CALLS], []
-            try:
-                async with self.answering():
-                    answers = await self._carry_out(calls)
-            except Exception as error:
-                # Who came meanwhile need not wait for the same.
-                calls, self.waiting = calls + self.waiting, []
-                answers = [error] * len(calls)
-            for call, answer in zip(calls, answers, strict=True):
-                if not call.answer.done():
-                    settle(call.answer, answer)
-        self.working = None
-
-    async def _carry_out(self, calls: list[Call]) -> list[Any]:
-        answers = await self._send(calls)
-        unknown = [index for index, one in enumerate(answers) if isinstance(one, NoScriptError)]
-        if unknown:
-            for name in {calls[index].script for index in unknown}:
-                await self.client.script_load(script(name))
-            again = await self._send([calls[index] for index in unknown])
-            for index, answer in zip(unknown, again, strict=True):
-                answers[index] = answer
-        return answers
-
-    async def _send(self, calls: list[Call]) -> list[Any]:
-        async with self.client.pipeline(transaction=False) as pipe:
-            for call in calls:
-                keys = (*call.keys, self.generation)
-                pipe.evalsha(digest(call.script), len(keys), *keys, *call.arguments)
-            answers: list[Any] = await pipe.execute(raise_on_error=False)
-        return answers
+        lane = self.appends if script == "append" else self.others
+        return await lane.call(Call(script, keys, arguments, asyncio.Future()))
 
     @asynccontextmanager
     async def answering(self) -> AsyncIterator[None]:

@@ -1,12 +1,17 @@
 """`manage.py serve`: the production server."""
 
-from argparse import ArgumentParser
+import asyncio
+import sys
+from argparse import SUPPRESS, ArgumentParser
 from typing import Any
 
 from daphne.endpoints import build_endpoint_description_strings
 from daphne.management.commands.runserver import get_default_application
+from django.core.exceptions import ImproperlyConfigured
 from django.core.management.base import BaseCommand, CommandError
+from django.db import connections
 
+from broadcast import workers
 from broadcast.conf import conf
 from broadcast.server import Server
 
@@ -20,22 +25,72 @@ class Command(BaseCommand):
     def add_arguments(self, parser: ArgumentParser) -> None:
         parser.add_argument("--host", default="127.0.0.1", help="address to listen at (127.0.0.1)")
         parser.add_argument("--port", type=int, default=8000, help="port to listen at (8000)")
+        parser.add_argument(
+            "--workers",
+            type=int,
+            default=1,
+            metavar="N",
+            help="processes that serve (1). More need REDIS_URL; SIGHUP replaces them in turn",
+        )
+        # How a parent starts its workers: the descriptors they inherit.
+        parser.add_argument("--inherited", type=int, nargs=2, help=SUPPRESS)
 
     def handle(self, *args: Any, **options: Any) -> None:
-        host, port = options["host"], options["port"]
+        if options["inherited"]:
+            workers.work(self.application(), *options["inherited"])
+            return
+        self.check_workers(options["workers"])
         self.check(display_num_errors=False)
+        if options["workers"] == 1:
+            self.serve(options["host"], options["port"])
+        else:
+            self.serve_with_workers(options["host"], options["port"], options["workers"])
+
+    def check_workers(self, number: int) -> None:
+        if number < 1:
+            raise CommandError("--workers is 1 or more")
+        if number > 1 and (reason := workers.reason_for_one_process()):
+            raise CommandError(reason)
+        if number > 1 and not getattr(self, "_called_from_command_line", False):
+            raise CommandError("several workers can only be had from the command line")
+
+    def serve(self, host: str, port: int) -> None:
         endpoints = [
             f"{endpoint}:backlog=2048"
             for endpoint in build_endpoint_description_strings(host=host, port=port)
         ]
         server = Server(
-            application=get_default_application(),
+            application=self.application(),
             endpoints=endpoints,
             ready_callable=lambda: self.announce(host, port),
         )
         server.run()
         if server.abort_start or not server.ports:
-            raise CommandError(f"cannot listen at {host}:{port}: is another server there?")
+            raise self.cannot_listen(host, port)
+
+    def serve_with_workers(self, host: str, port: int, number: int) -> None:
+        try:
+            listening = workers.listen(host, port)
+        except (OSError, OverflowError):
+            raise self.cannot_listen(host, port) from None
+        # The parent has no further use for what checks and set-up have opened.
+        connections.close_all()
+        # A worker is started as this was, with the same options of Python and Django.
+        command = [sys.executable, *sys.orig_argv[1:], "--inherited"]
+        with listening:
+            parent = workers.Parent(command, listening, number, lambda: self.announce(host, port))
+            failure = asyncio.run(parent.run())
+        if failure:
+            raise CommandError(failure)
+
+    def application(self) -> Any:
+        try:
+            return get_default_application()
+        except ImproperlyConfigured as error:
+            raise CommandError(str(error)) from None
+
+    def cannot_listen(self, host: str, port: int) -> CommandError:
+        return CommandError(f"cannot listen at {host}:{port}: is another server there?")
 
     def announce(self, host: str, port: int) -> None:
         shown = f"[{host}]" if ":" in host else host
@@ -43,3 +98,5 @@ class Command(BaseCommand):
             f"Broadcast is at http://{shown}:{port}/ , MessagePack-RPC at "
             f"{conf.RPC_HOST}:{conf.RPC_PORT}. Stop with Control-C."
         )
+        # Into a pipe it would come with the end of the process.
+        self.stdout.flush()

@@ -18,10 +18,15 @@ class Command(ServeCommand):
     )
 
     def handle(self, *args: Any, **options: Any) -> None:
+        if not options["inherited"]:
+            self.check_workers(options["workers"])
+            self.set_up()
+        super().handle(*args, **options)
+
+    def set_up(self) -> None:
         self.migrate()
         self.make_streams()
         self.make_admin()
-        super().handle(*args, **options)
 
     def migrate(self) -> None:
         call_command("migrate", verbosity=0, interactive=False)
