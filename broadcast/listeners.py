@@ -15,7 +15,7 @@ from typing import TYPE_CHECKING, Any, Protocol
 
 from .backends import get_backend
 from .conf import conf
-from .exceptions import CloseCode
+from .exceptions import CloseCode, Unavailable
 from .frames import Encoding, Message, event
 from .publications import Publication
 
@@ -114,8 +114,9 @@ class Listener:
         try:
             while self._overtaken():
                 await self._hand_over_history()
-        except Exception:
-            logger.exception("A listener of %r could not read history", self.topic.name)
+        except Exception as error:
+            if not isinstance(error, Unavailable):
+                logger.exception("A listener of %r could not read history", self.topic.name)
             self.close(CloseCode.SLOW, "history cannot be read")
         finally:
             self._reading = None

@@ -21,6 +21,7 @@ import signal
 import socket
 import sys
 from collections.abc import Callable
+from contextlib import suppress
 from functools import partial
 from typing import Any
 
@@ -28,6 +29,7 @@ import daphne.server  # first: it installs the reactor
 from twisted.internet import reactor
 
 from . import rpc
+from .backends import get_backend
 from .conf import conf
 from .exceptions import CloseCode
 from .frames import event
@@ -42,6 +44,8 @@ logger = logging.getLogger(__name__)
 CLOSE_SECONDS = 10
 #: Seconds between two batches of closes of a drain.
 DRAIN_STEP = 0.1
+#: Seconds in which the backend takes the last word of a process.
+LEAVE_SECONDS = 1.0
 
 
 class Server(daphne.server.Server):  # type: ignore[misc]
@@ -155,12 +159,18 @@ class Server(daphne.server.Server):  # type: ignore[misc]
             protocol.close_with(CloseCode.SHUTDOWN, "the server is going down")
         is_idle = not sockets and not self._is_answering()
         if is_idle and was_idle:
-            self.stop()
+            asyncio.ensure_future(self._leave())
         else:
             # Idle, it waits once more: the last close frames are on their way, streamers' last
             # frames are being published, and a client just taken may not have asked yet.
             loop = asyncio.get_event_loop()
             loop.call_later(DRAIN_STEP, self._drain_step, steps - 1, is_idle)
+
+    async def _leave(self) -> None:
+        """Say that nobody is here any more, where it would be believed for some time; then go."""
+        with suppress(Exception):
+            await asyncio.wait_for(get_backend().renew(), LEAVE_SECONDS)
+        self.stop()
 
     def stop(self) -> None:
         """Go at once. It may be said again on the way."""

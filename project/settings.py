@@ -114,9 +114,10 @@ if REDIS_URLS := env_list("REDIS_URL", ""):
     BROADCAST_BACKEND = "broadcast.backends.redis.RedisBackend"
     BROADCAST_REDIS_URLS = REDIS_URLS
     LAYER = "channels_redis.pubsub.RedisPubSubChannelLayer"
-    # Nobody waits for a Redis that is frozen, or repeats what the relay fetches from history.
+    # Nobody waits for a Redis that is frozen, or repeats what the relay fetches from history; and
+    # with protocol 3 redis-py does not notice that an idle connection was closed.
     OPTIONS = {"socket_timeout": 5, "socket_connect_timeout": 5, "retry": Retry(NoBackoff(), 0)}
-    HOSTS = [{"address": url, **OPTIONS} for url in REDIS_URLS]
+    HOSTS = [{"address": url, "protocol": 2, **OPTIONS} for url in REDIS_URLS]
     CHANNEL_LAYERS = {"default": {"BACKEND": LAYER, "CONFIG": {"hosts": HOSTS}}}
 else:
     LAYER = "channels.layers.InMemoryChannelLayer"

@@ -2,9 +2,9 @@
 
 Calls of scripts that wait while others are under way go together in the next round trip, in their
 order: nothing is delayed, and a storm of thousands of calls needs two connections. What Redis does
-not do is told as `Unavailable`, at once to everybody who waits; a call that failed so may have
-been carried out all the same, and is never repeated here. That a server went away, and that it is
-back, is logged once.
+not do is told as `Unavailable`, at once to everybody who waits, and while it is away to everybody
+who comes; a call that failed so may have been carried out all the same, and is never repeated here.
+That a server went away, and that it is back, is logged once.
 
 A Redis that restarted may stand where it stood some time ago: it brings back its last snapshot.
 The first connection after a restart has new epochs begin, unless an append-only file kept what was
@@ -39,6 +39,8 @@ logger = logging.getLogger(__name__)
 
 #: Seconds to wait for Redis to connect or to answer.
 TIMEOUT = 5.0
+#: Seconds between two questions to a server that is away, whether it is back.
+PROBE_SECONDS = 0.5
 #: Calls in one round trip; their answers are in memory together.
 MOST_CALLS = 64
 #: The oldest Redis that knows all we ask for (exclusive ranges of XRANGE).
@@ -139,15 +141,21 @@ class RedisServer:
             socket_timeout=TIMEOUT,
             socket_connect_timeout=TIMEOUT,
             redis_connect_func=self._greet,
+            # With protocol 3 redis-py's pool does not notice that an idle connection was closed.
+            protocol=2,
             # By default commands are repeated that may have been carried out.
             retry=Retry(NoBackoff(), 0),
         )
         self.client = Redis.from_pool(pool)
         #: Appends do not wait behind what thousands of listeners read who resume at once.
         self.appends, self.others = Lane(self), Lane(self)
-        self.away = False
+        #: Why it does not answer, while it does not.
+        self.away: Exception | None = None
+        self.probing: asyncio.Task[None] | None = None
 
     async def aclose(self) -> None:
+        if self.probing:
+            self.probing.cancel()
         await self.client.aclose()
 
     async def call(self, script: str, keys: Sequence[str], *arguments: Any) -> Any:
@@ -158,16 +166,29 @@ class RedisServer:
     @asynccontextmanager
     async def answering(self) -> AsyncIterator[None]:
         """What goes wrong with Redis in the block is told as `Unavailable`."""
+        if self.away:
+            raise Unavailable("Redis does not answer") from self.away
         try:
             yield
         except (RedisError, OSError) as error:
-            if not self.away:
-                logger.error("Redis at %s does not answer: %s", self.name, error)
-            self.away = True
+            if self.probing is None:
+                self.probing = asyncio.ensure_future(self._probe())
             raise Unavailable("Redis does not answer") from error
+
+    async def _probe(self) -> None:
+        """Find out whether it is away, and when it is back; nobody else waits for it meanwhile."""
+        while True:
+            try:
+                await self.client.ping()
+                break
+            except (RedisError, OSError) as error:
+                if not self.away:
+                    logger.error("Redis at %s does not answer: %s", self.name, error)
+                self.away = error
+            await asyncio.sleep(PROBE_SECONDS)
         if self.away:
             logger.warning("Redis at %s answers again", self.name)
-        self.away = False
+        self.away = self.probing = None
 
     async def check(self) -> None:
         """ImproperlyConfigured: this Redis will never do. Unavailable: it does not answer."""

@@ -5,6 +5,7 @@ import sys
 from argparse import SUPPRESS, ArgumentParser
 from typing import Any
 
+from asgiref.sync import async_to_sync
 from daphne.endpoints import build_endpoint_description_strings
 from daphne.management.commands.runserver import get_default_application
 from django.core.exceptions import ImproperlyConfigured
@@ -12,7 +13,9 @@ from django.core.management.base import BaseCommand, CommandError
 from django.db import connections
 
 from broadcast import workers
+from broadcast.backends import get_backend
 from broadcast.conf import conf
+from broadcast.exceptions import Unavailable
 from broadcast.server import Server
 
 
@@ -41,6 +44,7 @@ class Command(BaseCommand):
             return
         self.check_workers(options["workers"])
         self.check(display_num_errors=False)
+        self.check_backend()
         if options["workers"] == 1:
             self.serve(options["host"], options["port"])
         else:
@@ -53,6 +57,15 @@ class Command(BaseCommand):
             raise CommandError(reason)
         if number > 1 and not getattr(self, "_called_from_command_line", False):
             raise CommandError("several workers can only be had from the command line")
+
+    def check_backend(self) -> None:
+        """Say now what nobody who publishes or listens could do anything about."""
+        try:
+            async_to_sync(get_backend().check)()
+        except ImproperlyConfigured as error:
+            raise CommandError(str(error)) from None
+        except Unavailable as error:
+            self.stderr.write(f"{error}: until it does, nothing can be published or heard.")
 
     def serve(self, host: str, port: int) -> None:
         endpoints = [
