@@ -4,7 +4,7 @@ The parent opens the listening socket and serves nobody. Its workers inherit the
 connections from it; each is a whole `server.Server` in an interpreter of its own, and they are one
 through the shared backend, as servers on several machines are. What is promised:
 
-* The socket is open from the start to the end: whatever happens to workers, a client that comes
+* The socket is open until all is to end: whatever happens to workers, a client that comes
   meanwhile is not refused, but waits for the next one that serves.
 * A worker that dies is replaced at once; one that dies soon after its start, after a pause that
   grows from 1 to 30 seconds. When no worker has served yet, it is all over instead, with a reason.
@@ -222,6 +222,8 @@ class Parent:
             await self.ending.wait()
             for task in tasks:
                 task.cancel()
+        # As long as one process has it open, clients are taken in by the system, and wait.
+        self.listening.close()
         for worker in self.workers:
             worker.drain()
         await asyncio.gather(*(worker.end() for worker in self.workers))

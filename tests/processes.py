@@ -83,11 +83,12 @@ class RedisProcess:
     disk.
     """
 
-    def __init__(self, directory: Path, *options: str) -> None:
+    def __init__(self, directory: Path, *options: str, password: str = "") -> None:
         self.port = free_port()
         self.directory = directory / f"redis-{self.port}"
         self.directory.mkdir()
-        self.options = ["--port", str(self.port), "--save", "", *options]
+        self.password = password
+        self.options = ["--port", str(self.port), "--save", "", "--requirepass", password, *options]
         self.address = f"127.0.0.1:{self.port}/0"
         self.url = f"redis://{self.address}"
 
@@ -98,6 +99,8 @@ class RedisProcess:
                 ["redis-server", *self.options], cwd=self.directory, stdout=log, stderr=log
             )
         wait_until_it_answers(self.port, self.process)
+        while self.command("INFO", "persistence")["loading"]:
+            time.sleep(0.01)
 
     def kill(self) -> None:
         """End it without a warning, frozen or not."""
@@ -129,7 +132,7 @@ class RedisProcess:
 
     def command(self, *arguments: str | int) -> Any:
         """What it answers to a command; names are `str`."""
-        with Redis(port=self.port, decode_responses=True) as client:
+        with Redis(port=self.port, password=self.password, decode_responses=True) as client:
             return client.execute_command(*arguments)
 
     def __enter__(self) -> "RedisProcess":
@@ -223,10 +226,10 @@ class ServerProcess:
     def ws(self) -> str:
         return f"ws://127.0.0.1:{self.port}"
 
-    def is_available(self) -> bool:
-        """Whether it can say where its streams stand."""
+    def is_available(self, slug: str = "demo") -> bool:
+        """Whether it can say where a stream stands."""
         try:
-            urlopen(f"{self.url}/api/streams/demo/", timeout=PATIENCE).close()
+            urlopen(f"{self.url}/api/streams/{slug}/", timeout=PATIENCE).close()
         except HTTPError as error:
             error.close()
             return False
@@ -347,13 +350,22 @@ class Installation:
     def unused_stream(self, pool: str = "free") -> str:
         return self.servers[0].unused_stream(pool)
 
-    def wait_until_available(self) -> None:
+    @contextmanager
+    def outage(self, number: int = 0, slug: str = "demo") -> Iterator[None]:
+        """Redis does not run meanwhile; at the end it does, and all servers know.
+
+        `slug`: a stream that is on it, where there are several.
+        """
+        with self.redis[number].away():
+            yield
+        self.wait_until_available(slug)
+
+    def wait_until_available(self, slug: str = "demo") -> None:
         """Until all servers know that Redis is there, if only since a moment ago."""
-        for server in self.servers:
-            deadline = time.monotonic() + PATIENCE
-            while not server.is_available():
-                assert time.monotonic() < deadline, server.log.read_text()
-                time.sleep(0.05)
+        deadline = time.monotonic() + PATIENCE
+        while not all(server.is_available(slug) for server in self.servers):
+            assert time.monotonic() < deadline, "Redis is there, and not every server knows"
+            time.sleep(0.05)
 
     def __enter__(self) -> "Installation":
         with ExitStack() as stack:

@@ -82,26 +82,22 @@ async def refuses(door: ServerDoor) -> bool:
 
 
 @pytest.mark.parametrize("number", [signal.SIGTERM, signal.SIGINT])
-async def test_everybody_is_told_at_once_and_closed_over_the_time(
+async def test_everybody_is_told_and_closed_over_the_time(
     draining_door: ServerDoor, number: signal.Signals
 ) -> None:
     slugs = [await draining_door.stream() for _ in range(4)]
     listeners = [await draining_door.listener(slug) for slug in slugs * 10]
     started = time.monotonic()
-    told: list[float] = []
     closed: list[float] = []
 
     async def hear(listener: Socket) -> None:
         assert await listener.event() == {"event": "shutdown", "seconds": DRAIN}
-        told.append(time.monotonic() - started)
         assert await listener.rest() == ([], 4200)
         closed.append(time.monotonic() - started)
 
     tell(draining_door, number)
     await asyncio.gather(*map(hear, listeners))
     assert await exit_status(draining_door) == 0
-    # All knew before half of the time was over; by then half of them were still there.
-    assert max(told) < DRAIN / 2, told
     assert len([one for one in closed if one > DRAIN / 3]) > len(closed) / 3, closed
     assert max(closed) < DRAIN + 5, closed
 
@@ -202,14 +198,17 @@ async def test_clients_that_neither_read_nor_answer_do_not_hold_it_up(
 
 
 @pytest.mark.parametrize("second", [signal.SIGTERM, signal.SIGINT])
-async def test_a_second_signal_exits_at_once(
+async def test_everybody_is_told_at_once_and_a_second_signal_exits_at_once(
     patient_door: ServerDoor, second: signal.Signals
 ) -> None:
-    slug = await patient_door.stream()
-    listeners = [await patient_door.listener(slug) for _ in range(20)]
+    slugs = [await patient_door.stream() for _ in range(4)]
+    listeners = [await patient_door.listener(slug) for slug in slugs * 5]
+    started = time.monotonic()
     tell(patient_door, signal.SIGTERM)
     for listener in listeners:
         assert await listener.event() == {"event": "shutdown", "seconds": LONG_DRAIN}
+    # So late only on a very busy machine, and still before half of them were closed.
+    assert time.monotonic() - started < LONG_DRAIN / 2
     tell(patient_door, second)
     assert await exit_status(patient_door) == 0
     assert {await listener.closed() for listener in listeners} <= {1006, 4200}

@@ -32,6 +32,7 @@ from redis.exceptions import (
     RedisError,
     ResponseError,
 )
+from redis.exceptions import TimeoutError as RedisTimeoutError
 
 from ..exceptions import Unavailable
 
@@ -171,9 +172,17 @@ class RedisServer:
         try:
             yield
         except (RedisError, OSError) as error:
+            if isinstance(error, RedisTimeoutError | TimeoutError):
+                # It was waited for once: that is enough.
+                self._note_away(error)
             if self.probing is None:
                 self.probing = asyncio.ensure_future(self._probe())
             raise Unavailable("Redis does not answer") from error
+
+    def _note_away(self, error: Exception) -> None:
+        if not self.away:
+            logger.error("Redis at %s does not answer: %s", self.name, error)
+        self.away = error
 
     async def _probe(self) -> None:
         """Find out whether it is away, and when it is back; nobody else waits for it meanwhile."""
@@ -182,9 +191,7 @@ class RedisServer:
                 await self.client.ping()
                 break
             except (RedisError, OSError) as error:
-                if not self.away:
-                    logger.error("Redis at %s does not answer: %s", self.name, error)
-                self.away = error
+                self._note_away(error)
             await asyncio.sleep(PROBE_SECONDS)
         if self.away:
             logger.warning("Redis at %s answers again", self.name)

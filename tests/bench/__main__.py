@@ -7,21 +7,27 @@ import resource
 import signal
 import sys
 import tempfile
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from pathlib import Path
 from typing import NoReturn
 
 from . import report
-from .measuring import Cores, compile_load, measure
+from .many import MANY
+from .measuring import TRIES, Cores, compile_load, measure
 from .processes import Failed
 from .scenarios import SCENARIOS, Scenario
-from .servers import SERVERS, Missing, Server
+from .servers import MANY_SERVERS, SERVERS, Missing, Server
 
 
 def parse_arguments() -> argparse.Namespace:
     parser = argparse.ArgumentParser(prog="tests/bench/run", description=__doc__)
-    scenarios = [scenario.name for scenario in SCENARIOS]
-    servers = [server.key for server in SERVERS]
+    scenarios = unique(scenario.name for scenario in (*SCENARIOS, *MANY))
+    servers = [server.key for server in (*SERVERS, *MANY_SERVERS)]
+    parser.add_argument(
+        "--many",
+        action="store_true",
+        help="instead of the peers: two processes on Redis beside one in memory",
+    )
     parser.add_argument("--quick", action="store_true", help="shorter, and each once")
     parser.add_argument("--repeat", type=int, help="measurements of each, of which the median")
     parser.add_argument(
@@ -31,6 +37,10 @@ def parse_arguments() -> argparse.Namespace:
     arguments = parser.parse_args()
     arguments.repeat = arguments.repeat or (1 if arguments.quick else 3)
     return arguments
+
+
+def unique(values: Iterable[str]) -> list[str]:
+    return list(dict.fromkeys(values))
 
 
 class names:
@@ -47,9 +57,12 @@ class names:
         return chosen
 
 
-def choose_cores() -> Cores:
-    cores = sorted(os.sched_getaffinity(0))
-    return Cores(cores[0], cores[1]) if len(cores) > 1 else Cores(None, None)
+def choose_cores(shared: bool) -> Cores:
+    """Two cores: all run on both when they are `shared`, or when there is but one."""
+    cores = sorted(os.sched_getaffinity(0))[:2]
+    if shared or len(cores) == 1:
+        return Cores(frozenset(cores), frozenset(cores))
+    return Cores(frozenset(cores[:1]), frozenset(cores[1:]))
 
 
 def raise_file_limit() -> None:
@@ -58,10 +71,10 @@ def raise_file_limit() -> None:
     resource.setrlimit(resource.RLIMIT_NOFILE, (hard, hard))
 
 
-def prepared(keys: Sequence[str], directory: Path) -> list[Server]:
+def prepared(kinds: Sequence[type[Server]], keys: Sequence[str], directory: Path) -> list[Server]:
     """The chosen servers that can be measured here; a line for each that cannot."""
     ready: list[Server] = []
-    for kind in SERVERS:
+    for kind in kinds:
         if kind.key in keys:
             server = kind(directory)
             try:
@@ -82,15 +95,20 @@ def measure_all(
 ) -> report.Table:
     """All servers take turns at each scenario, `repeat` times over."""
     table: report.Table = {}
+    # A quick run of many processes is bounded in time.
+    tries = 1 if arguments.quick and arguments.many else TRIES
     for scenario in scenarios:
         for turn in range(arguments.repeat):
             for server in servers:
+                if scenario.servers and server.key not in scenario.servers:
+                    continue
                 results = table.setdefault((scenario.name, server.key), report.Results())
                 options = scenario.options_for(server.key, arguments.quick)
                 results.adapted = adaptation(scenario, server)
                 try:
-                    results.outcomes.append(measure(server, scenario, options, program, cores))
-                    said = results.outcomes[-1].summary(scenario)
+                    outcome = measure(server, scenario, options, program, cores, tries)
+                    results.outcomes.append(outcome)
+                    said = outcome.summary(scenario)
                 except Failed as failure:
                     results.failures.append(str(failure))
                     said = str(failure)
@@ -125,14 +143,14 @@ def main() -> None:
     arguments = parse_arguments()
     signal.signal(signal.SIGTERM, exit_on)
     raise_file_limit()
-    cores = choose_cores()
-    if cores.load is not None:
-        os.sched_setaffinity(0, {cores.load})
-    scenarios = [scenario for scenario in SCENARIOS if scenario.name in arguments.only]
+    cores = choose_cores(shared=arguments.many)
+    os.sched_setaffinity(0, cores.load)
+    known, kinds = (MANY, MANY_SERVERS) if arguments.many else (SCENARIOS, SERVERS)
+    scenarios = [scenario for scenario in known if scenario.name in arguments.only]
     with tempfile.TemporaryDirectory(prefix="broadcast-bench-") as directory:
         program = compile_load(Path(directory))
-        servers = prepared(arguments.peers, Path(directory))
-        if not servers:
+        servers = prepared(kinds, arguments.peers, Path(directory))
+        if not (servers and scenarios):
             raise Failed("nothing to measure")
         table = measure_all(scenarios, servers, arguments, program, cores)
         show(scenarios, servers, table, cores)

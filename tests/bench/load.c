@@ -1,34 +1,41 @@
 /*
- * The load of the benchmark: one streamer and many listeners, as RFC 6455 clients in one thread.
+ * The load of the benchmark: streamers and many listeners, as RFC 6455 clients in one thread.
  *
  *     cc -O2 -Wall -Wextra -o load load.c
  *     ./load --port 8000 --streamer /ws/streamer/x/ --listener /ws/listener/x/ --listeners 500
  *
  * It knows no scenarios, only these options, which scenarios.py puts together:
  *
- *     --port N           of the server at 127.0.0.1
+ *     --port N[,N...]    of the servers at 127.0.0.1. The streamers of several streams are spread
+ *                        over them, and so are the listeners of one stream: the first of these is
+ *                        at the port after its streamer's
  *     --streamer PATH    publish here; without it nothing is published
  *     --listener PATH    listen here
- *     --listeners N      opened before anything is measured
+ *     --streams N        streams (1), each with a streamer; a # in the paths is the number of the
+ *                        stream, from 000 to 999
+ *     --listeners N      opened before anything is measured; the streams have them in turn
  *     --deaf N           further listeners that never read a byte after their handshake
  *     --joins N          listeners that join the live stream while it measures, which ends when
  *                        each of them has had its first publication
  *     --concurrency N    handshakes under way at once (64)
  *     --size N           bytes of a publication (128), at least 8
  *     --binary           binary frames instead of text
- *     --window N         publish while the listeners have, on average, fewer than N to come
- *     --rate R           publish R times a second
+ *     --window N         publish while a stream's listeners have, on average, fewer than N to come
+ *     --rate R           publish R times a second, on each stream
  *     --nap US           microseconds of sleep whenever all that came has been taken
- *     --warmup S, --seconds S, --drain S    before, while and (at most) after it measures
+ *     --idle S, --warmup S, --seconds S, --drain S
+ *                        without publications at first; before, while and (at most) after it
+ *                        measures
  *     --origin, --cookie, --protocol        values of the handshake's headers; a # in the cookie
  *                                           is the listener's number, from 000 to 999
  *
- * A publication begins with its number, eight digits, counted from 0. Every listener is held to
- * it: what never came is lost, what came again is doubled, what came late is reordered.
+ * A publication begins with its number, eight digits, counted from 0 on its stream. Every
+ * listener is held to it: what never came is lost, what came again is doubled, what came late is
+ * reordered.
  *
  * It prints one JSON object per line: {"phase":"open"} when all connections stand, whereupon it
- * waits for a line on its standard input; {"phase":"measure"}; {"phase":"measured"}; then the
- * result. It exits with 1 and a line on standard error when the scenario could not be run.
+ * waits for a line on its standard input; then {"phase":"idle"}, {"phase":"warmup"},
+ * {"phase":"measure"}, {"phase":"measured"}, and the result. It exits with 1 and a line on standard error when the scenario could not be run.
  */
 #define _GNU_SOURCE
 #include <arpa/inet.h>
@@ -51,10 +58,11 @@
 #define NUMBER_LENGTH 8               /* digits of a publication's number */
 #define CARRY 1024                    /* the longest handshake reply or control frame kept */
 #define READ_SIZE (256 * 1024)        /* bytes taken from a socket at a time */
-#define OUTBOX_SIZE (64 * 1024 * 1024)
+#define OUTBOX_SIZE (64 * 1024 * 1024) /* bytes, for all streams together */
 #define EVENTS 64                     /* a short batch, so that the streamer has its turn often */
 #define SENT_AT (1 << 20)             /* publications whose time of sending is remembered */
 #define SOURCES 16                    /* client addresses, 127.0.0.1 and up: ports and limits */
+#define PORTS 16                      /* of servers, at the most */
 #define OPEN_PATIENCE 120.0           /* seconds for all handshakes together */
 
 /* RFC 6455, section 1.3: the sample nonce and its answer. */
@@ -65,10 +73,23 @@ enum opcode { CONTINUATION = 0x0, TEXT = 0x1, BINARY = 0x2, CLOSE = 0x8, PING = 
 enum role { STREAMER, LISTENER, DEAF };
 enum state { CONNECTING, HANDSHAKE, OPEN, GONE };
 
+/* What one streamer feeds. */
+struct stream {
+    struct client *streamer;
+    int64_t sent;           /* publications, all together */
+    int64_t progress;       /* the sum of `expected` over the listeners that read */
+    int64_t reading;        /* how many these are */
+    double *sent_at;        /* when, of the last SENT_AT publications */
+    uint8_t *outbox;        /* frames of the streamer, from out_begin to out_end */
+    size_t out_begin, out_end;
+    bool waiting;           /* until the streamer's socket takes more */
+};
+
 struct client {
     int fd;
     enum role role;
     enum state state;
+    struct stream *stream;
     int64_t expected;      /* number of the next publication; -1 before the first of a joiner */
     uint64_t seen;         /* bit i: the publication `expected - 1 - i` has come */
     uint64_t lost;
@@ -82,16 +103,13 @@ struct client {
 };
 
 static struct {
-    int port, listeners, deaf, joins, concurrency, size, window, nap;
-    double rate, warmup, seconds, drain;
+    int ports[PORTS], port_count, streams, listeners, deaf, joins, concurrency, size, window, nap;
+    double rate, idle, warmup, seconds, drain;
     const char *streamer, *listener, *origin, *cookie, *protocol;
     bool binary;
-} option = {.concurrency = 64, .size = 128, .warmup = 1, .seconds = 5, .drain = 10};
+} option = {.streams = 1, .concurrency = 64, .size = 128, .warmup = 1, .seconds = 5, .drain = 10};
 
 static struct {
-    int64_t sent;           /* publications, all together */
-    int64_t progress;       /* the sum of `expected` over the listeners that read */
-    int64_t reading;        /* how many these are */
     int64_t deliveries, doubled, reordered, strange;
     int opened, refused, closed, close_code;
     int unheard;            /* joiners that stand and wait for their first publication */
@@ -101,9 +119,9 @@ static int epoll;
 static bool measuring;
 static int under_way;       /* handshakes */
 static double paced_from;
-static struct client *clients, *streamer;
+static struct stream *streams;
+static struct client *clients;
 static int client_count;
-static double sent_at[SENT_AT];
 static float *latencies;    /* milliseconds */
 static size_t latency_count, latency_room;
 static uint8_t inbox[CARRY + READ_SIZE];
@@ -166,24 +184,25 @@ static void step_to(struct client *c, int64_t number)
     c->lost += step - 1;
     c->seen = step < 64 ? c->seen << step | 1 : 1;
     c->expected += step;
-    count.progress += step;
+    c->stream->progress += step;
 }
 
 static void deliver(struct client *c, double arrived)
 {
-    if (!c->counted || c->number < 0 || c->number >= count.sent) {
+    struct stream *stream = c->stream;
+    if (!c->counted || c->number < 0 || c->number >= stream->sent) {
         count.strange++;
         return;
     }
     if (measuring) {
         count.deliveries++;
         if (option.rate)
-            note_latency((arrived - sent_at[c->number % SENT_AT]) * 1e3);
+            note_latency((arrived - stream->sent_at[c->number % SENT_AT]) * 1e3);
     }
     if (c->expected < 0) {
         c->expected = c->number;
-        count.progress += c->number;
-        count.reading++;
+        stream->progress += c->number;
+        stream->reading++;
         count.unheard--;
     }
     if (c->number >= c->expected)
@@ -206,13 +225,14 @@ static int64_t number_of(const uint8_t *digits)
 static void leave(struct client *c, int code)
 {
     if (c->role == STREAMER)
-        fail("the server closed the streamer (code %d) after %ld publications", code, count.sent);
+        fail("the server closed a streamer (code %d) after %ld publications", code,
+             c->stream->sent);
     if (c->state == OPEN) {
         count.closed++;
         count.close_code = code;
         if (c->role == LISTENER && c->expected >= 0) {
-            count.progress -= c->expected;
-            count.reading--;
+            c->stream->progress -= c->expected;
+            c->stream->reading--;
         } else if (c->role == LISTENER) {
             count.unheard--;
         }
@@ -346,7 +366,7 @@ static size_t take_reply(struct client *c, uint8_t *data, size_t length)
     under_way--;
     count.opened++;
     if (c->role == LISTENER && c->expected >= 0)
-        count.reading++;
+        c->stream->reading++;
     else if (c->role == LISTENER)
         count.unheard++;
     else if (c->role == DEAF)
@@ -379,8 +399,7 @@ static void receive(struct client *c)
 
 /* -- What is sent ---------------------------------------------------------------------------- */
 
-static uint8_t *outbox;                /* frames of the streamer, from out_begin to out_end */
-static size_t out_begin, out_end;
+static size_t outbox_size;             /* of a stream */
 static uint8_t *frame;                 /* a publication, masked, all but its number */
 static size_t frame_length, number_at;
 static const uint8_t key[4] = {0x5a, 0xc3, 0x17, 0x88};
@@ -391,9 +410,8 @@ static void make_frame(void)
     number_at = 2 + width + 4;
     frame_length = number_at + size;
     frame = malloc(frame_length);
-    outbox = malloc(OUTBOX_SIZE);
-    if (!frame || !outbox)
-        fail("no memory for the outbox");
+    if (!frame)
+        fail("no memory for a frame");
     frame[0] = 0x80 | (option.binary ? BINARY : TEXT);
     frame[1] = 0x80 | (width == 0 ? size : width == 2 ? 126 : 127);
     for (size_t i = 0; i < width; i++)
@@ -403,78 +421,90 @@ static void make_frame(void)
         frame[number_at + i] = 'x' ^ key[i % 4];
 }
 
-static void publish(void)
+static void make_streams(void)
 {
-    if (out_end + frame_length > OUTBOX_SIZE) {
-        memmove(outbox, outbox + out_begin, out_end - out_begin);
-        out_end -= out_begin;
-        out_begin = 0;
+    outbox_size = OUTBOX_SIZE / option.streams;
+    streams = calloc(option.streams, sizeof *streams);
+    for (int i = 0; streams && i < option.streams; i++) {
+        streams[i].sent_at = malloc(SENT_AT * sizeof *streams[i].sent_at);
+        streams[i].outbox = malloc(outbox_size);
+        if (!streams[i].sent_at || !streams[i].outbox)
+            fail("no memory for %d streams", option.streams);
     }
-    uint8_t *place = outbox + out_end;
+    if (!streams)
+        fail("no memory for %d streams", option.streams);
+}
+
+static void publish(struct stream *s)
+{
+    if (s->out_end + frame_length > outbox_size) {
+        memmove(s->outbox, s->outbox + s->out_begin, s->out_end - s->out_begin);
+        s->out_end -= s->out_begin;
+        s->out_begin = 0;
+    }
+    uint8_t *place = s->outbox + s->out_end;
     memcpy(place, frame, frame_length);
-    int64_t number = count.sent;
+    int64_t number = s->sent;
     for (int i = NUMBER_LENGTH - 1; i >= 0; i--, number /= 10)
         place[number_at + i] = ('0' + number % 10) ^ key[i % 4];
-    out_end += frame_length;
-    sent_at[count.sent++ % SENT_AT] = now();
+    s->out_end += frame_length;
+    s->sent_at[s->sent++ % SENT_AT] = now();
 }
 
-static bool may_publish(double moment)
+static bool may_publish(struct stream *s, double moment)
 {
-    if (out_end - out_begin + frame_length > OUTBOX_SIZE)
+    if (s->out_end - s->out_begin + frame_length > outbox_size)
         return false;
-    if (option.window && count.sent * count.reading - count.progress
-            >= option.window * count.reading)
+    if (option.window && s->sent * s->reading - s->progress >= option.window * s->reading)
         return false;
-    return !option.rate || count.sent < (moment - paced_from) * option.rate;
+    return !option.rate || s->sent < (moment - paced_from) * option.rate;
 }
 
-static void flush_outbox(void)
+static void flush_outbox(struct stream *s)
 {
-    static bool waiting;
-    while (out_begin < out_end) {
-        ssize_t sent = send(streamer->fd, outbox + out_begin, out_end - out_begin,
+    while (s->out_begin < s->out_end) {
+        ssize_t sent = send(s->streamer->fd, s->outbox + s->out_begin, s->out_end - s->out_begin,
                             MSG_DONTWAIT | MSG_NOSIGNAL);
         if (sent < 0 && errno == EAGAIN)
             break;
         if (sent < 0)
-            leave(streamer, 1006);
-        out_begin += sent;
+            leave(s->streamer, 1006);
+        s->out_begin += sent;
     }
-    if (out_begin == out_end)
-        out_begin = out_end = 0;
-    if (waiting != (out_end > 0)) {
-        waiting = out_end > 0;
-        watch(streamer, EPOLL_CTL_MOD, EPOLLIN | (waiting ? EPOLLOUT : 0));
+    if (s->out_begin == s->out_end)
+        s->out_begin = s->out_end = 0;
+    if (s->waiting != (s->out_end > 0)) {
+        s->waiting = s->out_end > 0;
+        watch(s->streamer, EPOLL_CTL_MOD, EPOLLIN | (s->waiting ? EPOLLOUT : 0));
     }
 }
 
-/* The cookie, of somebody else each time. */
-static const char *cookie_of_next(void)
+/* Puts `text` into `place`, with three digits of `number` instead of its #. */
+static void fill_in(char *place, int room, const char *text, int number)
 {
-    static char cookie[1024];
-    static int next;
-    const char *mark = strchr(option.cookie, '#');
-    if (!mark)
-        return option.cookie;
-    int length = snprintf(cookie, sizeof cookie, "%.*s%03d%s", (int)(mark - option.cookie),
-                          option.cookie, next++ % 1000, mark + 1);
-    if (length >= (int)sizeof cookie)
-        fail("the cookie is too long");
-    return cookie;
+    int head = strcspn(text, "#"), length = text[head]
+        ? snprintf(place, room, "%.*s%03d%s", head, text, number % 1000, text + head + 1)
+        : snprintf(place, room, "%s", text);
+    if (length >= room)
+        fail("a path or the cookie is too long");
 }
 
 static void send_request(struct client *c)
 {
-    char request[4096];
+    static int next; /* the cookie is of somebody else each time */
+    char request[4096], path[1024], cookie[1024] = "";
+    fill_in(path, sizeof path, c->role == STREAMER ? option.streamer : option.listener,
+            c->stream - streams);
+    if (option.cookie)
+        fill_in(cookie, sizeof cookie, option.cookie, next++);
+    /* All servers are one site, whose address is the first one's: so the origin fits. */
     int length = snprintf(request, sizeof request,
         "GET %s HTTP/1.1\r\nHost: 127.0.0.1:%d\r\nUpgrade: websocket\r\nConnection: Upgrade\r\n"
         "Sec-WebSocket-Version: 13\r\nSec-WebSocket-Key: " NONCE "\r\n%s%s%s%s%s%s%s%s%s\r\n",
-        c->role == STREAMER ? option.streamer : option.listener, option.port,
+        path, option.ports[0],
         option.origin ? "Origin: " : "", option.origin ? option.origin : "",
         option.origin ? "\r\n" : "",
-        option.cookie ? "Cookie: " : "", option.cookie ? cookie_of_next() : "",
-        option.cookie ? "\r\n" : "",
+        option.cookie ? "Cookie: " : "", cookie, option.cookie ? "\r\n" : "",
         option.protocol ? "Sec-WebSocket-Protocol: " : "", option.protocol ? option.protocol : "",
         option.protocol ? "\r\n" : "");
     if (length >= (int)sizeof request)
@@ -498,15 +528,20 @@ static struct sockaddr_in address(int last_byte, int port)
     };
 }
 
-static void begin(enum role role, bool live)
+/* Opens the client of this number among those of its role. */
+static void begin(enum role role, int number, bool live)
 {
+    int stream = number % option.streams, round = number / option.streams;
+    int port = option.ports[(stream + (role != STREAMER) + round) % option.port_count];
     struct client *c = &clients[client_count];
     int one = 1, source = 1 + client_count++ % SOURCES;
-    *c = (struct client){.role = role, .expected = live ? -1 : 0};
+    *c = (struct client){.role = role, .expected = live ? -1 : 0, .stream = &streams[stream]};
+    if (role == STREAMER)
+        c->stream->streamer = c;
     c->fd = socket(AF_INET, SOCK_STREAM | SOCK_NONBLOCK | SOCK_CLOEXEC, 0);
     if (c->fd < 0)
         fail("socket: %s", strerror(errno));
-    struct sockaddr_in from = address(source, 0), to = address(1, option.port);
+    struct sockaddr_in from = address(source, 0), to = address(1, port);
     setsockopt(c->fd, IPPROTO_TCP, TCP_NODELAY, &one, sizeof one);
     setsockopt(c->fd, IPPROTO_IP, IP_BIND_ADDRESS_NO_PORT, &one, sizeof one);
     if (bind(c->fd, (struct sockaddr *)&from, sizeof from))
@@ -545,14 +580,16 @@ static void turn(bool publishing, double until)
     static bool more;
     struct epoll_event events[EVENTS];
     double moment = now(), next = until;
-    while (publishing && may_publish(moment))
-        publish();
-    if (streamer && streamer->state == OPEN)
-        flush_outbox();
-    if (publishing && option.rate) {
-        double due = paced_from + count.sent / option.rate;
-        if (due > moment && due < next)
-            next = due;
+    for (struct stream *s = streams; s < streams + option.streams; s++) {
+        while (publishing && may_publish(s, moment))
+            publish(s);
+        if (s->streamer && s->streamer->state == OPEN)
+            flush_outbox(s);
+        if (publishing && option.rate) {
+            double due = paced_from + s->sent / option.rate;
+            if (due > moment && due < next)
+                next = due;
+        }
     }
     bool naps = publishing && option.nap;
     if (naps && !more)
@@ -574,7 +611,7 @@ static void open_clients(enum role role, int wanted, bool live)
     int opened_before = count.opened;
     for (int begun = 0; begun < wanted || under_way || count.unheard;) {
         for (; begun < wanted && under_way < option.concurrency; begun++)
-            begin(role, live);
+            begin(role, begun, live);
         turn(live, until);
         if (now() > until)
             fail("after %g s %d of %d connections stood", OPEN_PATIENCE,
@@ -584,10 +621,8 @@ static void open_clients(enum role role, int wanted, bool live)
 
 static void open_all(void)
 {
-    if (option.streamer) {
-        streamer = &clients[client_count];
-        open_clients(STREAMER, 1, false);
-    }
+    if (option.streamer)
+        open_clients(STREAMER, option.streams, false);
     open_clients(DEAF, option.deaf, false);
     open_clients(LISTENER, option.listeners, false);
     if (count.refused || count.closed)
@@ -603,11 +638,27 @@ static void run(double seconds, bool publishing)
         turn(publishing, until);
 }
 
+static bool all_arrived(void)
+{
+    for (int i = 0; i < option.streams; i++)
+        if (streams[i].progress < streams[i].sent * streams[i].reading)
+            return false;
+    return true;
+}
+
 static void drain(void)
 {
     double until = now() + option.drain;
-    while (now() < until && count.progress < count.sent * count.reading)
+    while (now() < until && !all_arrived())
         turn(false, now() + 0.01);
+}
+
+static int64_t sent(void)
+{
+    int64_t sum = 0;
+    for (int i = 0; i < option.streams; i++)
+        sum += streams[i].sent;
+    return sum;
 }
 
 static int64_t lost(void)
@@ -616,7 +667,7 @@ static int64_t lost(void)
     for (int i = 0; i < client_count; i++) {
         struct client *c = &clients[i];
         if (c->role == LISTENER && c->state == OPEN && c->expected >= 0)
-            sum += c->lost + count.sent - c->expected;
+            sum += c->lost + c->stream->sent - c->expected;
     }
     return sum;
 }
@@ -641,10 +692,13 @@ static double latency(double share)
 /* Measures the scenario and prints its result. */
 static void measure(void)
 {
+    phase("idle");
+    run(option.idle, false);
+    phase("warmup");
     paced_from = now();
     run(option.warmup, option.streamer);
     phase("measure");
-    int64_t sent_before = count.sent;
+    int64_t sent_before = sent();
     int opened_before = count.opened;
     double from = now(), cpu_from = cpu_seconds();
     measuring = true;
@@ -654,7 +708,7 @@ static void measure(void)
         run(option.seconds, option.streamer);
     measuring = false;
     double seconds = now() - from, cpu = cpu_seconds() - cpu_from;
-    int64_t sent = count.sent - sent_before;
+    int64_t publications = sent() - sent_before;
     int joined = count.opened - opened_before;
     phase("measured");
     drain();
@@ -663,26 +717,37 @@ static void measure(void)
     printf("{\"seconds\":%.4f,\"cpu\":%.3f,\"publications\":%ld,\"deliveries\":%ld,\"joins\":%d,"
            "\"p50\":%.3f,\"p99\":%.3f,\"max\":%.3f,\"lost\":%ld,\"doubled\":%ld,"
            "\"reordered\":%ld,\"strange\":%ld,\"refused\":%d,\"closed\":%d,\"close_code\":%d}\n",
-           seconds, seconds > 0 ? cpu / seconds : 0, sent, count.deliveries, joined,
+           seconds, seconds > 0 ? cpu / seconds : 0, publications, count.deliveries, joined,
            latency(0.5), latency(0.99), latency(1), lost(), count.doubled, count.reordered,
            count.strange, count.refused, count.closed, count.close_code);
+}
+
+static void read_ports(char *text)
+{
+    for (char *part = strtok(text, ","); part; part = strtok(NULL, ",")) {
+        if (option.port_count == PORTS)
+            fail("more than %d ports", PORTS);
+        option.ports[option.port_count++] = atoi(part);
+    }
 }
 
 static void read_options(int argc, char **argv)
 {
     static const struct option names[] = {
         {"port", 1, 0, 'p'}, {"streamer", 1, 0, 's'}, {"listener", 1, 0, 'l'},
-        {"listeners", 1, 0, 'n'}, {"deaf", 1, 0, 'd'}, {"joins", 1, 0, 'j'},
+        {"listeners", 1, 0, 'n'}, {"streams", 1, 0, 'm'}, {"deaf", 1, 0, 'd'}, {"joins", 1, 0, 'j'},
         {"concurrency", 1, 0, 'c'}, {"size", 1, 0, 'z'}, {"binary", 0, 0, 'b'},
-        {"window", 1, 0, 'w'}, {"rate", 1, 0, 'r'}, {"nap", 1, 0, 'a'}, {"warmup", 1, 0, 'u'},
+        {"window", 1, 0, 'w'}, {"rate", 1, 0, 'r'}, {"nap", 1, 0, 'a'}, {"idle", 1, 0, 'i'},
+        {"warmup", 1, 0, 'u'},
         {"seconds", 1, 0, 't'}, {"drain", 1, 0, 'e'}, {"origin", 1, 0, 'o'},
         {"cookie", 1, 0, 'k'}, {"protocol", 1, 0, 'q'}, {0, 0, 0, 0},
     };
     for (int c; (c = getopt_long(argc, argv, "", names, NULL)) != -1;) {
         switch (c) {
-        case 'p': option.port = atoi(optarg); break;
+        case 'p': read_ports(optarg); break;
         case 's': option.streamer = optarg; break;
         case 'l': option.listener = optarg; break;
+        case 'm': option.streams = atoi(optarg); break;
         case 'n': option.listeners = atoi(optarg); break;
         case 'd': option.deaf = atoi(optarg); break;
         case 'j': option.joins = atoi(optarg); break;
@@ -692,6 +757,7 @@ static void read_options(int argc, char **argv)
         case 'w': option.window = atoi(optarg); break;
         case 'r': option.rate = atof(optarg); break;
         case 'a': option.nap = atoi(optarg); break;
+        case 'i': option.idle = atof(optarg); break;
         case 'u': option.warmup = atof(optarg); break;
         case 't': option.seconds = atof(optarg); break;
         case 'e': option.drain = atof(optarg); break;
@@ -701,8 +767,10 @@ static void read_options(int argc, char **argv)
         default: exit(2);
         }
     }
-    if (!option.port || !option.listener || option.size < NUMBER_LENGTH)
+    if (!option.port_count || !option.listener || option.size < NUMBER_LENGTH)
         fail("--port and --listener are needed; --size is at least %d", NUMBER_LENGTH);
+    if (option.streams < 1)
+        fail("--streams is at least 1");
     if (option.streamer && !option.window && !option.rate)
         fail("a streamer needs a --window or a --rate");
 }
@@ -710,7 +778,7 @@ static void read_options(int argc, char **argv)
 int main(int argc, char **argv)
 {
     read_options(argc, argv);
-    int total = 1 + option.deaf + option.listeners + option.joins;
+    int total = option.streams + option.deaf + option.listeners + option.joins;
     struct rlimit files = {total + 64, total + 64};
     if (setrlimit(RLIMIT_NOFILE, &files))
         fail("setrlimit to %d open files: %s", total + 64, strerror(errno));
@@ -719,6 +787,7 @@ int main(int argc, char **argv)
     if (!clients || epoll < 0)
         fail("no memory for %d clients", total);
     make_frame();
+    make_streams();
     open_all();
     phase("open");
     char line[16];

@@ -1,4 +1,4 @@
-"""Processes of the benchmark: pinned to a core, watched through /proc, always stopped."""
+"""Processes of the benchmark: kept to their cores, watched through /proc, always stopped."""
 
 import contextlib
 import os
@@ -19,10 +19,20 @@ class Failed(Exception):
 
 
 class Process:
-    """A started command with all processes of the session that it leads."""
+    """A started command with all processes of the session it leads. What it says is in `log`."""
 
-    def __init__(self, popen: subprocess.Popen[bytes]) -> None:
+    def __init__(self, popen: subprocess.Popen[bytes], log: Path) -> None:
         self.popen = popen
+        self.log = log
+
+    def wait_until_accepting(self, port: int) -> None:
+        """Raises Failed."""
+        deadline = time.monotonic() + START_SECONDS
+        while time.monotonic() < deadline and self.popen.poll() is None:
+            with contextlib.suppress(OSError), socket.create_connection(("127.0.0.1", port), 1):
+                return
+            time.sleep(0.05)
+        raise Failed(f"it did not start: {last_line(self.log.read_text(errors='replace'))}")
 
     def _pids(self) -> Iterator[int]:
         for entry in Path("/proc").iterdir():
@@ -63,13 +73,12 @@ class Process:
 def running(
     command: list[str],
     *,
-    port: int,
-    core: int | None,
+    cores: Collection[int],
     directory: Path,
     environment: Mapping[str, str],
     log: Path,
 ) -> Iterator[Process]:
-    """`command`, pinned to `core` and accepting at `port`; what it says goes to `log`."""
+    """`command`, kept to `cores`; what it says goes to `log`."""
     with log.open("wb") as output:
         popen = subprocess.Popen(
             command,
@@ -79,28 +88,18 @@ def running(
             stdout=output,
             stderr=output,
             start_new_session=True,
-            preexec_fn=pin_to(core),
+            preexec_fn=keep_to(cores),
         )
-    process = Process(popen)
+    process = Process(popen, log)
     try:
-        _wait_until_accepting(popen, port, log)
         yield process
     finally:
         process.stop()
 
 
-def _wait_until_accepting(popen: subprocess.Popen[bytes], port: int, log: Path) -> None:
-    deadline = time.monotonic() + START_SECONDS
-    while time.monotonic() < deadline and popen.poll() is None:
-        with contextlib.suppress(OSError), socket.create_connection(("127.0.0.1", port), 1):
-            return
-        time.sleep(0.05)
-    raise Failed(f"the server did not start: {last_line(log.read_text(errors='replace'))}")
-
-
 def busy_seconds(cores: Collection[int]) -> float:
-    """How long these cores have been busy since boot, whoever with; all cores when it is empty."""
-    names = {f"cpu{core}" for core in cores} or {"cpu"}
+    """How long these cores have been busy since boot, whoever with."""
+    names = {f"cpu{core}" for core in cores}
     ticks = 0
     for line in Path("/proc/stat").read_text().splitlines():
         name, *fields = line.split()
@@ -110,9 +109,9 @@ def busy_seconds(cores: Collection[int]) -> float:
     return ticks / TICKS
 
 
-def pin_to(core: int | None) -> Callable[[], None] | None:
-    """A `preexec_fn`: the child runs on `core` and nowhere else."""
-    return None if core is None else lambda: os.sched_setaffinity(0, {core})
+def keep_to(cores: Collection[int]) -> Callable[[], None]:
+    """A `preexec_fn`: the child runs on `cores` and nowhere else."""
+    return lambda: os.sched_setaffinity(0, cores)
 
 
 def free_port() -> int:

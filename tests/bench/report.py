@@ -1,5 +1,6 @@
 """The Markdown that the benchmark prints."""
 
+import math
 import os
 import platform
 import statistics
@@ -44,6 +45,11 @@ class Results:
 Table = dict[tuple[str, str], Results]  # (the scenario's name, the server's key) → its results
 
 
+def results(table: Table, scenario: Scenario, server: Server) -> Results:
+    """None where this server does not run this scenario."""
+    return table.get((scenario.name, server.key), Results())
+
+
 def machine(cores: Cores) -> str:
     """Processor, kernel, Python, and who ran where."""
     names = [
@@ -52,7 +58,8 @@ def machine(cores: Cores) -> str:
         if line.startswith("model name")
     ]
     processor = f"{names[0] if names else platform.machine()}, {os.cpu_count()} cores"
-    pinned = "not pinned" if cores.server is None else "server on one core, load on another"
+    who = "servers, Redis and load on the same" if cores.shared() else "server and load each on one"
+    pinned = f"{who} of {len(cores.server | cores.load)}"
     return f"{processor}, Linux {platform.release()}, Python {platform.python_version()}; {pinned}"
 
 
@@ -63,7 +70,7 @@ def figures(scenarios: Sequence[Scenario], servers: Sequence[Server], table: Tab
     rows = []
     for scenario in scenarios:
         for index, figure in enumerate(scenario.figures):
-            medians = [table[scenario.name, server.key].median(index) for server in servers]
+            medians = [results(table, scenario, server).median(index) for server in servers]
             cells = [number(median, figure.digits) for median in medians]
             rows.append(
                 [f"{scenario.name}: {figure.title}", *cells]
@@ -75,7 +82,7 @@ def figures(scenarios: Sequence[Scenario], servers: Sequence[Server], table: Tab
 def shares(scenarios: Sequence[Scenario], servers: Sequence[Server], table: Table) -> str:
     """How busy the two cores were and how far the repetitions lay apart."""
     rows = [
-        [scenario.name, *(share(table[scenario.name, server.key]) for server in servers)]
+        [scenario.name, *(share(results(table, scenario, server)) for server in servers)]
         for scenario in scenarios
         if scenario.publishes
     ]
@@ -89,7 +96,7 @@ def remarks(scenarios: Sequence[Scenario], servers: Sequence[Server], table: Tab
         f"{scenario.name}, {server.title}: {remark}"
         for scenario in scenarios
         for server in servers
-        for remark in table[scenario.name, server.key].remarks()
+        for remark in results(table, scenario, server).remarks()
     ]
 
 
@@ -102,11 +109,11 @@ def share(results: Results) -> str:
 
 
 def number(value: float | None, digits: int) -> str:
-    return "–" if value is None else f"{value:,.{digits}f}"
+    return "–" if value is None or math.isnan(value) else f"{value:,.{digits}f}"
 
 
 def ratio(value: float | None, other: float | None) -> str:
-    return "–" if value is None or not other else f"{value / other:,.2f}"
+    return "–" if value is None or not other or math.isnan(other) else f"{value / other:,.2f}"
 
 
 def markdown(head: Sequence[str], rows: Iterable[Sequence[str]]) -> str:

@@ -5,6 +5,7 @@ from dataclasses import dataclass, field
 from typing import Any
 
 Options = dict[str, float | bool]
+Spent = dict[str, float]  # by the names of Measurement._clocks: seconds, commands, bytes
 
 
 @dataclass(frozen=True)
@@ -16,12 +17,18 @@ class Memory:
     peak: int
 
 
+Value = Callable[[dict[str, Any], Options, Memory], float]
+
+
 @dataclass(frozen=True)
 class Figure:
-    """One line of the table, computed from the load's result and the server's memory."""
+    """One line of the table, computed from the load's result and the server's memory.
+
+    The result has besides what was `spent` while it was measured and while all was `idle`.
+    """
 
     title: str
-    value: Callable[[dict[str, Any], Options, Memory], float]
+    value: Value
     digits: int = 0
 
 
@@ -39,6 +46,8 @@ class Scenario:
     adapted: dict[str, Options] = field(default_factory=dict)
     publishes: bool = True
     signed_in: bool = False
+    servers: tuple[str, ...] = ()  # keys of those that run it; () is all
+    feigned: int = 0  # further processes, of which only Redis knows
 
     def options_for(self, server: str, quick: bool) -> Options:
         return self.options | (self.quick if quick else {}) | self.adapted.get(server, {})
@@ -49,8 +58,9 @@ def deliveries_rate(result: dict[str, Any], options: Options, memory: Memory) ->
 
 
 def publications_rate(result: dict[str, Any], options: Options, memory: Memory) -> float:
-    """Publications per second that arrived: an average over the listeners."""
-    return deliveries_rate(result, options, memory) / options["listeners"]
+    """Publications per second that arrived, on all streams: an average over their listeners."""
+    of_one = deliveries_rate(result, options, memory) / options["listeners"]
+    return of_one * options.get("streams", 1)
 
 
 def delivered_mb_rate(result: dict[str, Any], options: Options, memory: Memory) -> float:
@@ -73,7 +83,7 @@ def growth_mb(result: dict[str, Any], options: Options, memory: Memory) -> float
     return (memory.peak - memory.opened) / 1e6
 
 
-def milliseconds(key: str) -> Callable[[dict[str, Any], Options, Memory], float]:
+def milliseconds(key: str) -> Value:
     return lambda result, options, memory: float(result[key])
 
 

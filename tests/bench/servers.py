@@ -27,6 +27,10 @@ from broadcast.models import Stream
 
 Stream.objects.create(slug="bench", title="Bench", visibility="public", publishing="anyone")
 Stream.objects.create(slug="bench-private", title="Private", visibility="private")
+Stream.objects.bulk_create(
+    Stream(slug=f"bench-{number:03d}", title="One of many", publishing="anyone")
+    for number in range(100)
+)
 people = User.objects.bulk_create(
     User(username=f"listener{number}", is_staff=True) for number in range(1000)
 )
@@ -54,13 +58,18 @@ class Missing(Exception):
 class Server:
     """A kind of server. Its sockets are at /ws/streamer/<stream>/ and /ws/listener/<stream>/.
 
+    It is so many `processes`, each with a port, which share a Redis or have none. `#` in `streams`
+    is the number of one of a hundred streams, where there are so many.
     `private` is a stream for which one must be signed in, with `cookie`, where there is such a
     thing; `#` in it is the number of one of a thousand people.
     """
 
     key: str
     title: str
+    processes = 1
+    on_redis = False
     stream = "x"
+    streams = "x"
     private = "x"
     cookie = ""
 
@@ -74,7 +83,8 @@ class Server:
     def command(self, port: int) -> list[str]:
         raise NotImplementedError
 
-    def environment(self) -> dict[str, str]:
+    def environment(self, redis_port: int | None = None) -> dict[str, str]:
+        """Of one of its processes. `redis_port`: where the Redis is that they share."""
         return {}
 
     def version(self) -> str:
@@ -84,6 +94,7 @@ class Server:
 class Broadcast(Server):
     key, title = "broadcast", "Broadcast"
     stream = "bench"
+    streams = "bench-#"
     private = "bench-private"
     cookie = "sessionid=0fthebenchmark#"
 
@@ -110,17 +121,42 @@ class Broadcast(Server):
             sys.executable, "manage.py", "serve", "--host", "127.0.0.1", "--port", str(port)
         ]  # fmt: skip
 
-    def environment(self) -> dict[str, str]:
+    def environment(self, redis_port: int | None = None) -> dict[str, str]:
         return {
             "DATABASE_URL": f"sqlite:///{self.directory / 'bench.sqlite3'}",
             "BROADCAST_RPC_PORT": str(free_port()),
             "SECRET_KEY": "of the benchmark",
             "DEBUG": "false",
-            "REDIS_URL": "",
+            "REDIS_URL": f"redis://127.0.0.1:{redis_port}/0" if redis_port else "",
         }
 
     def version(self) -> str:
         return "Broadcast: " + versions("Django", "channels", "daphne", "Twisted")
+
+
+class InMemory(Broadcast):
+    """Broadcast with nothing but its own process, beside `OnRedis`."""
+
+    key, title = "memory", "in memory"
+
+    def version(self) -> str:
+        return f"{self.title}: one process, " + versions("Django", "channels", "daphne", "Twisted")
+
+
+class OnRedis(Broadcast):
+    key, title = "redis", "on Redis"
+    processes = 2
+    on_redis = True
+
+    def prepare(self) -> None:
+        if not shutil.which("redis-server"):
+            raise Missing("no redis-server (Debian: redis-server)")
+        super().prepare()
+
+    def version(self) -> str:
+        server = run(["redis-server", "--version"]).stdout.split("v=")[1].split()[0]
+        packages = versions("channels-redis", "redis").replace(" redis ", " redis-py ")
+        return f"{self.title}: {self.processes} processes, Redis {server}, {packages}"
 
 
 class UWebSockets(Server):
@@ -187,6 +223,7 @@ class PlainChannels(Server):
 
 
 SERVERS = (Broadcast, UWebSockets, Nchan, PlainChannels)
+MANY_SERVERS = (OnRedis, InMemory)
 
 
 def run(command: list[str]) -> subprocess.CompletedProcess[str]:

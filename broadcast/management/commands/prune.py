@@ -3,10 +3,12 @@
 from typing import Any
 
 from asgiref.sync import async_to_sync
+from django.core.exceptions import ImproperlyConfigured
 from django.core.management import call_command
-from django.core.management.base import BaseCommand
+from django.core.management.base import BaseCommand, CommandError
 
 from broadcast.backends import get_backend
+from broadcast.exceptions import Unavailable
 
 
 class Command(BaseCommand):
@@ -19,6 +21,10 @@ class Command(BaseCommand):
         call_command("clearsessions")
         backend = get_backend()
         if backend.shared:
-            self.stdout.write(f"Dropped {async_to_sync(backend.prune)()} publications.")
+            try:
+                dropped = async_to_sync(backend.prune)()
+            except (Unavailable, ImproperlyConfigured) as error:
+                raise CommandError(str(error)) from None
+            self.stdout.write(f"Dropped {dropped} publications.")
         else:
             self.stdout.write("Dropped expired sessions; history is in the server's memory.")

@@ -9,6 +9,7 @@ from pathlib import Path
 from typing import Any, BinaryIO
 
 from asgiref.sync import async_to_sync
+from django.core.exceptions import ImproperlyConfigured
 from django.core.management.base import BaseCommand, CommandError
 from django.db import DatabaseError
 from tqdm import tqdm
@@ -52,7 +53,7 @@ class Command(BaseCommand):
                 position: Position | None = publish_draft(options["stream"], draft, options["key"])
             else:
                 position = self.publish_all(options)
-        except (BroadcastError, OSError, DatabaseError) as error:
+        except (BroadcastError, ImproperlyConfigured, OSError, DatabaseError) as error:
             raise CommandError(explain(error)) from None
         finally:
             backend_logger.setLevel(logging.NOTSET)

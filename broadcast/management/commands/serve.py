@@ -90,9 +90,8 @@ class Command(BaseCommand):
         connections.close_all()
         # A worker is started as this was, with the same options of Python and Django.
         command = [sys.executable, *sys.orig_argv[1:], "--inherited"]
-        with listening:
-            parent = workers.Parent(command, listening, number, lambda: self.announce(host, port))
-            failure = asyncio.run(parent.run())
+        parent = workers.Parent(command, listening, number, lambda: self.announce(host, port))
+        failure = asyncio.run(parent.run())
         if failure:
             raise CommandError(failure)
 
