@@ -47,6 +47,7 @@ class Relay:
             raise RuntimeError(f"CHANNEL_LAYERS has no {conf.CHANNEL_LAYER!r}")
         self.topics: dict[str, Topic] = {}
         self.channel = ""
+        self._opening = asyncio.Lock()
         self._tasks: set[asyncio.Task[None]] = set()
         #: A lock for each name that is being joined or left, for as long as anybody needs it.
         self._locks: WeakValueDictionary[str, asyncio.Lock] = WeakValueDictionary()
@@ -74,11 +75,7 @@ class Relay:
 
     async def _join(self, name: str) -> Topic:
         try:
-            if not self.channel:
-                self.channel = await self._new_channel()
-                self._spawn(self._listen())
-                self._spawn(self._watch())
-                self._spawn(self._watch_rows())
+            await self._open()
             await self.layer.group_add(group_name(name), self.channel)
         except Exception as error:
             raise Unavailable("the channel layer does not answer") from error
@@ -91,6 +88,15 @@ class Relay:
             topic.streamer, topic.elsewhere = presence.streamer, presence.elsewhere
         self.topics[name] = topic
         return topic
+
+    async def _open(self) -> None:
+        """Have a channel and listen to it: once, however many topics are joined at once."""
+        async with self._opening:
+            if not self.channel:
+                self.channel = await self._new_channel()
+                self._spawn(self._listen())
+                self._spawn(self._watch())
+                self._spawn(self._watch_rows())
 
     async def _new_channel(self) -> str:
         """A channel, which serves to be in groups: one of many servers has it, by its name."""

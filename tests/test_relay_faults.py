@@ -167,3 +167,24 @@ def test_any_two_names_have_two_groups(one: str, other: str) -> None:
 def test_a_name_that_looks_like_the_hash_of_another_is_not_taken_for_it() -> None:
     hashed = group_name("a b")
     assert group_name(hashed.removeprefix("broadcast.")) != hashed
+
+
+@in_clock_loop
+async def test_topics_that_are_joined_at_once_share_one_channel(layer: FaultyLayer) -> None:
+    opened: list[str] = []
+    new_channel = layer.new_channel
+
+    async def slowly(prefix: str) -> str:
+        await asyncio.sleep(0.01)
+        opened.append(await new_channel(prefix))
+        return opened[-1]
+
+    layer.new_channel = slowly  # type: ignore[method-assign]
+
+    async def hear(name: str) -> None:
+        async with get_relay().topic(name):
+            pass
+
+    await asyncio.gather(*(hear(f"s{number}") for number in range(10)))
+    assert opened == [get_relay().channel]
+    assert all(set(members) == set(opened) for members in layer.groups.values())

@@ -58,8 +58,8 @@ def machine(cores: Cores) -> str:
         if line.startswith("model name")
     ]
     processor = f"{names[0] if names else platform.machine()}, {os.cpu_count()} cores"
-    who = "servers, Redis and load on the same" if cores.shared() else "server and load each on one"
-    pinned = f"{who} of {len(cores.server | cores.load)}"
+    shared = f"all on the same {len(cores.server)} cores"
+    pinned = shared if cores.shared() else "server on one core, load on another"
     return f"{processor}, Linux {platform.release()}, Python {platform.python_version()}; {pinned}"
 
 
