@@ -326,26 +326,22 @@ class Installation:
             **environment,
         }
         self.numbers = itertools.count(1)
-        self.servers: list[ServerProcess] = []
-        for _ in range(servers):
-            self.add_server()
+        self.servers = [self.new_server() for _ in range(servers)]
 
-    def add_server(self) -> ServerProcess:
-        """One more, which does not run yet."""
+    def new_server(self, **environment: str) -> ServerProcess:
+        """One more, which does not run yet; `environment` is what differs in its."""
         directory = self.directory / f"server-{next(self.numbers)}"
         directory.mkdir()
-        self.servers.append(ServerProcess("broadcast", directory, **self.environment))
-        return self.servers[-1]
+        return ServerProcess("broadcast", directory, **self.environment | environment)
 
     @contextmanager
-    def another_server(self) -> Iterator[ServerProcess]:
-        """One more for a while, which does not run yet."""
-        server = self.add_server()
+    def another_server(self, **environment: str) -> Iterator[ServerProcess]:
+        """One more for a while, which a test may start."""
+        server = self.new_server(**environment)
         try:
             yield server
         finally:
             server.kill()
-            self.servers.remove(server)
 
     def unused_stream(self, pool: str = "free") -> str:
         return self.servers[0].unused_stream(pool)

@@ -146,7 +146,7 @@ async def test_a_password_in_a_url_is_never_shown(caplog: pytest.LogCaptureFixtu
 async def test_a_redis_that_asks_for_another_password_will_never_do(
     tmp_path: Path, given: str
 ) -> None:
-    with RedisProcess(tmp_path, "--requirepass", "right") as redis:
+    with RedisProcess(tmp_path, password="right") as redis:
         async with Connected(f"redis://{given}127.0.0.1:{redis.port}/0") as server:
             with pytest.raises(ImproperlyConfigured, match="cannot be used"):
                 await server.check()

@@ -32,6 +32,7 @@ from redis.exceptions import (
     RedisError,
     ResponseError,
 )
+from redis.exceptions import ConnectionError as RedisConnectionError
 from redis.exceptions import TimeoutError as RedisTimeoutError
 
 from ..exceptions import Unavailable
@@ -63,6 +64,10 @@ def script(name: str) -> str:
 def digest(name: str) -> str:
     """What Redis knows a script by."""
     return sha1(script(name).encode(), usedforsecurity=False).hexdigest()
+
+
+class TooOldError(RedisConnectionError):
+    """This Redis does not know all we ask for."""
 
 
 class Call(NamedTuple):
@@ -171,6 +176,8 @@ class RedisServer:
             raise Unavailable("Redis does not answer") from self.away
         try:
             yield
+        except ResponseError as error:
+            raise refusal(error) from error
         except (RedisError, OSError) as error:
             if isinstance(error, RedisTimeoutError | TimeoutError):
                 # It was waited for once: that is enough.
@@ -203,7 +210,7 @@ class RedisServer:
             async with self.answering():
                 await self.client.ping()
         except Unavailable as error:
-            if isinstance(error.__cause__, AuthenticationError | ResponseError):
+            if isinstance(error.__cause__, AuthenticationError | ResponseError | TooOldError):
                 reason = f"Redis at {self.name} cannot be used: {error.__cause__}"
                 raise ImproperlyConfigured(reason) from None
             raise
@@ -215,7 +222,7 @@ class RedisServer:
         version = info.get("redis_version", "0.0")
         if tuple(map(int, version.split(".")[:2])) < OLDEST:
             least = ".".join(map(str, OLDEST))
-            raise ResponseError(f"it is version {version}, and {least} is the least")
+            raise TooOldError(f"it is version {version}, and {least} is the least")
         arguments = (info.get("run_id", ""), info.get("aof_enabled", "0"))
         await self._ask(connection, "EVAL", script("greet"), 1, self.generation, *arguments)
 
@@ -226,15 +233,20 @@ class RedisServer:
 
 def settle(future: asyncio.Future[Any], answer: Any) -> None:
     """Give the answer of one call, which may be an error of that call alone."""
-    if isinstance(answer, OutOfMemoryError):
-        future.set_exception(Unavailable("Redis is full"))
-    elif isinstance(answer, RedisError):
-        logger.error("Redis refused: %s", answer)
-        future.set_exception(Unavailable("Redis refused"))
-    elif isinstance(answer, BaseException):
+    if isinstance(answer, ResponseError):
+        future.set_exception(refusal(answer))
+    elif isinstance(answer, Exception):
         future.set_exception(answer)
     else:
         future.set_result(answer)
+
+
+def refusal(error: ResponseError) -> Unavailable:
+    """Redis is there, and does not do it."""
+    if isinstance(error, OutOfMemoryError):
+        return Unavailable("Redis is full")
+    logger.error("Redis refused: %s", error)
+    return Unavailable("Redis refused")
 
 
 def parse_info(said: bytes) -> dict[str, str]:
