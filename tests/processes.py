@@ -13,7 +13,9 @@ from collections import Counter
 from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import ExitStack, contextmanager
+from functools import cache
 from pathlib import Path
+from tempfile import TemporaryDirectory
 from types import TracebackType
 from typing import Any, NamedTuple
 from urllib.error import HTTPError
@@ -98,9 +100,13 @@ class RedisProcess:
             self.process = subprocess.Popen(
                 ["redis-server", *self.options], cwd=self.directory, stdout=log, stderr=log
             )
-        wait_until_it_answers(self.port, self.process)
-        while self.command("INFO", "persistence")["loading"]:
-            time.sleep(0.01)
+        try:
+            wait_until_it_answers(self.port, self.process)
+            while self.command("INFO", "persistence")["loading"]:
+                time.sleep(0.01)
+        except BaseException:
+            self.kill()
+            raise
 
     def kill(self) -> None:
         """End it without a warning, frozen or not."""
@@ -297,6 +303,14 @@ class ServerProcess:
         self.kill()
 
 
+@cache
+def prepared_database() -> bytes:
+    """The file of an SQLite database that is set up, for many servers to begin with."""
+    with TemporaryDirectory() as directory:
+        ServerProcess("broadcast", Path(directory)).prepare()
+        return Path(directory, "db.sqlite3").read_bytes()
+
+
 class Installation:
     """Several servers with one database, on one Redis or several; as a context manager it runs.
 
@@ -368,7 +382,7 @@ class Installation:
             for process in self.redis:
                 stack.enter_context(process)
             stack.callback(self._stop)
-            self.servers[0].prepare()
+            (self.directory / "db.sqlite3").write_bytes(prepared_database())
             with ThreadPoolExecutor() as pool:
                 list(pool.map(ServerProcess.start, self.servers))
             self.stack = stack.pop_all()
