@@ -62,7 +62,8 @@ async def test_all_hear_what_three_publish_at_once_in_one_order(
 ) -> None:
     doors = (here, there, elsewhere)
     listeners = [await door.listener(slug) for door in doors]
-    plain = [await door.plain_listener(slug) for door in doors]
+    plain = [await door.connect(f"/ws/listener/{slug}/") for door in doors]
+    await here.until_listeners(slug, 6)
     streamer = await here.streamer(slug)
     count = 500
 
