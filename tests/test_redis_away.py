@@ -124,8 +124,8 @@ async def test_a_plain_streamer_is_closed(
 async def test_listeners_stay_and_hear_what_comes_after(
     installation: Installation, here: ServerDoor, there: ServerDoor, slug: str
 ) -> None:
-    listener = await here.listener(slug)
     plain = await there.plain_listener(slug)
+    listener = await here.listener(slug)
     with installation.outage():
         assert await publish(here, slug, "lost, and told so")
         # Several looks for what changed without a word.
