@@ -13,8 +13,9 @@ not thrash the layer.
 
 import asyncio
 import logging
-from collections.abc import AsyncIterator, Coroutine, Iterable
+from collections.abc import AsyncIterator, Awaitable, Callable, Coroutine, Iterable
 from contextlib import asynccontextmanager, suppress
+from functools import partial
 from typing import Any
 from weakref import WeakKeyDictionary, WeakValueDictionary
 
@@ -53,6 +54,8 @@ class Relay:
         self._locks: WeakValueDictionary[str, asyncio.Lock] = WeakValueDictionary()
         #: Offsets of topics that were behind history at the last look.
         self._behind: dict[str, int] = {}
+        #: The looks that are under way, by kind.
+        self._looking: set[str] = set()
         #: When the groups of unused topics are left.
         self._leaving: dict[str, asyncio.TimerHandle] = {}
         #: Topics whose gap is being fetched, and what arrived for them meanwhile, by epoch.
@@ -221,16 +224,36 @@ class Relay:
     # -- what the layer lost ----------------------------------------------------------------
 
     async def _watch(self) -> None:
-        """Every few seconds: find what the layer lost, say who is here, close stuck sockets."""
+        """Every few seconds: find what the layer lost, say who is here, close stuck sockets.
+
+        Streams that the backend keeps at one place are looked at together. While one place does
+        not answer, the others go on.
+        """
         while True:
             await asyncio.sleep(conf.WATCH_SECONDS)
             for topic in list(self.topics.values()):
                 topic.close_stuck(conf.SLOW_SECONDS)
-            try:
-                await get_backend().renew()
-                await asyncio.gather(self._look_for_lost(), self._look_around())
-            except Exception:
-                logger.exception("Streams cannot be compared with history; trying again")
+            self._look("presence", get_backend().renew)
+            places: dict[int, list[str]] = {}
+            for name in self.topics:
+                places.setdefault(get_backend().place(name), []).append(name)
+            for place, names in places.items():
+                self._look(f"lost {place}", partial(self._look_for_lost, names))
+                self._look(f"around {place}", partial(self._look_around, names))
+
+    def _look(self, kind: str, look: Callable[[], Awaitable[None]]) -> None:
+        """Begin a look, unless the last one of its kind still waits for an answer."""
+        if kind not in self._looking:
+            self._looking.add(kind)
+            self._spawn(self._look_once(kind, look))
+
+    async def _look_once(self, kind: str, look: Callable[[], Awaitable[None]]) -> None:
+        try:
+            await look()
+        except Exception:
+            logger.exception("Streams cannot be compared with history; trying again")
+        finally:
+            self._looking.discard(kind)
 
     async def _watch_rows(self) -> None:
         """Every few seconds: whether a person closed a stream, here or in another process."""
@@ -244,20 +267,22 @@ class Relay:
             except Exception:
                 logger.exception("The rows of streams cannot be read; trying again")
 
-    async def _look_around(self) -> None:
+    async def _look_around(self, names: list[str]) -> None:
         """Who is there may have changed without a word: a process was killed, a message lost."""
-        known = {name: topic.streamer for name, topic in self.topics.items()}
+        known = {name: self.topics[name].streamer for name in names}
         for name, presence in (await get_backend().presence(known)).items():
             topic = self.topics.get(name)
             if topic is None:
                 continue
             topic.count_elsewhere(presence.elsewhere)
+            # Redis may have forgotten our own streamer, until we say again that it is here.
+            forgotten = not presence.streamer and topic.streamer in topic.streamers
             # What was announced while we asked is newer than the answer.
-            if topic.streamer == known[name] != presence.streamer:
+            if topic.streamer == known[name] != presence.streamer and not forgotten:
                 topic.set_streamer(presence.streamer)
 
-    async def _look_for_lost(self) -> None:
-        known = {name: (topic.epoch, topic.offset) for name, topic in self.topics.items()}
+    async def _look_for_lost(self, names: list[str]) -> None:
+        known = {name: (self.topics[name].epoch, self.topics[name].offset) for name in names}
         for name, (epoch, offset) in (await get_backend().positions(known)).items():
             topic = self.topics.get(name)
             behind = self._behind.pop(name, None)

@@ -155,10 +155,18 @@ LOGGING = {
     "version": 1,
     "disable_existing_loggers": False,
     "formatters": {"line": {"format": "{asctime} {levelname} {name}: {message}", "style": "{"}},
+    "filters": {
+        # While Redis is away pages go on asking, and of that we tell once.
+        "available": {
+            "()": "django.utils.log.CallbackFilter",
+            "callback": lambda record: getattr(record, "status_code", 0) != 503,
+        }
+    },
     "handlers": {"console": {"class": "logging.StreamHandler", "formatter": "line"}},
     "root": {"handlers": ["console"], "level": "WARNING"},
     "loggers": {
         "broadcast": {"level": "INFO"},
+        "django.request": {"filters": ["available"]},
         # It prints a traceback each second while Redis is away, of which we tell once.
         "channels_redis": {"level": "CRITICAL"},
     },

@@ -79,6 +79,9 @@ class Backend(Protocol):
     async def check(self) -> None:
         """ImproperlyConfigured: it will never work so. Unavailable: it does not answer now."""
 
+    def place(self, stream: str) -> int:
+        """Where it keeps the stream: what happens to one place happens to its streams alone."""
+
     async def append(
         self,
         stream: str,

@@ -95,6 +95,9 @@ class MemoryBackend:
     async def check(self) -> None:
         """There is nothing that could be wrong."""
 
+    def place(self, stream: str) -> int:
+        return 0
+
     def history(self, stream: str) -> History:
         """The history of `stream`, without what is too old."""
         history = self.histories.get(stream)

@@ -15,7 +15,7 @@ import asyncio
 import secrets
 import time
 import zlib
-from collections.abc import Awaitable, Callable, Iterable, Sequence
+from collections.abc import Awaitable, Callable, Iterable, Iterator, Sequence
 from contextlib import suppress
 from typing import Any
 from urllib.parse import quote
@@ -56,8 +56,10 @@ class RedisBackend:
 
     def server(self, stream: str) -> RedisServer:
         """The server that `stream` lives on."""
-        servers = self.servers()
-        return servers[shard(group_name(stream), len(servers))]
+        return self.servers()[self.place(stream)]
+
+    def place(self, stream: str) -> int:
+        return shard(group_name(stream), len(conf.REDIS_URLS))
 
     def servers(self) -> list[RedisServer]:
         loop = asyncio.get_running_loop()
@@ -275,6 +277,9 @@ class RedisBackend:
         async def ask_one(server: RedisServer, names: list[str]) -> None:
             for name, said in await self._ask(server, names, ask):
                 found[name] = self._presence(name, said)
+                if stale := self._stale(said):
+                    async with server.answering():
+                        await server.client.hdel(*self.keys(name, "presence"), *stale)
 
         await self._each_server(streams, ask_one)
         return found
@@ -282,13 +287,25 @@ class RedisBackend:
     def _presence(self, stream: str, said: dict[bytes, bytes]) -> Presence:
         now = self.clock()
         streamer = said.get(b"streamer", b"") if float(said.get(b"until", 0)) >= now else b""
-        elsewhere = 0
-        for field, value in said.items():
-            process = field.removeprefix(b"listeners:")
-            if process != field and process.decode() != self.process:
-                count, until = value.split()
-                elsewhere += int(count) if float(until) >= now else 0
+        elsewhere = sum(
+            count
+            for process, count, until in listeners(said)
+            if process != self.process and until >= now
+        )
         return Presence(streamer.decode(), self.listeners.get(stream, 0), elsewhere)
+
+    def _stale(self, said: dict[bytes, bytes]) -> list[str]:
+        """The fields of processes that were killed: nobody else removes them."""
+        past = self.clock() - PRESENCE_SECONDS
+        return [f"listeners:{process}" for process, _, until in listeners(said) if until < past]
+
+
+def listeners(said: dict[bytes, bytes]) -> Iterator[tuple[str, int, float]]:
+    """What processes said of a stream: which one, how many listeners, until when that holds."""
+    for field, value in said.items():
+        if field.startswith(b"listeners:"):
+            count, until = value.split()
+            yield field.removeprefix(b"listeners:").decode(), int(count), float(until)
 
 
 def publication(fields: Sequence[bytes]) -> Publication:
