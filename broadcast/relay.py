@@ -269,7 +269,7 @@ class Relay:
 
     async def _look_around(self, names: list[str]) -> None:
         """Who is there may have changed without a word: a process was killed, a message lost."""
-        known = {name: self.topics[name].streamer for name in names}
+        known = {name: self.topics[name].streamer for name in names if name in self.topics}
         for name, presence in (await get_backend().presence(known)).items():
             topic = self.topics.get(name)
             if topic is None:
@@ -282,7 +282,8 @@ class Relay:
                 topic.set_streamer(presence.streamer)
 
     async def _look_for_lost(self, names: list[str]) -> None:
-        known = {name: (self.topics[name].epoch, self.topics[name].offset) for name in names}
+        topics = [self.topics[name] for name in names if name in self.topics]
+        known = {topic.name: (topic.epoch, topic.offset) for topic in topics}
         for name, (epoch, offset) in (await get_backend().positions(known)).items():
             topic = self.topics.get(name)
             behind = self._behind.pop(name, None)

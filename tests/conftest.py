@@ -18,7 +18,7 @@ from broadcast.backends.redis import RedisBackend
 from tests.backends import BACKENDS
 from tests.clock import Clock
 from tests.doors import Door, InProcessDoor, ServerDoor
-from tests.processes import RedisProcess, ServerProcess
+from tests.processes import Installation, RedisProcess, ServerProcess
 
 
 @pytest.hookimpl(tryfirst=True)
@@ -143,3 +143,46 @@ def in_process(db: None, caplog: pytest.LogCaptureFixture) -> Iterator[InProcess
     """The application in the test's own loop, with the test's own database."""
     yield InProcessDoor()
     assert not [record for record in caplog.records if record.exc_info]
+
+
+# -- installations: several servers on Redis, which a module runs as its fixture `running` ---------
+
+
+@pytest.fixture
+def installation(running: Installation) -> Iterator[Installation]:
+    """Its servers know that Redis is there, and whatever happens to it, they log no fault."""
+    running.wait_until_available()
+    yield running
+    for server in running.servers:
+        server.assert_calm_log()
+
+
+@pytest.fixture
+def redis(installation: Installation) -> RedisProcess:
+    return installation.redis[0]
+
+
+@pytest.fixture
+def doors(installation: Installation) -> list[ServerDoor]:
+    return [ServerDoor(server) for server in installation.servers]
+
+
+@pytest.fixture
+def here(doors: list[ServerDoor]) -> ServerDoor:
+    return doors[0]
+
+
+@pytest.fixture
+def there(doors: list[ServerDoor]) -> ServerDoor:
+    return doors[1]
+
+
+@pytest.fixture
+def elsewhere(doors: list[ServerDoor]) -> ServerDoor:
+    return doors[2]
+
+
+@pytest.fixture
+def slug(installation: Installation) -> str:
+    """A stream with a long history that no other test uses."""
+    return installation.unused_stream("long")

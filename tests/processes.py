@@ -78,6 +78,10 @@ def free_port() -> int:
         return port
 
 
+#: Options of a Redis that comes back with all that it ever answered.
+DURABLE = ("--appendonly", "yes", "--appendfsync", "always")
+
+
 class RedisProcess:
     """A `redis-server` on a port and in a directory of its own.
 

@@ -19,31 +19,6 @@ def running(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Installation]:
         yield installation
 
 
-@pytest.fixture
-def installation(running: Installation) -> Iterator[Installation]:
-    """What a test does to its Redis makes no server log a fault of its own."""
-    running.wait_until_available()
-    yield running
-    for server in running.servers:
-        server.assert_calm_log()
-
-
-@pytest.fixture
-def doors(installation: Installation) -> list[ServerDoor]:
-    return [ServerDoor(server) for server in installation.servers]
-
-
-@pytest.fixture
-def redis(installation: Installation) -> RedisProcess:
-    return installation.redis[0]
-
-
-@pytest.fixture
-def slug(installation: Installation) -> str:
-    """A stream with a long history that no other test uses."""
-    return installation.unused_stream("long")
-
-
 def assert_honest(flow: Flow, histories: int) -> None:
     """Everybody came into so many histories, and heard a part of each without a gap."""
     published = flow.streamer.published

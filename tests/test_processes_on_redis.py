@@ -23,27 +23,6 @@ def installation(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Installat
             server.assert_clean_log()
 
 
-@pytest.fixture
-def here(installation: Installation) -> ServerDoor:
-    return ServerDoor(installation.servers[0])
-
-
-@pytest.fixture
-def there(installation: Installation) -> ServerDoor:
-    return ServerDoor(installation.servers[1])
-
-
-@pytest.fixture
-def elsewhere(installation: Installation) -> ServerDoor:
-    return ServerDoor(installation.servers[2])
-
-
-@pytest.fixture
-def slug(installation: Installation) -> str:
-    """A stream that no other test uses."""
-    return installation.unused_stream("long")
-
-
 async def test_a_listener_at_one_hears_the_streamer_at_another(
     here: ServerDoor, there: ServerDoor, slug: str
 ) -> None:

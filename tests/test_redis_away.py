@@ -15,7 +15,7 @@ import pytest
 
 from tests.clients import CountedStreamer, ResumingListener
 from tests.doors import V1, ServerDoor, Socket
-from tests.processes import Installation, ServerProcess
+from tests.processes import DURABLE, Installation, ServerProcess
 from tests.test_rpc import connected
 
 #: Seconds within which whoever asks is told that Redis does not answer.
@@ -25,34 +25,8 @@ ANSWER_SECONDS = 8.0
 @pytest.fixture(scope="module")
 def running(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Installation]:
     directory = tmp_path_factory.mktemp("away")
-    options = ("--appendonly", "yes", "--appendfsync", "always")
-    with Installation(directory, options=options) as installation:
+    with Installation(directory, options=DURABLE) as installation:
         yield installation
-
-
-@pytest.fixture
-def installation(running: Installation) -> Iterator[Installation]:
-    """Its servers know that Redis is there, and log no fault of their own."""
-    running.wait_until_available()
-    yield running
-    for server in running.servers:
-        server.assert_calm_log()
-
-
-@pytest.fixture
-def here(installation: Installation) -> ServerDoor:
-    return ServerDoor(installation.servers[0])
-
-
-@pytest.fixture
-def there(installation: Installation) -> ServerDoor:
-    return ServerDoor(installation.servers[1])
-
-
-@pytest.fixture
-def slug(installation: Installation) -> str:
-    """A stream that no other test uses."""
-    return installation.unused_stream()
 
 
 class Page(NamedTuple):

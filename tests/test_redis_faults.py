@@ -12,7 +12,7 @@ import pytest
 
 from tests.clients import ResumingListener, flowing
 from tests.doors import ServerDoor
-from tests.processes import Installation, RedisProcess
+from tests.processes import DURABLE, Installation, RedisProcess
 from tests.test_rpc import connected
 
 #: Seconds for which Redis answers nothing: longer than the servers wait for it.
@@ -22,34 +22,8 @@ FROZEN_SECONDS = 10.0
 @pytest.fixture(scope="module")
 def running(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Installation]:
     directory = tmp_path_factory.mktemp("faults")
-    options = ("--appendonly", "yes", "--appendfsync", "always")
-    with Installation(directory, servers=3, options=options) as installation:
+    with Installation(directory, servers=3, options=DURABLE) as installation:
         yield installation
-
-
-@pytest.fixture
-def installation(running: Installation) -> Iterator[Installation]:
-    """What a test does to its Redis makes no server log a fault of its own."""
-    running.wait_until_available()
-    yield running
-    for server in running.servers:
-        server.assert_calm_log()
-
-
-@pytest.fixture
-def doors(installation: Installation) -> list[ServerDoor]:
-    return [ServerDoor(server) for server in installation.servers]
-
-
-@pytest.fixture
-def redis(installation: Installation) -> RedisProcess:
-    return installation.redis[0]
-
-
-@pytest.fixture
-def slug(installation: Installation) -> str:
-    """A stream with a long history that no other test uses."""
-    return installation.unused_stream("long")
 
 
 async def test_nothing_is_lost_when_redis_is_killed_and_comes_back_with_its_data(

@@ -32,16 +32,6 @@ def installation(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Installat
 
 
 @pytest.fixture
-def here(installation: Installation) -> ServerDoor:
-    return ServerDoor(installation.servers[0])
-
-
-@pytest.fixture
-def there(installation: Installation) -> ServerDoor:
-    return ServerDoor(installation.servers[1])
-
-
-@pytest.fixture
 def locked(tmp_path: Path) -> Iterator[RedisProcess]:
     """A Redis that asks for a password."""
     with RedisProcess(tmp_path, password=PASSWORD) as redis:

@@ -13,10 +13,11 @@ from redis import Redis
 
 from broadcast import publish
 from broadcast.backends import redis_server
-from broadcast.backends.redis import RedisBackend, shard
+from broadcast.backends.redis import PRESENCE_SECONDS, RedisBackend, shard
 from broadcast.backends.redis_server import Lane, RedisServer
 from broadcast.exceptions import Unavailable
 from broadcast.groups import group_name
+from tests.clock import Clock
 from tests.processes import RedisProcess, free_port
 
 
@@ -234,6 +235,23 @@ async def test_a_server_that_is_away_takes_nothing_from_the_streams_of_another(
     assert sorted(presences) == sorted(there)
     assert {one.listeners for one in presences.values()} == {2}
     await backend.aclose()
+
+
+async def test_what_killed_processes_said_is_removed(redis: RedisProcess, settings: Any) -> None:
+    settings.BROADCAST_REDIS_URLS = [redis.url]
+    clock = Clock()
+    here, killed = RedisBackend(clock), RedisBackend(clock)
+    for backend, listeners in ((here, 1), (killed, 2)):
+        await backend.count_listeners("s", listeners)
+        await backend.renew()
+    for fields, passes in ((2, PRESENCE_SECONDS + 1), (2, PRESENCE_SECONDS + 1), (1, 0)):
+        assert len(redis.command("HKEYS", "broadcast:{s}:presence")) == fields
+        clock.now += passes
+        await here.renew()
+        counted = (await here.presence(["s"]))["s"].listeners
+        assert counted == 1
+    for backend in (here, killed):
+        await backend.aclose()
 
 
 def test_publishing_in_sync_code_leaves_no_connection_behind(

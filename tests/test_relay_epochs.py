@@ -9,6 +9,7 @@ from broadcast import backends
 from broadcast.backends import get_backend
 from broadcast.backends.memory import MemoryBackend
 from broadcast.exceptions import CloseCode
+from broadcast.relay import get_relay
 from tests.clock import in_clock_loop
 from tests.test_hub import numbers
 from tests.test_relay import WATCH, FaultyLayer, layer, listen, publish, unhurried
@@ -88,3 +89,34 @@ async def test_what_is_repeated_of_the_same_history_is_no_loss(
     await asyncio.sleep(3 * WATCH)
     assert sink.heard == numbers(1, 15)
     assert sink.closed is None
+
+
+@in_clock_loop
+async def test_a_streamer_that_the_engine_forgot_is_not_told_to_be_gone(
+    forgetful: ForgetfulBackend, layer: FaultyLayer
+) -> None:
+    sink = await listen()
+    async with get_relay().topic("s") as topic:
+        await forgetful.enter("s", "streamer")
+        topic.add_streamer(Streamer("streamer"))
+        topic.set_streamer("streamer")
+        forgetful.streamers.clear()
+        await asyncio.sleep(3 * WATCH)
+        assert topic.live
+        topic.streamers.clear()
+        await asyncio.sleep(3 * WATCH)
+        assert not topic.live
+    assert sink.heard == [("live",), ("idle",)]
+
+
+class Streamer:
+    """A streamer's socket that nobody looks at."""
+
+    def __init__(self, id: str) -> None:
+        self.id = id
+
+    def count(self, listeners: int) -> None:
+        """Nothing is told."""
+
+    def end(self, code: CloseCode, reason: str) -> None:
+        raise AssertionError("nobody ends it")

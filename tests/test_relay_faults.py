@@ -16,7 +16,7 @@ from broadcast.relay import PUBLICATIONS, get_relay, group_name
 from tests import test_relay
 from tests.clock import in_clock_loop
 from tests.test_hub import numbers
-from tests.test_relay import GROUP, WATCH, FaultyLayer, listen, publish
+from tests.test_relay import GROUP, LINGER, WATCH, FaultyLayer, listen, publish
 
 layer = test_relay.layer
 unhurried = test_relay.unhurried
@@ -188,3 +188,14 @@ async def test_topics_that_are_joined_at_once_share_one_channel(layer: FaultyLay
     await asyncio.gather(*(hear(f"s{number}") for number in range(10)))
     assert opened == [get_relay().channel]
     assert all(set(members) == set(opened) for members in layer.groups.values())
+
+
+@in_clock_loop
+async def test_a_topic_that_is_left_when_a_look_at_it_has_just_begun_is_no_fault(
+    layer: FaultyLayer, caplog: pytest.LogCaptureFixture
+) -> None:
+    async with get_relay().topic("s"):
+        await asyncio.sleep(WATCH - LINGER)
+    await asyncio.sleep(2 * WATCH)
+    assert not get_relay().topics
+    assert not caplog.records

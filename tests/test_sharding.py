@@ -5,9 +5,10 @@ from collections.abc import Iterator
 
 import pytest
 
+from broadcast.backends.redis_server import TIMEOUT
 from tests.clients import CountedStreamer, ResumingListener, flowing
 from tests.doors import V1, ServerDoor
-from tests.processes import Installation, ServerProcess
+from tests.processes import DURABLE, Installation, ServerProcess
 from tests.test_redis_away import assert_unavailable, get, publish
 
 
@@ -15,28 +16,8 @@ from tests.test_redis_away import assert_unavailable, get, publish
 def running(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Installation]:
     """Two servers on two Redis servers that come back with their data."""
     directory = tmp_path_factory.mktemp("sharding")
-    options = ("--appendonly", "yes", "--appendfsync", "always")
-    with Installation(directory, redis=2, options=options) as installation:
+    with Installation(directory, redis=2, options=DURABLE) as installation:
         yield installation
-
-
-@pytest.fixture
-def installation(running: Installation) -> Iterator[Installation]:
-    """Its servers know that both are there, and log no fault of their own."""
-    running.wait_until_available()
-    yield running
-    for server in running.servers:
-        server.assert_calm_log()
-
-
-@pytest.fixture
-def here(installation: Installation) -> ServerDoor:
-    return ServerDoor(installation.servers[0])
-
-
-@pytest.fixture
-def there(installation: Installation) -> ServerDoor:
-    return ServerDoor(installation.servers[1])
 
 
 def home(installation: Installation, slug: str) -> int:
@@ -148,6 +129,21 @@ async def test_what_the_layer_lost_is_found_while_the_other_server_is_away(
         done = await asyncio.to_thread(silent.manage, "publish", sound, "without a word")
         assert done.returncode == 0, done.stderr
         assert await listener.told() == (2, "without a word")
+
+
+async def test_what_the_layer_lost_is_found_at_once_while_the_other_server_is_frozen(
+    installation: Installation, late: ServerProcess, here: ServerDoor
+) -> None:
+    lost, sound = await one_on_each(installation)
+    await here.listener(lost)
+    listener = await here.listener(sound)
+    late.environment["CHANNEL_LAYER"] = "tests.faulty_layer.SilentLayer"
+    await asyncio.to_thread(late.start)
+    with installation.redis[0].frozen():
+        # Sooner than the frozen one is given up.
+        async with asyncio.timeout(TIMEOUT - 1):
+            assert await publish(ServerDoor(late), sound, "without a word") is None
+            assert await listener.told() == (2, "without a word")
 
 
 @pytest.mark.parametrize("dead", [0, 1])
