@@ -38,20 +38,43 @@ class FrameTransport(Protocol):
     def write_frames(self, frames: bytes) -> bool:
         """Write whole frames. False: the transport is full, `on_drain` will be called once."""
 
-    def on_drain(self, callback: Callable[[], None]) -> None:
-        """What to call when everything that was pending has gone out."""
+    def attach(self, sink: "FrameSink") -> None:
+        """Keep its `send`, and call its `drained` when everything that was pending has gone out."""
 
     def close_with(self, code: int, reason: str) -> None:
         """Close the socket, behind what was written."""
 
 
 class FrameSink:
+    """Writes to the socket itself while nothing is pending there, and through its transport else.
+
+    A server that has little to do finds nothing in the processor's caches, and waits for the memory
+    of each object on the way from a listener to its socket: 20 publications/s for 500 listeners
+    took 1.2 times as long through the transport's attributes.
+    """
+
+    __slots__ = ("drained", "send", "transport")
+
     def __init__(self, transport: FrameTransport) -> None:
         self.transport = transport
-        self.write = transport.write_frames
+        self.drained: Callable[[], None] = lambda: None
+        #: The socket's `send`, as long as the transport has nothing pending and is not closing.
+        self.send: Callable[[bytes], int] | None = None
+        transport.attach(self)
 
     def on_drain(self, callback: Callable[[], None]) -> None:
-        self.transport.on_drain(callback)
+        self.drained = callback
+
+    def write(self, frames: bytes) -> bool:
+        send = self.send
+        if send is None:
+            return self.transport.write_frames(frames)
+        try:
+            sent = send(frames)
+        except OSError:
+            # It is full, or lost: the transport finds out.
+            sent = 0
+        return sent == len(frames) or self.transport.write_frames(frames[sent:])
 
     def close(self, code: CloseCode, reason: str) -> None:
         self.transport.close_with(code, reason)

@@ -12,7 +12,6 @@
 
 import asyncio
 from collections import deque
-from collections.abc import Callable
 from typing import Any
 
 import daphne.server  # noqa: F401 (first: it installs the reactor)
@@ -28,6 +27,7 @@ except ImportError:
     from websockets.utils import apply_mask
 
 from .frames import BINARY, TEXT, frame_header
+from .sinks import FrameSink
 
 #: Messages and bytes that wait for the application before its client is read no more, and how few
 #: messages must be left before it is read again.
@@ -110,7 +110,8 @@ class WebSocketProtocol(DaphneWebSocketProtocol):  # type: ignore[misc]
     is_direct = False
     #: Whether something could not be sent: then we are the transport's producer.
     is_full = False
-    drained: Callable[[], None] | None = None
+    #: Where the application writes to it.
+    sink: FrameSink | None = None
 
     @classmethod
     def share_options(cls, factory: Any) -> None:
@@ -229,8 +230,26 @@ class WebSocketProtocol(DaphneWebSocketProtocol):  # type: ignore[misc]
             if name not in HANDSHAKE_ATTRIBUTES and value is not getattr(type(self), name, self)
         }
 
+    def attach(self, sink: FrameSink) -> None:
+        self.sink = sink
+        self._share_socket()
+
+    def _share_socket(self) -> None:
+        """Let the sink write to the socket itself, if nothing is pending and nothing closes it."""
+        transport = self.transport
+        pending = transport.dataBuffer or transport._tempDataBuffer
+        if self.sink and self.is_direct and self._is_open() and not pending:
+            self.sink.send = transport.socket.send
+
+    def _keep_socket(self) -> None:
+        if self.sink:
+            self.sink.send = None
+
+    def _is_open(self) -> bool:
+        return bool(self.state == self.STATE_OPEN and self.transport.connected)
+
     def write_frames(self, frames: bytes) -> bool:
-        if self.state != self.STATE_OPEN or not self.transport.connected:
+        if not self._is_open():
             return True
         return self._write(frames) or self._become_full()
 
@@ -254,6 +273,7 @@ class WebSocketProtocol(DaphneWebSocketProtocol):  # type: ignore[misc]
             if sent == len(data):
                 return True
             data = data[sent:]
+        self._keep_socket()
         transport.write(data)
         return not self.is_direct
 
@@ -268,14 +288,21 @@ class WebSocketProtocol(DaphneWebSocketProtocol):  # type: ignore[misc]
         if self.is_full:
             self.is_full = False
             self.transport.unregisterProducer()
-            if self.drained is not None and self.state == self.STATE_OPEN:
-                self.drained()
+            self._share_socket()
+            if self.sink and self.state == self.STATE_OPEN:
+                self.sink.drained()
 
     def stopProducing(self) -> None:
         self.is_full = False
 
-    def on_drain(self, callback: Callable[[], None]) -> None:
-        self.drained = callback
+    def sendCloseFrame(self, *args: Any, **options: Any) -> None:
+        # Nothing may follow it.
+        self._keep_socket()
+        super().sendCloseFrame(*args, **options)
+
+    def dropConnection(self, abort: bool = False) -> None:
+        self._keep_socket()
+        super().dropConnection(abort)
 
     def close_with(self, code: int, reason: str) -> None:
         if self.state == self.STATE_OPEN:
@@ -296,7 +323,8 @@ class WebSocketProtocol(DaphneWebSocketProtocol):  # type: ignore[misc]
 
     def onClose(self, wasClean: bool, code: int, reason: str) -> None:
         # As Daphne's, which takes the path from the request that is forgotten by now.
-        self.drained = None
+        self._keep_socket()
+        self.sink = None
         self.server.protocol_disconnected(self)
         if hasattr(self, "application_queue"):
             self.application_queue.put_nowait({"type": "websocket.disconnect", "code": code})
