@@ -6,3 +6,8 @@ class BroadcastConfig(AppConfig):
     name = "broadcast"
     verbose_name = _("Broadcast")
     default_auto_field = "django.db.models.BigAutoField"
+
+    def ready(self) -> None:
+        from . import changes
+
+        changes.connect()

@@ -61,6 +61,8 @@ class Conf:
     #: Seconds over which a server that was told to stop closes its sockets.
     DRAIN_SECONDS = Setting(5.0)
 
+    #: Seconds for which a token is valid that was made without saying how long.
+    TOKEN_AGE = Setting(86400.0)
     #: Other sites whose pages may open sockets here: `https://www.example.org`.
     ALLOWED_ORIGINS = Setting[list[str]]([])
 

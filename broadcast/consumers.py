@@ -7,29 +7,26 @@ and closed with its code, so that a page can say why.
 import asyncio
 import logging
 import uuid
-from collections.abc import Callable
 from contextlib import suppress
-from functools import partial
 from typing import Any
 from urllib.parse import parse_qsl
 
 from channels.consumer import AsyncConsumer
-from django.contrib.auth.models import AnonymousUser
 
-from . import sessions
+from . import access
 from .backends import Run, get_backend
 from .conf import conf
 from .exceptions import (
     BadRequest,
     BroadcastError,
     CloseCode,
-    Forbidden,
     NoSuchStream,
     StreamClosed,
     TooLarge,
     Unavailable,
 )
 from .frames import Message, event
+from .guard import get_guard
 from .hub import Topic
 from .listeners import Listener
 from .middleware import refuse
@@ -40,6 +37,8 @@ from .relay import get_relay
 from .rows import find_stream
 from .sinks import EXTENSION, FrameSink, MessageSink, Send, open_sink
 from .starts import Wish, find_start
+from .tokens import Deed
+from .visitors import TOKEN_PROTOCOL, Visitor
 
 logger = logging.getLogger(__name__)
 
@@ -49,9 +48,6 @@ MARKS = {"header": Mark.HEADER, "entry": Mark.ENTRY}
 
 #: Bytes of a streamer that wait for history, before its socket is read no more.
 STREAMER_BYTES = 4 * 1024 * 1024
-
-#: Whether a user may do something on a stream.
-Rule = Callable[[Stream, Any], bool]
 
 #: What a listener may say at most, in characters: it has nothing to say but `ping`.
 MAX_PING = 1024
@@ -66,6 +62,13 @@ class SocketConsumer(AsyncConsumer):  # type: ignore[misc]
     needs a channel of its own, since the relay hears for all.
     """
 
+    deed: Deed
+    slug = ""
+    visitor: Visitor
+    sink: FrameSink | MessageSink
+    #: It was told what is wrong and is being closed: what it still says is not heard.
+    refused = False
+
     async def __call__(self, scope: dict[str, Any], receive: Any, send: Send) -> None:
         self.scope = scope
         self.base_send = send
@@ -76,6 +79,7 @@ class SocketConsumer(AsyncConsumer):  # type: ignore[misc]
                     break
                 await self.dispatch(message)
         finally:
+            get_guard().leave(self)
             await self.closed()
 
     async def dispatch(self, message: dict[str, Any]) -> None:
@@ -90,8 +94,11 @@ class SocketConsumer(AsyncConsumer):  # type: ignore[misc]
             self.refuse(error)
 
     async def connect(self) -> None:
-        speaks_v1 = SUBPROTOCOL in self.scope["subprotocols"]
-        subprotocol = SUBPROTOCOL if speaks_v1 else None
+        offered = self.scope["subprotocols"]
+        speaks_v1 = SUBPROTOCOL in offered
+        # A browser that offers only its token takes no other answer.
+        tokens = [name for name in offered if name.startswith(TOKEN_PROTOCOL)]
+        subprotocol = SUBPROTOCOL if speaks_v1 else next(iter(tokens), None)
         await self.send({"type": "websocket.accept", "subprotocol": subprotocol})
         self.sink, self.encoding = open_sink(self.scope, self.base_send, speaks_v1)
         await self.enter()
@@ -110,15 +117,14 @@ class SocketConsumer(AsyncConsumer):  # type: ignore[misc]
         """The socket is gone; it may never have been let in."""
         raise NotImplementedError
 
-    sink: FrameSink | MessageSink
-    #: It was told what is wrong and is being closed: what it still says is not heard.
-    refused = False
-
     def tell(self, message: Message) -> bool:
         """Tell an event, where events are understood. False: the socket is full."""
         return not self.encoding.tells or self.sink.write(self.encoding.messages([message]))
 
     def refuse(self, error: BroadcastError) -> None:
+        """Send it away, and say why. The first reason stands."""
+        if self.refused:
+            return
         self.refused = True
         logger.info(
             "Closing %s from %s with %d: %s",
@@ -127,21 +133,29 @@ class SocketConsumer(AsyncConsumer):  # type: ignore[misc]
             error.close_code,
             error,
         )
+        self._close(error)
+
+    def remove(self, error: BroadcastError) -> None:
+        """Send it away, where that is logged for all of its stream."""
+        if not self.refused:
+            self.refused = True
+            self._close(error)
+
+    def _close(self, error: BroadcastError) -> None:
         self.tell(event("error", message=str(error)))
         self.sink.close(error.close_code, str(error))
 
-    async def stream(self, rule: Rule, deed: str) -> Stream:
-        """The stream of the path, if `rule` lets the socket's user in."""
+    async def admit(self, query: dict[str, str]) -> Stream:
+        """The stream of the path, if whoever is here may be; from now on it is looked after."""
         stream = await find_stream(self.scope["url_route"]["kwargs"]["slug"])
         if stream is None:
             raise NoSuchStream("there is no such stream")
+        self.slug = stream.slug
+        self.visitor = Visitor.of_scope(self.scope, query.get("token", ""))
+        get_guard().enter(self)
         if stream.closed_at:
             raise StreamClosed("the stream was closed")
-        # What anybody may, nobody need say who they are for: no session is read.
-        if not rule(stream, AnonymousUser()) and not await sessions.ask(
-            self.scope, partial(rule, stream)
-        ):
-            raise Forbidden(f"you may not {deed} here")
+        await access.check(stream, self.deed, self.visitor)
         return stream
 
     def query(self) -> dict[str, str]:
@@ -159,15 +173,19 @@ class SocketConsumer(AsyncConsumer):  # type: ignore[misc]
 class ListenerConsumer(SocketConsumer):
     """A socket that hears a stream, at `/ws/listener/<slug>/`."""
 
+    deed = Deed.LISTEN
     listener: Listener | None = None
 
     async def enter(self) -> None:
-        wish = Wish.of(self.query())
-        stream = await self.stream(Stream.may_listen, "listen")
+        query = self.query()
+        wish = Wish.of(query)
+        stream = await self.admit(query)
         async with get_relay().topic(stream.slug) as topic:
             state = await get_backend().state(stream.slug)
             if state.epoch != topic.epoch:
                 topic.restart(state.epoch, state.offset)
+            if self.refused:
+                return
             start = find_start(wish, state)
             joined = event(
                 "joined",
@@ -182,6 +200,11 @@ class ListenerConsumer(SocketConsumer):
             self.sink.on_drain(self.listener.drained)
             self.listener.tell(joined)
             topic.add(self.listener)
+
+    def _close(self, error: BroadcastError) -> None:
+        if self.listener:
+            self.listener.topic.remove(self.listener)
+        super()._close(error)
 
     async def receive(self, message: dict[str, Any]) -> None:
         text = message.get("text")
@@ -206,14 +229,16 @@ class StreamerConsumer(SocketConsumer):
     goes into the next one. While too much waits, the socket is not read.
     """
 
+    deed = Deed.PUBLISH
     topic: Topic | None = None
     feeding: asyncio.Task[None] | None = None
 
     async def enter(self) -> None:
         self.id = uuid.uuid4().hex
-        self.run = self._run_of(self.query())
-        stream = await self.stream(Stream.may_publish, "publish")
-        self.slug, self.max_frame = stream.slug, stream.max_frame
+        query = self.query()
+        self.run = self._run_of(query)
+        stream = await self.admit(query)
+        self.max_frame = stream.max_frame
         self._allow_frames(stream.max_frame)
         self.marks = 0
         self.listeners = 0
@@ -229,6 +254,8 @@ class StreamerConsumer(SocketConsumer):
         backend = get_backend()
         #: Publications of the run, or of this connection where there is none, that are in.
         self.accepted = await backend.accepted(stream.slug, self.run) if self.run else 0
+        if self.refused:
+            return
         #: The number of the next one that comes.
         self.number = self.accepted + 1
         async with get_relay().topic(stream.slug) as self.topic:
@@ -360,6 +387,13 @@ class StreamerConsumer(SocketConsumer):
         if listeners != self.listeners:
             self.listeners = listeners
             self._tell_newest("listeners", count=listeners)
+
+    def remove(self, error: BroadcastError) -> None:
+        if self.topic is None:
+            super().remove(error)
+        elif not self.ending:
+            self.tell(event("error", message=str(error)))
+            self.end(error.close_code, str(error))
 
     def end(self, code: CloseCode, reason: str) -> None:
         self.ending = self.ending or (code, reason)

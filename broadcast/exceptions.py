@@ -4,6 +4,7 @@
     ├── BadRequest             what was said makes no sense        4500   400
     │   └── TooLarge           a payload over the limit            1009   413
     ├── Forbidden              may not listen or publish here      4503   403
+    │   └── BadToken           a token that is none, or ran out    4503   401
     ├── NoSuchStream                                               4504   404
     ├── StreamClosed           a person closed the stream          4510   410
     ├── RunGap                 publications of a run are missing   4200   409
@@ -49,6 +50,10 @@ class TooLarge(BadRequest):
 class Forbidden(BroadcastError):
     close_code = CloseCode.FORBIDDEN
     http_status = 403
+
+
+class BadToken(Forbidden):
+    http_status = 401
 
 
 class NoSuchStream(BroadcastError):

@@ -3,6 +3,9 @@
 import hashlib
 import re
 
+#: The group of all processes that have any socket.
+EVERYBODY = "broadcast.everybody"
+
 GROUP_NAME = re.compile(r"[a-zA-Z0-9\-_.]{1,70}")
 
 

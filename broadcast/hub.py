@@ -174,13 +174,6 @@ class Topic:
         self.epoch = epoch
         self._empty(offset)
 
-    def close(self, code: CloseCode, reason: str) -> None:
-        """Send everybody away who hears or feeds it."""
-        for listener in list(self.listeners):
-            listener.close(code, reason)
-        for streamer in list(self.streamers.values()):
-            streamer.end(code, reason)
-
     def _empty(self, offset: int) -> None:
         self.ring.clear()
         self.size = 0

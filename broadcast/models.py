@@ -3,7 +3,8 @@
 The rules of who may do what are methods of `Stream`; a user is whoever Django says it is.
 """
 
-from collections.abc import Sequence
+import time
+from datetime import datetime
 from typing import TYPE_CHECKING
 
 from django.conf import settings
@@ -12,8 +13,10 @@ from django.db import models
 from django.urls import reverse
 from django.utils.translation import gettext_lazy as _
 
+from . import tokens
 from .backends import Limits
 from .conf import conf
+from .tokens import Deed
 
 if TYPE_CHECKING:
     from django.contrib.auth.models import AnonymousUser, User
@@ -28,11 +31,6 @@ class StreamQuerySet(models.QuerySet["Stream"]):
             return self
         public = models.Q(visibility=Stream.Visibility.PUBLIC)
         return self.filter(public | models.Q(owner=user.pk) if user.pk else public)
-
-    def closed(self, slugs: Sequence[str]) -> list[str]:
-        """Which of the streams were closed."""
-        found = self.filter(slug__in=slugs, closed_at__isnull=False)
-        return list(found.values_list("slug", flat=True))
 
     def setup(self) -> list["Stream"]:
         """Make the streams that a new installation starts with; answers those that were missing."""
@@ -87,6 +85,26 @@ class Stream(models.Model):
     publishing = models.CharField(
         _("publishing"), max_length=10, choices=Publishing, default=Publishing.OWNER
     )
+    may_listen_users = models.ManyToManyField(
+        settings.AUTH_USER_MODEL,
+        verbose_name=_("users who may listen"),
+        blank=True,
+        related_name="+",
+        help_text=_("Beside the owner, staff and whoever has the permission on all streams."),
+    )
+    may_publish_users = models.ManyToManyField(
+        settings.AUTH_USER_MODEL,
+        verbose_name=_("users who may publish"),
+        blank=True,
+        related_name="+",
+        help_text=_("Beside the owner, staff and whoever has the permission on all streams."),
+    )
+    tokens_valid_from = models.DateTimeField(
+        _("tokens are valid from"),
+        null=True,
+        blank=True,
+        help_text=_("Tokens that were made before were withdrawn."),
+    )
     kind = models.CharField(_("kind"), max_length=10, choices=Kind, default=Kind.MESSAGES)
     content_type = models.CharField(
         _("content type"),
@@ -127,6 +145,10 @@ class Stream(models.Model):
     def get_absolute_url(self) -> str:
         return reverse("broadcast:stream_watch", args=[self.slug])
 
+    def may(self, deed: Deed, user: "AnyUser") -> bool:
+        """Whether `user` may do it, by who they are; what a token grants comes on top."""
+        return self.may_listen(user) if deed == Deed.LISTEN else self.may_publish(user)
+
     def may_listen(self, user: "AnyUser") -> bool:
         if self.visibility != self.Visibility.PRIVATE:
             return True
@@ -140,7 +162,32 @@ class Stream(models.Model):
     def _is_for(self, user: "AnyUser", permission: str) -> bool:
         if not user.is_authenticated:
             return False
-        return user.pk == self.owner_id or user.is_staff or user.has_perm(permission)
+        if user.pk == self.owner_id or user.is_staff:
+            return True
+        return user.has_perm(permission) or user.has_perm(permission, self)
+
+    def make_token(
+        self, deed: Deed | str, max_age: float | None = None, now: float | None = None
+    ) -> str:
+        """A token that lets whoever has it "listen" or "publish" here, for `max_age` seconds.
+
+        Without one for `BROADCAST_TOKEN_AGE` seconds. ValueError: another deed, no time at all.
+        """
+        now = time.time() if now is None else now
+        max_age = conf.TOKEN_AGE if max_age is None else max_age
+        if not max_age >= 1:
+            raise ValueError("a token is valid for a second at least")
+        return tokens.make(self.pk, Deed(deed), now, now + max_age)
+
+    def check_token(self, token: str, deed: Deed, now: float) -> None:
+        """Whether the token grants it at that time. Forbidden, BadToken: no, and why."""
+        valid_from = self.tokens_valid_from.timestamp() if self.tokens_valid_from else 0
+        tokens.check(token, self.pk, deed, valid_from, now)
+
+    def withdraw_tokens(self, now: datetime) -> None:
+        """No token that was made before `now` grants anything any more."""
+        self.tokens_valid_from = now
+        self.save(update_fields=["tokens_valid_from"])
 
     @property
     def limits(self) -> Limits:

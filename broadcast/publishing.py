@@ -23,7 +23,7 @@ from . import remote
 from .backends import Appended, Limits, Run, get_backend
 from .conf import conf
 from .exceptions import BadRequest, StreamClosed, TooLarge
-from .groups import group_name
+from .groups import EVERYBODY, group_name
 from .models import Stream
 from .publications import Draft, Mark, Position, Publication, encode_text, pack
 from .relay import PUBLICATIONS, STREAMER
@@ -253,11 +253,27 @@ async def announce_streamer(stream: str, streamer: str) -> None:
     await _send(stream, type=STREAMER, streamer=streamer)
 
 
+def tell_everybody(**message: Any) -> None:
+    """Tell something to all processes that have sockets, from sync code: soon, or not at all.
+
+    Only what they would find out by themselves, later: a message of a layer may be lost, and from
+    outside a server without a shared layer there is no way.
+    """
+    if _serving and _loop is not None and _loop.is_running():
+        asyncio.run_coroutine_threadsafe(_send_to(EVERYBODY, message), _loop)
+    elif get_backend().shared:
+        async_to_sync(_send_to)(EVERYBODY, message)
+
+
 async def _send(stream: str, **message: Any) -> None:
+    await _send_to(group_name(stream), {"stream": stream, **message})
+
+
+async def _send_to(group: str, message: dict[str, Any]) -> None:
     global _layer_failed
     layer = get_channel_layer(conf.CHANNEL_LAYER)
     try:
-        await layer.group_send(group_name(stream), {"stream": stream, **message})
+        await layer.group_send(group, message)
         _layer_failed = False
     except Exception as error:
         # It is in history, so it is published: who hears the stream finds it there, a little

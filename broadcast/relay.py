@@ -19,15 +19,13 @@ from functools import partial
 from typing import Any
 from weakref import WeakKeyDictionary, WeakValueDictionary
 
-from channels.db import database_sync_to_async
 from channels.layers import get_channel_layer
 
 from .backends import get_backend
 from .conf import conf
-from .exceptions import CloseCode, Unavailable
+from .exceptions import Unavailable
 from .groups import group_name
 from .hub import Topic
-from .models import Stream
 from .publications import Publication, unpack
 
 logger = logging.getLogger(__name__)
@@ -36,6 +34,8 @@ logger = logging.getLogger(__name__)
 RETRY_SECONDS = 1.0
 #: Names of channels that are tried, where half of the layer's servers may be away.
 CHANNEL_TRIES = 6
+#: Seconds after which groups are joined anew: Channels' own layers end a membership after a day.
+REJOIN_SECONDS = 3600.0
 #: Types of the messages on the channel layer.
 PUBLICATIONS = "broadcast.publications"
 STREAMER = "broadcast.streamer"
@@ -50,6 +50,11 @@ class Relay:
         self.channel = ""
         self._opening = asyncio.Lock()
         self._tasks: set[asyncio.Task[None]] = set()
+        #: The groups it is in, and when they are joined anew.
+        self._groups: set[str] = set()
+        self._rejoin_at = asyncio.get_running_loop().time() + REJOIN_SECONDS
+        #: Who hears messages that are of no topic, by their type.
+        self._handlers: dict[str, Callable[[dict[str, Any]], None]] = {}
         #: A lock for each name that is being joined or left, for as long as anybody needs it.
         self._locks: WeakValueDictionary[str, asyncio.Lock] = WeakValueDictionary()
         #: Offsets of topics that were behind history at the last look.
@@ -76,12 +81,23 @@ class Relay:
             topic.reserved -= 1
             await self.changed(topic)
 
-    async def _join(self, name: str) -> Topic:
+    async def attend(
+        self, group: str, kind: str, handler: Callable[[dict[str, Any]], None]
+    ) -> None:
+        """Give `handler` every message of a type `kind` that is sent to `group` from now on."""
+        await self._enter(group)
+        self._handlers[kind] = handler
+
+    async def _enter(self, group: str) -> None:
         try:
             await self._open()
-            await self.layer.group_add(group_name(name), self.channel)
+            await self.layer.group_add(group, self.channel)
         except Exception as error:
             raise Unavailable("the channel layer does not answer") from error
+        self._groups.add(group)
+
+    async def _join(self, name: str) -> Topic:
+        await self._enter(group_name(name))
         # After joining: what is published from here on arrives, and what the state has already
         # is dropped by its offset.
         state = await get_backend().state(name)
@@ -99,7 +115,6 @@ class Relay:
                 self.channel = await self._new_channel()
                 self._spawn(self._listen())
                 self._spawn(self._watch())
-                self._spawn(self._watch_rows())
 
     async def _new_channel(self) -> str:
         """A channel, which serves to be in groups: one of many servers has it, by its name."""
@@ -130,6 +145,7 @@ class Relay:
         async with self._locks.setdefault(topic.name, asyncio.Lock()):
             if not topic.in_use and self.topics.get(topic.name) is topic:
                 del self.topics[topic.name]
+                self._groups.discard(group_name(topic.name))
                 try:
                     await self.layer.group_discard(group_name(topic.name), self.channel)
                 except Exception as error:
@@ -153,6 +169,9 @@ class Relay:
                 logger.exception("A message of the channel layer could not be handled")
 
     def _receive(self, message: dict[str, Any]) -> None:
+        if message["type"] in self._handlers:
+            self._handlers[message["type"]](message)
+            return
         topic = self.topics.get(message["stream"])
         if topic is None:
             return
@@ -223,6 +242,10 @@ class Relay:
 
     # -- what the layer lost ----------------------------------------------------------------
 
+    async def _rejoin(self) -> None:
+        for group in list(self._groups):
+            await self.layer.group_add(group, self.channel)
+
     async def _watch(self) -> None:
         """Every few seconds: find what the layer lost, say who is here, close stuck sockets.
 
@@ -234,12 +257,15 @@ class Relay:
             for topic in list(self.topics.values()):
                 topic.close_stuck(conf.SLOW_SECONDS)
             self._look("presence", get_backend().renew)
+            if asyncio.get_running_loop().time() >= self._rejoin_at:
+                self._rejoin_at += REJOIN_SECONDS
+                self._look("groups", self._rejoin)
             places: dict[int, list[str]] = {}
             for name in self.topics:
                 places.setdefault(get_backend().place(name), []).append(name)
             for place, names in places.items():
-                self._look(f"lost {place}", partial(self._look_for_lost, names))
-                self._look(f"around {place}", partial(self._look_around, names))
+                self._look(f"what was lost at {place}", partial(self._look_for_lost, names))
+                self._look(f"who is there at {place}", partial(self._look_around, names))
 
     def _look(self, kind: str, look: Callable[[], Awaitable[None]]) -> None:
         """Begin a look, unless the last one of its kind still waits for an answer."""
@@ -251,21 +277,9 @@ class Relay:
         try:
             await look()
         except Exception:
-            logger.exception("Streams cannot be compared with history; trying again")
+            logger.exception("The look at %s failed; trying again", kind)
         finally:
             self._looking.discard(kind)
-
-    async def _watch_rows(self) -> None:
-        """Every few seconds: whether a person closed a stream, here or in another process."""
-        while True:
-            await asyncio.sleep(conf.WATCH_SECONDS)
-            try:
-                names = list(self.topics)
-                for name in await database_sync_to_async(Stream.objects.closed)(names):
-                    if name in self.topics:
-                        self.topics[name].close(CloseCode.CLOSED, "the stream was closed")
-            except Exception:
-                logger.exception("The rows of streams cannot be read; trying again")
 
     async def _look_around(self, names: list[str]) -> None:
         """Who is there may have changed without a word: a process was killed, a message lost."""

@@ -28,11 +28,10 @@ from django.contrib.auth.backends import ModelBackend
 from django.contrib.auth.models import AnonymousUser
 from django.contrib.sessions.backends.db import SessionStore
 from django.core.exceptions import ValidationError
-from django.http import parse_cookie
 from django.utils import timezone
 from django.utils.crypto import constant_time_compare
 
-from .middleware import header
+from .visitors import Visitor
 
 if TYPE_CHECKING:
     from .models import AnyUser
@@ -65,16 +64,15 @@ _waiting: WeakKeyDictionary[asyncio.AbstractEventLoop, list[Question]] = WeakKey
 _lookups: set[asyncio.Task[None]] = set()
 
 
-async def ask(scope: dict[str, Any], question: "Callable[[AnyUser], bool]") -> bool:
-    """What `question`, called in a thread, answers for the user of the socket's session.
+async def ask(visitor: Visitor, question: "Callable[[AnyUser], bool]") -> bool:
+    """What `question`, called in a thread, answers for the user of the visitor's session.
 
-    A `user` that a middleware has put into the scope stands.
+    For a user whom a middleware has found, as the database knows them now.
     """
-    if "user" in scope:
-        answered: bool = await database_sync_to_async(question)(scope["user"])
+    if visitor.user is not None:
+        answered: bool = await database_sync_to_async(_ask_again)(visitor.user, question)
         return answered
-    key = parse_cookie(header(scope, b"cookie") or "").get(settings.SESSION_COOKIE_NAME)
-    if not key:
+    if not visitor.key:
         return question(AnonymousUser())
     loop = asyncio.get_running_loop()
     waiting = _waiting.get(loop)
@@ -84,8 +82,16 @@ async def ask(scope: dict[str, Any], question: "Callable[[AnyUser], bool]") -> b
         _lookups.add(lookup)
         lookup.add_done_callback(_lookups.discard)
     answer: asyncio.Future[bool] = loop.create_future()
-    waiting.append(Question(key, question, answer))
+    waiting.append(Question(visitor.key, question, answer))
     return await answer
+
+
+def _ask_again(user: "AnyUser", question: "Callable[[AnyUser], bool]") -> bool:
+    """Ask for `user` with what is so by now: permissions are kept by the object."""
+    if user.pk is None:
+        return question(user)
+    found = get_user_model()._default_manager.filter(pk=user.pk).first()
+    return question(found if found and found.is_active else AnonymousUser())
 
 
 async def _answer_all(waiting: list[Question]) -> None:

@@ -132,6 +132,10 @@ AUTH_PASSWORD_VALIDATORS = [
         "NumericPasswordValidator",
     )
 ]
+AUTHENTICATION_BACKENDS = [
+    "django.contrib.auth.backends.ModelBackend",
+    "broadcast.permissions.StreamPermissionBackend",
+]
 LOGIN_URL = "admin:login"
 LOGIN_REDIRECT_URL = "broadcast:stream_list"
 

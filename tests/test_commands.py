@@ -4,8 +4,10 @@ import json
 import re
 import subprocess
 import sys
+import time
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
+from io import StringIO
 from pathlib import Path
 from typing import Any
 
@@ -13,9 +15,12 @@ import pytest
 from django.contrib.auth import get_user_model
 from django.contrib.sessions.backends.db import SessionStore
 from django.core.management import call_command
+from django.core.management.base import CommandError
 
+from broadcast.exceptions import BadToken
 from broadcast.management.commands.start import Command as StartCommand
 from broadcast.models import Stream
+from broadcast.tokens import Deed
 from tests.processes import ROOT, ServerProcess, free_port
 
 Servers = Callable[[str], ServerProcess]
@@ -291,3 +296,30 @@ def test_every_command_says_what_it_does(command: str, capsys: pytest.CaptureFix
         call_command(command, "--help")
     assert ended.value.code == 0
     assert len(capsys.readouterr().out) > 200
+
+
+class TestStreamtoken:
+    @pytest.mark.parametrize("deed", ["listen", "publish"])
+    def test_a_token_that_is_printed_grants_what_it_says(self, db: None, deed: str) -> None:
+        stream = Stream.objects.create(slug="news")
+        printed = StringIO()
+        call_command("streamtoken", "news", deed, "--max-age", "60", stdout=printed)
+        stream.check_token(printed.getvalue().strip(), Deed(deed), time.time() + 50)
+        with pytest.raises(BadToken, match="ran out"):
+            stream.check_token(printed.getvalue().strip(), Deed(deed), time.time() + 61)
+
+    @pytest.mark.parametrize(
+        ("arguments", "error"),
+        [
+            (["nowhere", "listen"], "no stream 'nowhere'"),
+            (["news", "listen", "--max-age", "0"], "at least"),
+            (["news", "listen", "--max-age", "inf"], "--max-age"),
+            (["news", "dance"], "invalid choice"),
+        ],
+    )
+    def test_what_makes_no_sense_is_an_error(
+        self, db: None, arguments: list[str], error: str
+    ) -> None:
+        Stream.objects.create(slug="news")
+        with pytest.raises(CommandError, match=error):
+            call_command("streamtoken", *arguments)

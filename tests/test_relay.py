@@ -16,7 +16,7 @@ from broadcast.exceptions import CloseCode
 from broadcast.frames import PLAIN_MESSAGES, V1_MESSAGES, Encoding
 from broadcast.listeners import Listener
 from broadcast.publishing import announce_streamer
-from broadcast.relay import get_relay, group_name
+from broadcast.relay import REJOIN_SECONDS, get_relay, group_name
 from tests.clock import in_clock_loop
 from tests.doors import Closed, InProcessDoor
 from tests.test_hub import FakeSink, numbers
@@ -91,11 +91,7 @@ def unhurried(settings: Settings, monkeypatch: pytest.MonkeyPatch) -> None:
     async def no_row(slug: str) -> None:
         return None
 
-    async def no_rows(*args: Any) -> list[str]:
-        return []
-
     monkeypatch.setattr("broadcast.publishing.find_stream", no_row)
-    monkeypatch.setattr("broadcast.relay.database_sync_to_async", lambda query: no_rows)
 
 
 @pytest.fixture
@@ -365,3 +361,14 @@ async def test_listeners_are_counted_when_one_of_a_topic_left_long_ago_goes(
     assert await counted() == 1
     await go(closed)
     assert await counted() == 1
+
+
+@in_clock_loop
+async def test_groups_are_joined_anew_before_a_layer_forgets_them(layer: FaultyLayer) -> None:
+    sink = await listen()
+    await asyncio.sleep(REJOIN_SECONDS + 2 * WATCH)
+    assert layer.calls["group_add"] == 2
+    await go(sink)
+    await asyncio.sleep(REJOIN_SECONDS + 2 * WATCH)
+    # Nobody is there any more.
+    assert layer.calls["group_add"] == 2

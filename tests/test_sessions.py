@@ -18,6 +18,7 @@ from django.test.utils import CaptureQueriesContext
 from django.utils import timezone
 
 from broadcast import sessions
+from broadcast.visitors import NOBODY, Visitor
 
 pytestmark = pytest.mark.django_db
 
@@ -32,8 +33,9 @@ class OtherBackend(ModelBackend):
 OTHER = f"{__name__}.OtherBackend"
 
 
-def scope(key: str) -> dict[str, Any]:
-    return {"headers": [(b"cookie", f"theme=dark; sessionid={key}".encode())]}
+def visitor(key: str) -> Visitor:
+    cookie = f"theme=dark; sessionid={key}".encode()
+    return Visitor.of_scope({"headers": [(b"cookie", cookie)], "subprotocols": []})
 
 
 def signed_in(name: str, backend: str | None = None) -> tuple[Any, str]:
@@ -47,7 +49,7 @@ def signed_in(name: str, backend: str | None = None) -> tuple[Any, str]:
 async def name_of(key: str) -> str:
     """Whose session it is; "" for nobody's."""
     names: list[str] = []
-    assert await sessions.ask(scope(key), lambda user: not names.append(user.get_username()))
+    assert await sessions.ask(visitor(key), lambda user: not names.append(user.get_username()))
     return names[0]
 
 
@@ -178,7 +180,7 @@ async def test_a_question_that_fails_fails_for_who_asked_alone() -> None:
         raise ValueError("not for me")
 
     answers = await asyncio.gather(
-        sessions.ask(scope(key), fail), name_of(key), return_exceptions=True
+        sessions.ask(visitor(key), fail), name_of(key), return_exceptions=True
     )
     assert isinstance(answers[0], ValueError)
     assert answers[1] == "somebody"
@@ -210,9 +212,19 @@ async def test_who_does_not_wait_for_the_answer_disturbs_nobody_else() -> None:
 
 async def test_without_a_cookie_no_thread_is_asked(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(sessions, "database_sync_to_async", None)
-    assert await sessions.ask({"headers": []}, lambda user: isinstance(user, AnonymousUser))
+    assert await sessions.ask(NOBODY, lambda user: isinstance(user, AnonymousUser))
 
 
 async def test_the_user_of_a_middleware_stands() -> None:
     user, key = await sync_to_async(signed_in)("somebody")
-    assert await sessions.ask({**scope(key), "user": user}, lambda asked: asked is user)
+    found = Visitor(key=key, user=user)
+    assert await sessions.ask(found, lambda asked: asked == user)
+
+
+async def test_the_user_of_a_middleware_may_what_they_may_now() -> None:
+    user, _ = await sync_to_async(signed_in)("somebody")
+    found = Visitor(user=user)
+    await User.objects.filter(pk=user.pk).aupdate(is_staff=True)
+    assert await sessions.ask(found, lambda asked: bool(asked.is_staff))
+    await User.objects.filter(pk=user.pk).aupdate(is_active=False)
+    assert await sessions.ask(found, lambda asked: isinstance(asked, AnonymousUser))

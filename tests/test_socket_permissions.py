@@ -6,14 +6,13 @@ import pytest
 from asgiref.sync import sync_to_async
 from django.contrib.auth.models import AnonymousUser, Permission, User
 from django.test import Client
-from django.utils import timezone
 
-from broadcast import apublish
 from broadcast.models import Stream
 from tests.doors import V1, Door, InProcessDoor
 
-PEOPLE = ("nobody", "somebody", "owner", "staff", "permitted", "superuser")
+PEOPLE = ("nobody", "somebody", "owner", "staff", "permitted", "named", "superuser")
 
+NAMED = {"listener": "may_listen_users", "streamer": "may_publish_users"}
 PERMISSIONS = {"listener": "listen_stream", "streamer": "publish_stream"}
 
 
@@ -29,6 +28,8 @@ def person(who: str, slug: str, socket: str) -> Any:
         Stream.objects.filter(slug=slug).update(owner=user)
     if who == "permitted":
         user.user_permissions.add(Permission.objects.get(codename=PERMISSIONS[socket]))
+    if who == "named":
+        getattr(Stream.objects.get(slug=slug), NAMED[socket]).add(user)
     return user
 
 
@@ -156,39 +157,75 @@ async def test_a_cookie_that_makes_no_sense_is_nobody(
     assert await listener.closed() == 4503
 
 
-# -- a stream that is closed while it is heard ---------------------------------------------------
+# -- tokens ----------------------------------------------------------------------------------------
+
+DEEDS = {"listener": "listen", "streamer": "publish"}
 
 
-async def closed_stream(in_process: InProcessDoor, slug: str) -> None:
-    stream = await Stream.objects.aget(slug=slug)
-    stream.closed_at = timezone.now()
-    await stream.asave()
+async def token_for(slug: str, deed: str, **options: Any) -> str:
+    return (await Stream.objects.aget(slug=slug)).make_token(deed, **options)
 
 
-async def test_a_streamer_learns_that_its_stream_was_closed(in_process: InProcessDoor) -> None:
-    slug = await in_process.stream()
-    streamer = await in_process.streamer(slug)
-    await streamer.publish("before")
-    await streamer.accepted(1)
-    await closed_stream(in_process, slug)
-    await streamer.publish("after")
-    assert await streamer.closed() == 4510
+@pytest.mark.parametrize("socket", DEEDS)
+@pytest.mark.parametrize("way", ["query", "authorization", "protocol"])
+async def test_a_token_lets_in_whichever_way_it_is_given(
+    in_process: InProcessDoor, socket: str, way: str
+) -> None:
+    slug = await in_process.stream("private")
+    token = await token_for(slug, DEEDS[socket])
+    query = f"?token={token}" if way == "query" else ""
+    headers = {"Authorization": f"bearer {token}"} if way == "authorization" else {}
+    protocols = [f"token.{token}"] if way == "protocol" else []
+    path = f"/ws/{socket}/{slug}/{query}"
+    opened = await in_process.connect(path, *protocols, V1, headers=headers)
+    assert opened.subprotocol == V1
+    assert (await opened.event())["event"] in ("ready", "joined")
 
 
-async def test_listeners_of_a_stream_that_is_closed_are_closed_with_4510(
+async def test_a_token_alone_as_subprotocol_opens_a_plain_socket(door: Door) -> None:
+    slug = await door.stream()
+    plain = await door.connect(f"/ws/listener/{slug}/", "token.nonsense")
+    # A browser takes no other answer than what it offered.
+    assert plain.subprotocol == "token.nonsense"
+    await door.until_listeners(slug, 1)
+    await (await door.plain_streamer(slug)).send("x")
+    assert await plain.receive() == "x"
+
+
+@pytest.mark.parametrize("socket", DEEDS)
+@pytest.mark.parametrize(
+    ("made", "reason"),
+    [
+        ("none", "tampered"),
+        ("other stream", "for another stream"),
+        ("other deed", "not to"),
+        ("old", "ran out"),
+        ("no token", "you may not"),
+    ],
+)
+async def test_a_token_that_does_not_fit_says_why(
+    in_process: InProcessDoor, socket: str, made: str, reason: str
+) -> None:
+    slug, other = await in_process.stream("private"), await in_process.stream("private")
+    deed = DEEDS[socket]
+    wrong = "publish" if deed == "listen" else "listen"
+    token = {
+        "none": "x.y",
+        "other stream": await token_for(other, deed),
+        "other deed": await token_for(slug, wrong),
+        "old": await token_for(slug, deed, max_age=1, now=1),
+        "no token": "",
+    }[made]
+    opened = await in_process.connect(f"/ws/{socket}/{slug}/?token={token}", V1)
+    assert reason in (await opened.event())["message"]
+    assert await opened.closed() == 4503
+
+
+async def test_a_token_that_is_wrong_takes_nothing_from_who_may_without(
     in_process: InProcessDoor,
 ) -> None:
-    slug = await in_process.stream()
-    listener = await in_process.plain_listener(slug)
-    await apublish(slug, "last")
-    await closed_stream(in_process, slug)
-    assert await listener.rest() == (["last"], 4510)
-
-
-async def test_a_streamer_of_a_stream_that_is_closed_need_not_publish_to_learn_it(
-    in_process: InProcessDoor,
-) -> None:
-    slug = await in_process.stream()
-    streamer = await in_process.streamer(slug)
-    await closed_stream(in_process, slug)
-    assert await streamer.closed() == 4510
+    slug = await in_process.stream("private")
+    in_process.user = await person("owner", slug, "listener")
+    await in_process.listener(slug, "?token=nonsense")
+    in_process.user = None
+    await in_process.listener(await in_process.stream("free"), "?token=nonsense")

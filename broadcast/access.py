@@ -1,0 +1,36 @@
+"""Who may do what on a stream: one answer for every door."""
+
+import time
+from functools import partial
+
+from django.contrib.auth.models import AnonymousUser
+from django.http import HttpRequest
+
+from . import sessions
+from .exceptions import Forbidden
+from .models import Stream
+from .tokens import Deed
+from .visitors import Visitor
+
+
+async def check_request(stream: Stream, deed: Deed, request: HttpRequest) -> None:
+    """`check` for whoever makes the request."""
+    await check(stream, deed, await Visitor.of_request(request))
+
+
+async def check(stream: Stream, deed: Deed, visitor: Visitor) -> None:
+    """Whether the visitor may do it now. Forbidden, BadToken: no, and why.
+
+    A token that is wrong takes nothing from somebody who may without one.
+    """
+    # What anybody may, nobody need say who they are for: no session is read.
+    if stream.may(deed, AnonymousUser()):
+        return
+    refusal = Forbidden(f"you may not {deed} here")
+    if visitor.token:
+        try:
+            return stream.check_token(visitor.token, deed, time.time())
+        except Forbidden as error:
+            refusal = error
+    if not await sessions.ask(visitor, partial(stream.may, deed)):
+        raise refusal

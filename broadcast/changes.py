@@ -1,0 +1,58 @@
+"""What changes who may be at a stream, told to all processes when it is so: see `guard`.
+
+Beside the session, which nobody needs to be told of who does not hear it, all of it is rows; they
+are looked up again, so a change that is told twice or too early does no harm.
+"""
+
+from functools import partial
+from typing import Any
+
+from django.contrib.auth import get_user_model
+from django.contrib.auth.models import Group
+from django.contrib.auth.signals import user_logged_out
+from django.db import transaction
+from django.db.models.signals import m2m_changed, post_delete, post_save
+from django.http import HttpRequest
+
+from .guard import CHANGE, mark
+from .models import Stream
+from .publishing import tell_everybody
+
+
+def connect() -> None:
+    """Listen to the signals, once the models are there."""
+    user = get_user_model()
+    for signal in (post_save, post_delete):
+        signal.connect(_stream_changed, sender=Stream)
+        signal.connect(_person_changed, sender=user)
+    post_delete.connect(_person_changed, sender=Group)
+    for relation in (Stream.may_listen_users, Stream.may_publish_users, Group.permissions):
+        m2m_changed.connect(_person_changed, sender=relation.through)
+    # A model of users need not have them.
+    for name in ("groups", "user_permissions"):
+        if hasattr(user, name):
+            m2m_changed.connect(_person_changed, sender=getattr(user, name).through)
+    user_logged_out.connect(_session_ended)
+
+
+def _tell(using: str | None = None, stream: str = "", session: str = "") -> None:
+    telling = partial(tell_everybody, type=CHANGE, stream=stream, session=session)
+    transaction.on_commit(telling, using=using, robust=True)
+
+
+def _stream_changed(instance: Stream, using: str, **kwargs: Any) -> None:
+    _tell(using, stream=instance.slug)
+
+
+def _person_changed(
+    using: str, update_fields: Any = None, action: str = "post", **kwargs: Any
+) -> None:
+    # Everybody who logs in is saved, with nothing but the time changed.
+    if action.startswith("post") and set(update_fields or ()) != {"last_login"}:
+        _tell(using)
+
+
+def _session_ended(request: HttpRequest, **kwargs: Any) -> None:
+    session = getattr(request, "session", None)
+    if session is not None and session.session_key:
+        _tell(session=mark(session.session_key))

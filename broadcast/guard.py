@@ -1,0 +1,192 @@
+"""Who is at the streams in this process, and whether they may still be there.
+
+A socket is let in by what holds when it comes. What changes later holds for it too: a stream that
+is made private or closed, a permission or a user that is removed, a token that runs out, a session
+that ends. Whoever may no longer be there is sent away with the code of a newcomer (4503, 4504,
+4510).
+
+Changes that pass through Django's models are announced to all processes, which look at once.
+Every few seconds they look anyway, since rows also change without a word (`QuerySet.update`,
+another program). What anybody may costs one query for all streams; elsewhere everybody is asked
+for anew, and where that takes long, it is done less often.
+"""
+
+import asyncio
+import hashlib
+import logging
+from collections.abc import Iterable
+from contextlib import suppress
+from typing import Any, Protocol
+from weakref import WeakKeyDictionary
+
+from channels.db import database_sync_to_async
+from django.contrib.auth.models import AnonymousUser
+
+from . import access
+from .conf import conf
+from .exceptions import BroadcastError, Forbidden, NoSuchStream, StreamClosed, Unavailable
+from .groups import EVERYBODY
+from .models import Stream
+from .relay import get_relay
+from .rows import forget
+from .tokens import Deed
+from .visitors import Visitor
+
+logger = logging.getLogger(__name__)
+
+#: The type of the message that says what changed: `stream`, a slug or "" for all; `session`.
+CHANGE = "broadcast.change"
+#: Streams in one query, and people who are asked for at a time: newcomers get their turn between.
+ROWS, PEOPLE = 500, 100
+#: Of its time a process looks at most one part in so many.
+SHARE = 20
+
+
+class Connection(Protocol):
+    """Somebody at a stream, as the guard sees them."""
+
+    slug: str
+    deed: Deed
+    visitor: Visitor
+
+    def remove(self, error: BroadcastError) -> None:
+        """Send them away, and say why. What they had published before is published."""
+
+
+class Guard:
+    """The connections of one event loop."""
+
+    def __init__(self) -> None:
+        self.connections: dict[str, set[Connection]] = {}
+        #: The streams to look at now; None: all.
+        self._changed: set[str] | None = set()
+        self._woken = asyncio.Event()
+        self._task: asyncio.Task[None] | None = None
+        self._attends = False
+        #: Whether the last look failed: it is told once.
+        self._failed = False
+
+    def enter(self, connection: Connection) -> None:
+        """Look after it; from before it is let in, so that no change is missed between."""
+        self.connections.setdefault(connection.slug, set()).add(connection)
+        if self._task is None:
+            self._task = asyncio.ensure_future(self._watch())
+
+    def leave(self, connection: Connection) -> None:
+        """It is gone, or going. One that never entered may leave, too."""
+        here = self.connections.get(connection.slug, set())
+        here.discard(connection)
+        if not here:
+            self.connections.pop(connection.slug, None)
+
+    def remove(self, connections: Iterable[Connection], error: BroadcastError) -> None:
+        """Send them away, all at one stream, and log it once."""
+        leaving = list(connections)
+        for connection in leaving:
+            self.leave(connection)
+            connection.remove(error)
+        if leaving:
+            logger.info("Sent %d away from %r: %s", len(leaving), leaving[0].slug, error)
+
+    def hear(self, message: dict[str, Any]) -> None:
+        """Something changed."""
+        if message["session"]:
+            self._end_session(message["session"])
+            return
+        # Who comes from now on is let in by what is so now.
+        forget()
+        if not message["stream"]:
+            self._changed = None
+        elif self._changed is not None:
+            self._changed.add(message["stream"])
+        self._woken.set()
+
+    def _end_session(self, session: str) -> None:
+        for here in list(self.connections.values()):
+            ended = [one for one in here if one.visitor.key and mark(one.visitor.key) == session]
+            self.remove(ended, Forbidden("the session has ended"))
+
+    async def _watch(self) -> None:
+        loop = asyncio.get_running_loop()
+        while True:
+            started = loop.time()
+            await self._look_once()
+            took = loop.time() - started
+            # Many changes in a row are looked at together.
+            await asyncio.sleep(took)
+            try:
+                async with asyncio.timeout(max(conf.WATCH_SECONDS, SHARE * took)):
+                    await self._woken.wait()
+            except TimeoutError:
+                self._changed = None
+
+    async def _look_once(self) -> None:
+        try:
+            await self._attend()
+            await self._look()
+        except Exception:
+            if not self._failed:
+                logger.exception("Who may still be at the streams is not known; trying again")
+            self._failed = True
+        else:
+            self._failed = False
+
+    async def _attend(self) -> None:
+        if not self._attends:
+            with suppress(Unavailable):
+                await get_relay().attend(EVERYBODY, CHANGE, self.hear)
+                self._attends = True
+
+    async def _look(self) -> None:
+        self._woken.clear()
+        changed, self._changed = self._changed, set()
+        names = [name for name in self.connections if changed is None or name in changed]
+        for start in range(0, len(names), ROWS):
+            some = names[start : start + ROWS]
+            rows = await database_sync_to_async(Stream.objects.in_bulk)(some, field_name="slug")
+            for name in some:
+                await self._look_at(name, rows.get(name))
+
+    async def _look_at(self, name: str, stream: Stream | None) -> None:
+        here = list(self.connections.get(name, ()))
+        if stream is None:
+            self.remove(here, NoSuchStream("there is no such stream any more"))
+        elif stream.closed_at:
+            self.remove(here, StreamClosed("the stream was closed"))
+        else:
+            for deed in Deed:
+                if not stream.may(deed, AnonymousUser()):
+                    await self._ask_for(stream, [one for one in here if one.deed == deed])
+
+    async def _ask_for(self, stream: Stream, connections: list[Connection]) -> None:
+        for start in range(0, len(connections), PEOPLE):
+            some = connections[start : start + PEOPLE]
+            answers = await asyncio.gather(
+                *(access.check(stream, one.deed, one.visitor) for one in some),
+                return_exceptions=True,
+            )
+            refused: dict[str, list[Connection]] = {}
+            for connection, answer in zip(some, answers, strict=True):
+                if isinstance(answer, Forbidden):
+                    refused.setdefault(str(answer), []).append(connection)
+                elif answer is not None:
+                    raise answer
+            for reason, leaving in refused.items():
+                self.remove(leaving, Forbidden(reason))
+
+
+def mark(key: str) -> str:
+    """What processes tell each other of a session: its key goes nowhere."""
+    return hashlib.sha256(key.encode()).hexdigest()
+
+
+_guards: WeakKeyDictionary[asyncio.AbstractEventLoop, Guard] = WeakKeyDictionary()
+
+
+def get_guard() -> Guard:
+    """The guard of the running event loop."""
+    loop = asyncio.get_running_loop()
+    guard = _guards.get(loop)
+    if guard is None:
+        guard = _guards[loop] = Guard()
+    return guard

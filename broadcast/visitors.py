@@ -1,0 +1,57 @@
+"""Who knocks at a door: what a socket or a request brought to show who it is."""
+
+from typing import Any
+
+from django.conf import settings
+from django.http import HttpRequest, parse_cookie
+
+from .middleware import header
+
+#: How a sub-protocol begins that is a token.
+TOKEN_PROTOCOL = "token."
+
+
+class Visitor:
+    """A token, the key of a session, or a user that a middleware knows; any of them or none.
+
+    It is kept for as long as a socket is open, since what holds when it comes may not hold later.
+    Nothing of it is ever logged.
+    """
+
+    __slots__ = ("key", "token", "user")
+
+    def __init__(self, token: str = "", key: str = "", user: Any = None) -> None:
+        self.token = token
+        self.key = key
+        self.user = user
+
+    @classmethod
+    def of_scope(cls, scope: dict[str, Any], token: str = "") -> "Visitor":
+        """Whoever opens a WebSocket, perhaps with the `token` of its query."""
+        key = parse_cookie(header(scope, b"cookie") or "").get(settings.SESSION_COOKIE_NAME, "")
+        token = token or _bearer(header(scope, b"authorization")) or _protocol_token(scope)
+        if token or key or "user" in scope:
+            return cls(token, key, scope.get("user"))
+        return NOBODY
+
+    @classmethod
+    async def of_request(cls, request: HttpRequest) -> "Visitor":
+        """Whoever makes an HTTP request."""
+        token = request.GET.get("token", "") or _bearer(request.headers.get("authorization"))
+        key = request.COOKIES.get(settings.SESSION_COOKIE_NAME, "")
+        return cls(token, key, None if key else await request.auser())
+
+
+NOBODY = Visitor()
+
+
+def _bearer(authorization: str | None) -> str:
+    scheme, _, token = (authorization or "").partition(" ")
+    return token.strip() if scheme.lower() == "bearer" else ""
+
+
+def _protocol_token(scope: dict[str, Any]) -> str:
+    for name in scope["subprotocols"]:
+        if name.startswith(TOKEN_PROTOCOL):
+            return str(name.removeprefix(TOKEN_PROTOCOL))
+    return ""
