@@ -6,6 +6,8 @@ and closed with its code, so that a page can say why.
 
 import asyncio
 import logging
+import secrets
+import time
 import uuid
 from contextlib import suppress
 from typing import Any
@@ -14,7 +16,7 @@ from urllib.parse import parse_qsl
 from channels.consumer import AsyncConsumer
 
 from . import access
-from .backends import Run, get_backend
+from .backends import Run, get_backend, new_streamer
 from .conf import conf
 from .exceptions import (
     BadRequest,
@@ -48,6 +50,9 @@ MARKS = {"header": Mark.HEADER, "entry": Mark.ENTRY}
 
 #: Bytes of a streamer that wait for history, before its socket is read no more.
 STREAMER_BYTES = 4 * 1024 * 1024
+
+#: The name of this process among all that there may be.
+PROCESS = secrets.token_hex(6)
 
 #: What a listener may say at most, in characters: it has nothing to say but `ping`.
 MAX_PING = 1024
@@ -105,6 +110,14 @@ class SocketConsumer(AsyncConsumer):  # type: ignore[misc]
         # Everything they say was asked for: 20 objects for each of very many sockets.
         self.scope["headers"].clear()
 
+    @property
+    def way(self) -> str:
+        return SUBPROTOCOL if self.encoding.tells else "plain"
+
+    @property
+    def address(self) -> str:
+        return str((self.scope.get("client") or [""])[0])
+
     async def enter(self) -> None:
         """Let the socket in. BroadcastError: it is told, and closed with its code."""
         raise NotImplementedError
@@ -150,7 +163,7 @@ class SocketConsumer(AsyncConsumer):  # type: ignore[misc]
         stream = await find_stream(self.scope["url_route"]["kwargs"]["slug"])
         if stream is None:
             raise NoSuchStream("there is no such stream")
-        self.slug = stream.slug
+        self.slug, self.since = stream.slug, time.time()
         self.visitor = Visitor.of_scope(self.scope, query.get("token", ""))
         get_guard().enter(self)
         if stream.closed_at:
@@ -201,6 +214,15 @@ class ListenerConsumer(SocketConsumer):
             self.listener.tell(joined)
             topic.add(self.listener)
 
+    @property
+    def id(self) -> str:
+        """Its name among the connections of all processes."""
+        return f"{PROCESS}-{id(self):x}-{self.since}"
+
+    @property
+    def behind(self) -> int:
+        return self.listener.behind if self.listener else 0
+
     def _close(self, error: BroadcastError) -> None:
         if self.listener:
             self.listener.topic.remove(self.listener)
@@ -234,7 +256,7 @@ class StreamerConsumer(SocketConsumer):
     feeding: asyncio.Task[None] | None = None
 
     async def enter(self) -> None:
-        self.id = uuid.uuid4().hex
+        self.id = new_streamer(time.time())
         query = self.query()
         self.run = self._run_of(query)
         stream = await self.admit(query)
@@ -284,6 +306,10 @@ class StreamerConsumer(SocketConsumer):
         transport = self.scope.get("extensions", {}).get(EXTENSION)
         if transport is not None:
             transport.maxMessagePayloadSize = transport.maxFramePayloadSize = size
+
+    @property
+    def behind(self) -> int:
+        return len(self.waiting) if self.topic else 0
 
     # -- what the streamer sends ------------------------------------------------------------
 

@@ -7,6 +7,7 @@
     │   └── BadToken           a token that is none, or ran out    4503   401
     ├── NoSuchStream                                               4504   404
     ├── StreamClosed           a person closed the stream          4510   410
+    ├── Removed                a person removed the connection     4510   410
     ├── RunGap                 publications of a run are missing   4200   409
     └── Unavailable            the server or its engine is away    4200   503
 
@@ -62,6 +63,11 @@ class NoSuchStream(BroadcastError):
 
 
 class StreamClosed(BroadcastError):
+    close_code = CloseCode.CLOSED
+    http_status = 410
+
+
+class Removed(BroadcastError):
     close_code = CloseCode.CLOSED
     http_status = 410
 

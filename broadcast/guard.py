@@ -3,7 +3,7 @@
 A socket is let in by what holds when it comes. What changes later holds for it too: a stream that
 is made private or closed, a permission or a user that is removed, a token that runs out, a session
 that ends. Whoever may no longer be there is sent away with the code of a newcomer (4503, 4504,
-4510).
+4510). A person may also ask who is there, and remove somebody: `connections`.
 
 Changes that pass through Django's models are announced to all processes, which look at once.
 Every few seconds they look anyway, since rows also change without a word (`QuerySet.update`,
@@ -16,17 +16,26 @@ import hashlib
 import logging
 from collections.abc import Iterable
 from contextlib import suppress
+from heapq import nlargest
 from typing import Any, Protocol
 from weakref import WeakKeyDictionary
 
 from channels.db import database_sync_to_async
 from django.contrib.auth.models import AnonymousUser
 
-from . import access
+from . import access, sessions
 from .conf import conf
-from .exceptions import BroadcastError, Forbidden, NoSuchStream, StreamClosed, Unavailable
+from .exceptions import (
+    BroadcastError,
+    Forbidden,
+    NoSuchStream,
+    Removed,
+    StreamClosed,
+    Unavailable,
+)
 from .groups import EVERYBODY
 from .models import Stream
+from .publishing import answer
 from .relay import get_relay
 from .rows import forget
 from .tokens import Deed
@@ -36,6 +45,10 @@ logger = logging.getLogger(__name__)
 
 #: The type of the message that says what changed: `stream`, a slug or "" for all; `session`.
 CHANGE = "broadcast.change"
+#: The types of a question who is at a stream, of the answer, and of the removal of a connection.
+WHO, HERE, REMOVE = "broadcast.who", "broadcast.here", "broadcast.remove"
+#: Connections in an answer.
+MOST = 50
 #: Streams in one query, and people who are asked for at a time: newcomers get their turn between.
 ROWS, PEOPLE = 500, 100
 #: Of its time a process looks at most one part in so many.
@@ -48,6 +61,16 @@ class Connection(Protocol):
     slug: str
     deed: Deed
     visitor: Visitor
+    #: Its name among the connections of all processes; when it came, in seconds since 1970.
+    id: str
+    since: float
+    #: What it speaks: "broadcast.v1", "plain" or "events".
+    way: str
+    address: str
+
+    @property
+    def behind(self) -> int:
+        """How many publications it has still to be handed, or waits to have published."""
 
     def remove(self, error: BroadcastError) -> None:
         """Send them away, and say why. What they had published before is published."""
@@ -62,7 +85,7 @@ class Guard:
         self._changed: set[str] | None = set()
         self._woken = asyncio.Event()
         self._task: asyncio.Task[None] | None = None
-        self._attends = False
+        self._answering: set[asyncio.Task[None]] = set()
         #: Whether the last look failed: it is told once.
         self._failed = False
 
@@ -101,6 +124,39 @@ class Guard:
             self._changed.add(message["stream"])
         self._woken.set()
 
+    def hear_removal(self, message: dict[str, Any]) -> None:
+        """Somebody is to go."""
+        here = self.connections.get(message["stream"], ())
+        found = [one for one in here if one.id == message["connection"]]
+        self.remove(found, Removed("a person removed this connection"))
+
+    def hear_question(self, message: dict[str, Any]) -> None:
+        """Somebody asks who is at a stream."""
+        if message["stream"] in self.connections:
+            task = asyncio.ensure_future(self._answer(**message))
+            self._answering.add(task)
+            task.add_done_callback(self._answering.discard)
+
+    async def _answer(self, stream: str, question: str, channel: str, type: str) -> None:
+        some = nlargest(MOST, self.connections[stream], key=lambda one: one.behind)
+        names = await asyncio.gather(
+            *(sessions.name_of(one.visitor) for one in some), return_exceptions=True
+        )
+        connections = [
+            {
+                "id": one.id,
+                "deed": one.deed.value,
+                "way": one.way,
+                "address": one.address,
+                "user": name if isinstance(name, str) else "",
+                "token": bool(one.visitor.token),
+                "behind": one.behind,
+                "since": one.since,
+            }
+            for one, name in zip(some, names, strict=True)
+        ]
+        await answer(channel, type=HERE, question=question, connections=connections)
+
     def _end_session(self, session: str) -> None:
         for here in list(self.connections.values()):
             ended = [one for one in here if one.visitor.key and mark(one.visitor.key) == session]
@@ -132,10 +188,10 @@ class Guard:
             self._failed = False
 
     async def _attend(self) -> None:
-        if not self._attends:
-            with suppress(Unavailable):
-                await get_relay().attend(EVERYBODY, CHANGE, self.hear)
-                self._attends = True
+        with suppress(Unavailable):
+            await get_relay().attend(EVERYBODY, CHANGE, self.hear)
+            await get_relay().attend(EVERYBODY, WHO, self.hear_question)
+            await get_relay().attend(EVERYBODY, REMOVE, self.hear_removal)
 
     async def _look(self) -> None:
         self._woken.clear()
@@ -166,11 +222,11 @@ class Guard:
                 return_exceptions=True,
             )
             refused: dict[str, list[Connection]] = {}
-            for connection, answer in zip(some, answers, strict=True):
-                if isinstance(answer, Forbidden):
-                    refused.setdefault(str(answer), []).append(connection)
-                elif answer is not None:
-                    raise answer
+            for connection, error in zip(some, answers, strict=True):
+                if isinstance(error, Forbidden):
+                    refused.setdefault(str(error), []).append(connection)
+                elif error is not None:
+                    raise error
             for reason, leaving in refused.items():
                 self.remove(leaving, Forbidden(reason))
 

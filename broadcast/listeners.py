@@ -66,6 +66,12 @@ class Listener:
         self.told = topic.live
         self._reading: asyncio.Task[None] | None = None
 
+    @property
+    def behind(self) -> int:
+        """How many publications it has still to be handed."""
+        at_edge = self in self.topic.edge.get(self.encoding, ())
+        return self.topic.offset - (self.topic.flushed if at_edge else self.cursor)
+
     def drained(self) -> None:
         """Its socket takes more again."""
         self.full_since = 0.0

@@ -184,6 +184,15 @@ class Stream(models.Model):
         valid_from = self.tokens_valid_from.timestamp() if self.tokens_valid_from else 0
         tokens.check(token, self.pk, deed, valid_from, now)
 
+    def close(self, now: datetime) -> None:
+        """Nobody may publish or listen from now on, and everybody is sent away."""
+        self.closed_at = now
+        self.save(update_fields=["closed_at"])
+
+    def reopen(self) -> None:
+        self.closed_at = None
+        self.save(update_fields=["closed_at"])
+
     def withdraw_tokens(self, now: datetime) -> None:
         """No token that was made before `now` grants anything any more."""
         self.tokens_valid_from = now

@@ -265,6 +265,17 @@ def tell_everybody(**message: Any) -> None:
         async_to_sync(_send_to)(EVERYBODY, message)
 
 
+async def atell_everybody(**message: Any) -> None:
+    """`tell_everybody` for async code in a server."""
+    await _send_to(EVERYBODY, message)
+
+
+async def answer(channel: str, **message: Any) -> None:
+    """Tell one process something, by the channel that it gave; soon, or not at all."""
+    with suppress(Exception):
+        await get_channel_layer(conf.CHANNEL_LAYER).send(channel, message)
+
+
 async def _send(stream: str, **message: Any) -> None:
     await _send_to(group_name(stream), {"stream": stream, **message})
 

@@ -87,8 +87,9 @@ class Relay:
         self, group: str, kind: str, handler: Callable[[dict[str, Any]], None]
     ) -> None:
         """Give `handler` every message of a type `kind` that is sent to `group` from now on."""
-        await self._enter(group)
-        self._handlers[kind] = handler
+        if self._handlers.get(kind) != handler:
+            await self._enter(group)
+            self._handlers[kind] = handler
 
     async def _enter(self, group: str) -> None:
         try:

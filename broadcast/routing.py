@@ -6,12 +6,14 @@ from channels.routing import URLRouter
 from django.urls import re_path
 
 from .consumers import ListenerConsumer, NowhereConsumer, StreamerConsumer
+from .figures import FiguresConsumer
 from .middleware import OriginMiddleware
 from .publishing import serve_here
 
 websocket_urlpatterns: list[Any] = [
     re_path(r"^ws/listener/(?P<slug>[^/]*)/$", ListenerConsumer.as_asgi()),
     re_path(r"^ws/streamer/(?P<slug>[^/]*)/$", StreamerConsumer.as_asgi()),
+    re_path(r"^ws/admin/streams/$", FiguresConsumer.as_asgi()),
     re_path(r"", NowhereConsumer.as_asgi()),
 ]
 

@@ -86,6 +86,18 @@ async def ask(visitor: Visitor, question: "Callable[[AnyUser], bool]") -> bool:
     return await answer
 
 
+async def name_of(visitor: Visitor) -> str:
+    """Who the visitor is, by name; "" for nobody who is known."""
+    names: list[str] = []
+
+    def take(user: "AnyUser") -> bool:
+        names.append(user.get_username())
+        return True
+
+    await ask(visitor, take)
+    return names[0]
+
+
 def _ask_again(user: "AnyUser", question: "Callable[[AnyUser], bool]") -> bool:
     """Ask for `user` with what is so by now: permissions are kept by the object."""
     if user.pk is None:

@@ -5,6 +5,7 @@ Redis for many. All methods are coroutines; none keeps a lock between two calls.
 stream count from 1 without gaps within one epoch. `Unavailable`: the engine does not answer.
 """
 
+import secrets
 from collections.abc import Iterable, Sequence
 from typing import NamedTuple, Protocol
 
@@ -70,6 +71,18 @@ class Presence(NamedTuple):
     @property
     def live(self) -> bool:
         return bool(self.streamer)
+
+    @property
+    def since(self) -> float | None:
+        """When its streamer came, in seconds since 1970; None: there is none."""
+        return int(self.streamer[:12], 16) / 1000 if self.streamer else None
+
+
+def new_streamer(now: float) -> str:
+    """An id for a streamer's connection that comes now: it begins with the time, as a UUID of
+    version 7 does (RFC 9562, section 5.7): 48 bits, milliseconds since 1970.
+    """
+    return f"{int(now * 1000):012x}{secrets.token_hex(10)}"
 
 
 class Backend(Protocol):

@@ -1,0 +1,51 @@
+"""Who is connected to a stream, asked of all processes; and the removal of one of them.
+
+The question goes to the group of all processes, and each that has anybody there answers to the
+asker's own channel, with those who are furthest behind (`guard.Guard.answer`). So it costs one
+look, however many listen. Nobody knows how many processes will answer: after `PATIENCE` seconds
+those have that will.
+"""
+
+import asyncio
+import secrets
+from typing import Any
+
+from .groups import EVERYBODY
+from .guard import HERE, MOST, REMOVE, WHO
+from .publishing import atell_everybody
+from .relay import get_relay
+
+#: Seconds in which processes answer.
+PATIENCE = 0.3
+
+#: What was answered so far, by question.
+_answers: dict[str, list[dict[str, Any]]] = {}
+
+
+async def who_is_at(stream: str) -> list[dict[str, Any]]:
+    """At most `guard.MOST` connections of the stream, those first that are furthest behind.
+
+    Each: `id`, `deed`, `way` ("broadcast.v1", "plain" or "events"), `address`, `user` ("": nobody
+    known), `token` (whether it came with one), `behind` (publications), `since` (seconds since
+    1970). Processes that do not answer in time are left out. Unavailable: the layer is away.
+    """
+    relay = get_relay()
+    await relay.attend(EVERYBODY, HERE, _hear)
+    question = secrets.token_hex(8)
+    found = _answers[question] = []
+    try:
+        await atell_everybody(type=WHO, stream=stream, question=question, channel=relay.channel)
+        await asyncio.sleep(PATIENCE)
+    finally:
+        del _answers[question]
+    return sorted(found, key=lambda one: (-one["behind"], one["since"]))[:MOST]
+
+
+async def remove(stream: str, connection: str) -> None:
+    """Close a connection of the stream with 4510, by its id, in whatever process it is."""
+    await atell_everybody(type=REMOVE, stream=stream, connection=connection)
+
+
+def _hear(message: dict[str, Any]) -> None:
+    # An answer that comes too late is nobody's.
+    _answers.get(message["question"], []).extend(message["connections"])

@@ -1,0 +1,58 @@
+"""What a person fills in to do something with streams in the admin."""
+
+from typing import Any
+
+from django import forms
+from django.utils.translation import gettext_lazy as _
+
+from .exceptions import BadRequest
+from .publications import decode_json
+from .tokens import Deed
+
+HOUR, DAY = 3600, 86400
+
+
+class PublishForm(forms.Form):
+    message = forms.CharField(
+        label=_("Message"),
+        strip=False,
+        widget=forms.Textarea({"rows": 6, "class": "vLargeTextField"}),
+    )
+    kind = forms.ChoiceField(
+        label=_("As"),
+        choices=[("text", _("text")), ("json", _("JSON"))],
+        initial="text",
+        widget=forms.RadioSelect,
+    )
+
+    def clean(self) -> dict[str, Any]:
+        cleaned: dict[str, Any] = super().clean() or {}
+        # Browsers send what was typed with \r\n between the lines.
+        text = cleaned.get("message", "").replace("\r\n", "\n")
+        cleaned["payload"] = text
+        if text and cleaned.get("kind") == "json":
+            try:
+                cleaned["payload"] = decode_json(text)
+            except BadRequest as error:
+                self.add_error("message", str(error))
+        return cleaned
+
+
+class TokenForm(forms.Form):
+    deed = forms.ChoiceField(
+        label=_("Lets whoever has it"),
+        choices=[(Deed.LISTEN.value, _("listen")), (Deed.PUBLISH.value, _("publish"))],
+        widget=forms.RadioSelect,
+        initial=Deed.LISTEN.value,
+    )
+    max_age = forms.TypedChoiceField(
+        label=_("For"),
+        coerce=int,
+        choices=[
+            (HOUR, _("an hour")),
+            (DAY, _("a day")),
+            (30 * DAY, _("30 days")),
+            (365 * DAY, _("a year")),
+        ],
+        initial=DAY,
+    )
