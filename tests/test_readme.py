@@ -68,6 +68,54 @@ def test_the_quick_tour_works_line_by_line(tmp_path: Path) -> None:
         assert heard.stdout.splitlines()[0] == '{"headline": "Ferry leaves at nine"}'
 
 
+#: What is done with the code of the README, in another process than the server.
+USE = """
+from django.test import RequestFactory
+
+assert goal(RequestFactory().post("/goal/", {"team": "home"})).status_code == 204
+form = GroupForm({"name": "sailors"})
+assert form.is_valid()
+with transaction.atomic():
+    form.save()
+    User.objects.create_user("ada")
+try:
+    with transaction.atomic():
+        User.objects.create_user("nobody")
+        raise ValueError
+except ValueError:
+    pass
+for _ in range(2):
+    report.apply(["a report"], task_id="its id")
+"""
+
+
+def test_what_is_pushed_from_code_is_heard(tmp_path: Path) -> None:
+    text = section("Pushing from your code")
+    shell = re.findall(r"`\.venv/bin/python manage\.py shell -c '(.*)'`", text)
+    assert len(shell) == 1
+    with ServerProcess("broadcast", tmp_path, setup="") as server:
+        done = server.manage("shell", "-v0", "-c", "\n".join([*blocks(text, "python"), USE]))
+        assert done.returncode == 0, done.stderr
+        done = server.manage("shell", "-v0", "-c", shell[0])
+        assert re.fullmatch(r"Position\(epoch='\w+', offset=5\)\n", done.stdout), done.stderr
+        row = "from broadcast.models import Stream; Stream.objects.create(slug='news')"
+        assert server.manage("shell", "-v0", "-c", row).returncode == 0
+        listening = ("listen", "news", "--url", server.ws, "--history", "5", "--count", "5")
+        heard = server.manage(*listening)
+        assert heard.stdout.splitlines() == [
+            '{"goal": "home"}',
+            '{"group": "sailors"}',
+            '{"joined": "ada"}',
+            "a report",
+            "Hello",
+        ], heard.stderr
+        server.stop()
+        done = server.manage("shell", "-v0", "-c", shell[0])
+        assert done.returncode == 1
+        assert "Unavailable: no server answers at 127.0.0.1" in done.stderr
+        assert "start it with `manage.py start`" in done.stderr
+
+
 def test_every_setting_is_in_the_table_with_its_default() -> None:
     table = dict(re.findall(r"^\| `(BROADCAST_\w+)` \| `?(.*?)`? \|", README, re.M))
     both = re.search(
