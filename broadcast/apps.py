@@ -1,3 +1,4 @@
+
 from django.apps import AppConfig
 from django.utils.translation import gettext_lazy as _
 
@@ -8,6 +9,7 @@ class BroadcastConfig(AppConfig):
     default_auto_field = "django.db.models.BigAutoField"
 
     def ready(self) -> None:
-        from . import changes
+        # They need the models. The checks register themselves.
+        from . import changes, checks  # noqa: F401
 
         changes.connect()

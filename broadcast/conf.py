@@ -4,18 +4,34 @@ Read lazily from Django's settings, so `override_settings` works and nothing is 
 `conf.HISTORY_COUNT` is `settings.BROADCAST_HISTORY_COUNT`, or the default below.
 """
 
-from typing import Generic, TypeVar
+import math
+from typing import Any, Generic, TypeVar
 
 from django.conf import settings
 
 T = TypeVar("T")
 
+#: How the values of settings are called, by the type of the default.
+KINDS: dict[type, str] = {
+    bool: "True or False",
+    int: "a whole number",
+    float: "a number",
+    str: "a string",
+    list: "a list of strings",
+}
+
 
 class Setting(Generic[T]):
-    """One setting; as an attribute of a class it reads `BROADCAST_<attribute name>`."""
+    """One setting; as an attribute of a class it reads `BROADCAST_<attribute name>`.
 
-    def __init__(self, default: T) -> None:
+    Its value is of the default's type. A number is 0 or more, or if it is `positive` more than
+    that, and at most `most`.
+    """
+
+    def __init__(self, default: T, *, positive: bool = False, most: float = math.inf) -> None:
         self.default = default
+        self.positive = positive
+        self.most = most
 
     def __set_name__(self, owner: type, name: str) -> None:
         self.name = f"BROADCAST_{name}"
@@ -23,6 +39,29 @@ class Setting(Generic[T]):
     def __get__(self, instance: object, owner: type) -> T:
         value: T = getattr(settings, self.name, self.default)
         return value
+
+    def fault(self) -> str:
+        """What is wrong with its value, which is told only where it is a number; "": nothing."""
+        value: Any = getattr(settings, self.name, self.default)
+        kind = type(self.default)
+        if not is_a(kind, value):
+            return f"is {KINDS[kind]}, not of type {type(value).__name__}"
+        if isinstance(value, int | float):
+            least = "more than 0" if self.positive else "0 or more"
+            if not (value > 0 or value == 0 and not self.positive):
+                return f"is {least}, not {value}"
+            if value > self.most:
+                return f"is at most {self.most}, not {value}"
+        return ""
+
+
+def is_a(kind: type, value: Any) -> bool:
+    """Whether `value` may stand where a default of type `kind` does."""
+    if kind is list:
+        return isinstance(value, list | tuple) and all(isinstance(item, str) for item in value)
+    if isinstance(value, bool):
+        return kind is bool
+    return isinstance(value, (int, float) if kind is float else kind)
 
 
 class Conf:
@@ -41,23 +80,23 @@ class Conf:
     HISTORY_REPLAY = Setting(1000)
 
     #: The circular buffer of a stream in each process: publications and bytes.
-    RING_COUNT = Setting(4096)
-    RING_BYTES = Setting(4 * 1024 * 1024)
+    RING_COUNT = Setting(4096, positive=True)
+    RING_BYTES = Setting(4 * 1024 * 1024, positive=True)
     #: What one listener is handed at a time, and so the most it holds besides the ring: bytes.
-    SLICE_BYTES = Setting(128 * 1024)
+    SLICE_BYTES = Setting(128 * 1024, positive=True)
     #: A listener whose transport takes nothing for so long is closed with 4408: seconds.
-    SLOW_SECONDS = Setting(30.0)
+    SLOW_SECONDS = Setting(30.0, positive=True)
 
     #: Largest frame: bytes. From the streamer of a media stream, and from anybody else.
-    MAX_MEDIA_FRAME = Setting(4 * 1024 * 1024)
-    MAX_FRAME = Setting(1024 * 1024)
+    MAX_MEDIA_FRAME = Setting(4 * 1024 * 1024, positive=True)
+    MAX_FRAME = Setting(1024 * 1024, positive=True)
     #: Publications of a streamer that wait for history, before its socket is read no more.
-    STREAMER_QUEUE = Setting(1024)
+    STREAMER_QUEUE = Setting(1024, positive=True)
 
     #: Seconds between a stream's last listener and this process leaving the stream's group.
     LINGER_SECONDS = Setting(1.0)
     #: Seconds between two looks for publications the channel layer lost on quiet streams.
-    WATCH_SECONDS = Setting(2.0)
+    WATCH_SECONDS = Setting(2.0, positive=True)
     #: Seconds over which a server that was told to stop closes its sockets.
     DRAIN_SECONDS = Setting(5.0)
 
@@ -66,12 +105,20 @@ class Conf:
     #: Other sites whose pages may open sockets here: `https://www.example.org`.
     ALLOWED_ORIGINS = Setting[list[str]]([])
 
+    #: Clients come through a proxy alone, which sets `X-Forwarded-For` to where they are.
+    TRUSTED_PROXY = Setting(False)
+
     #: Where the MessagePack-RPC server listens, and `publish` outside the server finds it.
     RPC_HOST = Setting("127.0.0.1")
-    RPC_PORT = Setting(18800)
+    RPC_PORT = Setting(18800, positive=True, most=65535)
     #: Largest MessagePack object: bytes. Connections at a time.
-    RPC_MAX_OBJECT = Setting(4 * 1024 * 1024)
+    RPC_MAX_OBJECT = Setting(4 * 1024 * 1024, positive=True)
     RPC_MAX_CONNECTIONS = Setting(200)
 
 
 conf = Conf()
+
+#: The settings by their names in Django's settings.
+SETTINGS: dict[str, Setting[Any]] = {
+    setting.name: setting for setting in vars(Conf).values() if isinstance(setting, Setting)
+}

@@ -8,6 +8,7 @@ task while it has something to send.
 import asyncio
 import logging
 from collections.abc import Awaitable, Callable
+from functools import cache
 from typing import Any, Protocol
 
 from .exceptions import CloseCode
@@ -131,6 +132,12 @@ def as_asgi(message: Message) -> dict[str, Any]:
     return {"type": "websocket.send", "bytes": payload}
 
 
+@cache
+def say_that_it_is_slower() -> None:
+    """Log it once in this process."""
+    logger.info("This is not Broadcast's own server (manage.py serve): sockets take a slower path")
+
+
 def open_sink(
     scope: dict[str, Any], send: Send, speaks_v1: bool
 ) -> tuple[FrameSink | MessageSink, Encoding]:
@@ -138,4 +145,5 @@ def open_sink(
     transport = scope.get("extensions", {}).get(EXTENSION)
     if transport is not None:
         return FrameSink(transport), V1_FRAMES if speaks_v1 else PLAIN_FRAMES
+    say_that_it_is_slower()
     return MessageSink(send), V1_MESSAGES if speaks_v1 else PLAIN_MESSAGES

@@ -28,9 +28,6 @@ from collections.abc import Callable, Sequence
 from contextlib import suppress
 from typing import Any
 
-from channels.layers import InMemoryChannelLayer, get_channel_layer
-
-from .backends import get_backend
 from .conf import conf
 from .server import CLOSE_SECONDS, Server
 
@@ -47,21 +44,6 @@ MAX_PAUSE = 30
 #: Seconds a worker has to end, beyond those of its drain, before it is killed; and at once.
 GRACE_SECONDS = CLOSE_SECONDS + 10
 STOP_SECONDS = 5
-
-
-def reason_for_one_process() -> str:
-    """Why several processes would not be one server here; "": they would."""
-    if not get_backend().shared:
-        return (
-            "several workers need a shared backend, and here history and presence are in the "
-            "memory of one process: set REDIS_URL"
-        )
-    if isinstance(get_channel_layer(conf.CHANNEL_LAYER), InMemoryChannelLayer):
-        return (
-            "several workers need a shared channel layer, and here it is in the memory of one "
-            f"process: CHANNEL_LAYERS[{conf.CHANNEL_LAYER!r}]"
-        )
-    return ""
 
 
 def listen(host: str, port: int) -> socket.socket:

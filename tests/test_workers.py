@@ -319,6 +319,7 @@ def test_several_workers_without_a_shared_layer_are_refused_with_the_reason(
     settings: Settings,
 ) -> None:
     settings.BROADCAST_BACKEND = "broadcast.backends.redis.RedisBackend"
+    settings.BROADCAST_REDIS_URLS = ["redis://127.0.0.1/"]
     with pytest.raises(CommandError, match="shared channel layer"):
         call_command("serve", workers=2)
 
@@ -328,6 +329,7 @@ def test_several_workers_from_within_a_program_are_refused_with_the_reason(
 ) -> None:
     # It is the command line that starts a worker.
     settings.BROADCAST_BACKEND = "broadcast.backends.redis.RedisBackend"
+    settings.BROADCAST_REDIS_URLS = ["redis://127.0.0.1/"]
     layer = "channels_redis.pubsub.RedisPubSubChannelLayer"
     settings.CHANNEL_LAYERS = {"default": {"BACKEND": layer}}
     with pytest.raises(CommandError, match="from the command line"):

@@ -14,6 +14,7 @@ from django.db import connections
 
 from broadcast import workers
 from broadcast.backends import get_backend
+from broadcast.checks import reason_for_one_process
 from broadcast.conf import conf
 from broadcast.exceptions import Unavailable
 from broadcast.server import Server
@@ -24,6 +25,9 @@ class Command(BaseCommand):
         "Serve pages, sockets and MessagePack-RPC. SIGTERM drains: everybody is told, "
         "sockets are closed with 4200 over some seconds, then it exits; a second one exits at once."
     )
+
+    # `handle` checks once; a parent's workers need not say the same again.
+    requires_system_checks: list[str] = []
 
     def add_arguments(self, parser: ArgumentParser) -> None:
         parser.add_argument("--host", default="127.0.0.1", help="address to listen at (127.0.0.1)")
@@ -42,9 +46,10 @@ class Command(BaseCommand):
         if options["inherited"]:
             workers.work(self.application(), *options["inherited"])
             return
-        self.check_workers(options["workers"])
         self.check(display_num_errors=False)
+        self.check_workers(options["workers"])
         self.check_backend()
+        self.set_up()
         if options["workers"] == 1:
             self.serve(options["host"], options["port"])
         else:
@@ -53,7 +58,7 @@ class Command(BaseCommand):
     def check_workers(self, number: int) -> None:
         if number < 1:
             raise CommandError("--workers is 1 or more")
-        if number > 1 and (reason := workers.reason_for_one_process()):
+        if number > 1 and (reason := reason_for_one_process()):
             raise CommandError(reason)
         if number > 1 and not getattr(self, "_called_from_command_line", False):
             raise CommandError("several workers can only be had from the command line")
@@ -66,6 +71,9 @@ class Command(BaseCommand):
             raise CommandError(str(error)) from None
         except Unavailable as error:
             self.stderr.write(f"{error}: until it does, nothing can be published or heard.")
+
+    def set_up(self) -> None:
+        """What has to be done before it serves: nothing. `start` has more to do."""
 
     def serve(self, host: str, port: int) -> None:
         endpoints = [

@@ -1,7 +1,6 @@
 """`manage.py start`: from a fresh clone to a running server, in one step."""
 
 import secrets
-from typing import Any
 
 from django.contrib.auth import get_user_model
 from django.core.management import call_command
@@ -16,12 +15,6 @@ class Command(ServeCommand):
         "Set up what is missing (database, demo streams, once an admin user, whose password is "
         "printed) and serve. Starting again changes nothing."
     )
-
-    def handle(self, *args: Any, **options: Any) -> None:
-        if not options["inherited"]:
-            self.check_workers(options["workers"])
-            self.set_up()
-        super().handle(*args, **options)
 
     def set_up(self) -> None:
         self.migrate()

@@ -1,0 +1,284 @@
+"""System checks: what of the settings cannot work, contradicts itself, or lets too much in.
+
+    broadcast.E001  the channel layer is missing or cannot be imported
+    broadcast.E002  the value of a setting makes no sense
+    broadcast.E003  the backend cannot be imported, or has no Redis
+    broadcast.E004  an allowed origin is none
+    broadcast.W001  there is no setting of this name
+    broadcast.W002  sizes contradict each other
+    broadcast.W003  backend or channel layer is not shared: one server process  (--deploy)
+    broadcast.W004  of backend and channel layer only one is shared
+    broadcast.W005  any host is allowed, and so any site's pages  (unless DEBUG)
+    broadcast.W006  sessions in cookies cannot be ended  (--deploy)
+    broadcast.W007  MessagePack-RPC can be reached from other machines
+    broadcast.W008  `runserver` is not on our server, but on a slower one
+
+Values that may hold a password are never shown.
+"""
+
+from difflib import get_close_matches
+from ipaddress import ip_address
+from typing import Any
+from urllib.parse import urlsplit
+
+from channels.layers import InMemoryChannelLayer
+from django.conf import settings
+from django.core.checks import CheckMessage, Error, Tags, Warning, register
+from django.core.management import get_commands, load_command_class
+from django.utils.module_loading import import_string
+
+from .conf import SETTINGS, conf
+
+TAG = "broadcast"
+
+REDIS_BACKEND = "broadcast.backends.redis.RedisBackend"
+REDIS_LAYER = "channels_redis.pubsub.RedisPubSubChannelLayer"
+
+#: What should not be larger than what, and what happens when it is.
+SIZES = (
+    ("MAX_FRAME", "MAX_MEDIA_FRAME", "who feeds a media stream may send less than anybody else"),
+    ("MAX_FRAME", "HISTORY_BYTES", "the largest publications do not stay in history"),
+    ("MAX_FRAME", "RING_BYTES", "who is a little behind reads the largest ones from history"),
+    ("SLICE_BYTES", "RING_BYTES", "one listener may be handed more than the ring holds"),
+    ("MAX_FRAME", "RPC_MAX_OBJECT", "what sockets may publish, MessagePack-RPC and `publish` not"),
+)
+
+
+# -- settings, one by one -------------------------------------------------------------------
+
+
+@register(TAG)
+def check_values(**kwargs: Any) -> list[CheckMessage]:
+    return [
+        Error(f"{name} {fault}.", hint=f"The default is {setting.default!r}.", id="broadcast.E002")
+        for name, setting in SETTINGS.items()
+        if (fault := setting.fault())
+    ]
+
+
+@register(TAG)
+def check_names(**kwargs: Any) -> list[CheckMessage]:
+    given = {name for name in dir(settings) if name.startswith("BROADCAST_")}
+    return [
+        Warning(f"There is no setting {name}.", hint=_similar(name), id="broadcast.W001")
+        for name in sorted(given - set(SETTINGS))
+    ]
+
+
+def _similar(name: str) -> str:
+    similar = get_close_matches(name, SETTINGS, n=1, cutoff=0.8)
+    return f"Did you mean {similar[0]}?" if similar else "The README has a table of all settings."
+
+
+@register(TAG)
+def check_sizes(**kwargs: Any) -> list[CheckMessage]:
+    return [
+        Warning(
+            f"BROADCAST_{small} is larger than BROADCAST_{large}: {consequence}.",
+            hint=f"Lower BROADCAST_{small}, or raise BROADCAST_{large}.",
+            id="broadcast.W002",
+        )
+        for small, large, consequence in SIZES
+        # No history at all is a choice.
+        if _are_sound(small, large) and getattr(conf, small) > getattr(conf, large) > 0
+    ]
+
+
+def _are_sound(*names: str) -> bool:
+    """Whether these settings have values that can be worked with."""
+    return not any(SETTINGS[f"BROADCAST_{name}"].fault() for name in names)
+
+
+# -- backend and channel layer --------------------------------------------------------------
+
+
+@register(TAG)
+def check_channel_layer(**kwargs: Any) -> list[CheckMessage]:
+    if not _are_sound("CHANNEL_LAYER"):
+        return []
+    alias = conf.CHANNEL_LAYER
+    try:
+        import_string(_layer_path())
+    except LookupError:
+        message = f"CHANNEL_LAYERS has no {alias!r}: nothing that is published is heard."
+    except ImportError as error:
+        message = f"The channel layer {alias!r} cannot be imported: {error}."
+    else:
+        return []
+    hint = (
+        f'Its BACKEND is "channels.layers.InMemoryChannelLayer" for one server process, '
+        f'"{REDIS_LAYER}" for several.'
+    )
+    return [Error(message, hint=hint, id="broadcast.E001")]
+
+
+@register(TAG)
+def check_backend(**kwargs: Any) -> list[CheckMessage]:
+    if not _are_sound("BACKEND", "REDIS_URLS"):
+        return []
+    try:
+        import_string(conf.BACKEND)
+    except ImportError as error:
+        message = f"BROADCAST_BACKEND cannot be imported: {error}."
+        hint = f"It is {SETTINGS['BROADCAST_BACKEND'].default!r} or {REDIS_BACKEND!r}."
+        return [Error(message, hint=hint, id="broadcast.E003")]
+    if conf.BACKEND == REDIS_BACKEND and not conf.REDIS_URLS:
+        message = "BROADCAST_BACKEND keeps everything in Redis, and BROADCAST_REDIS_URLS is empty."
+        hint = 'Name at least one: BROADCAST_REDIS_URLS = ["redis://127.0.0.1:6379/0"].'
+        return [Error(message, hint=hint, id="broadcast.E003")]
+    return []
+
+
+def backend_is_shared() -> bool:
+    """Whether several processes see the same streams. ImportError: there is no such backend."""
+    return bool(import_string(conf.BACKEND).shared)
+
+
+def layer_is_shared() -> bool:
+    """Whether it reaches other processes. LookupError, ImportError: there is no such layer."""
+    return not issubclass(import_string(_layer_path()), InMemoryChannelLayer)
+
+
+def _layer_path() -> str:
+    path: str = getattr(settings, "CHANNEL_LAYERS", {})[conf.CHANNEL_LAYER]["BACKEND"]
+    return path
+
+
+def reason_for_one_process() -> str:
+    """Why several processes would not be one server here; "": they would."""
+    if not backend_is_shared():
+        return (
+            "several workers need a shared backend, and here history and presence are in the "
+            "memory of one process: set REDIS_URL"
+        )
+    if not layer_is_shared():
+        return (
+            "several workers need a shared channel layer, and here it is in the memory of one "
+            f"process: CHANNEL_LAYERS[{conf.CHANNEL_LAYER!r}]"
+        )
+    return ""
+
+
+def _can_be_had() -> bool:
+    """Whether there are a backend and a layer to ask; what else, other checks say."""
+    sound = _are_sound("BACKEND", "CHANNEL_LAYER", "REDIS_URLS")
+    return sound and not check_channel_layer() and not check_backend()
+
+
+@register(TAG, deploy=True)
+def check_one_process(**kwargs: Any) -> list[CheckMessage]:
+    if settings.DEBUG or not _can_be_had() or not (reason := reason_for_one_process()):
+        return []
+    message = f"There can be one server process, and nobody takes over from it: {reason}."
+    hint = "If one is enough, silence this check: SILENCED_SYSTEM_CHECKS = ['broadcast.W003']."
+    return [Warning(message, hint=hint, id="broadcast.W003")]
+
+
+@register(TAG)
+def check_sharing(**kwargs: Any) -> list[CheckMessage]:
+    if not _can_be_had() or backend_is_shared() == layer_is_shared():
+        return []
+    if backend_is_shared():
+        message = (
+            "History is shared by all processes, and the channel layer is not: what another "
+            "process publishes is heard seconds later."
+        )
+        hint = f"Use {REDIS_LAYER} in CHANNEL_LAYERS."
+    else:
+        message = (
+            "The channel layer reaches other processes, and each has a history of its own: with "
+            "more than one, listeners are sent away again and again."
+        )
+        hint = f"Set BROADCAST_BACKEND to {REDIS_BACKEND!r}, and BROADCAST_REDIS_URLS."
+    return [Warning(message, hint=hint, id="broadcast.W004")]
+
+
+# -- who may come in ------------------------------------------------------------------------
+
+
+@register(TAG, Tags.security)
+def check_allowed_origins(**kwargs: Any) -> list[CheckMessage]:
+    if not _are_sound("ALLOWED_ORIGINS"):
+        return []
+    return [
+        Error(
+            f"BROADCAST_ALLOWED_ORIGINS has {origin!r}, and no browser sends that as an Origin.",
+            hint="An origin is a scheme and a host, nothing behind: https://www.example.org",
+            id="broadcast.E004",
+        )
+        for origin in conf.ALLOWED_ORIGINS
+        if not _is_origin(origin)
+    ]
+
+
+def _is_origin(origin: str) -> bool:
+    """Whether it is a scheme and a host as browsers write them; "null" may be any site's."""
+    try:
+        parts = urlsplit(origin)
+    except ValueError:
+        return False
+    whole = f"{parts.scheme}://{parts.netloc}" == origin == origin.lower()
+    return whole and bool(parts.scheme and parts.hostname) and "*" not in origin
+
+
+@register(TAG, Tags.security)
+def check_hosts(**kwargs: Any) -> list[CheckMessage]:
+    if settings.DEBUG or "*" not in settings.ALLOWED_HOSTS:
+        return []
+    message = (
+        "ALLOWED_HOSTS has '*': the pages of any site may open sockets, with the cookies of "
+        "whoever looks at them."
+    )
+    hint = "Name the hosts of this site. Those of others go into BROADCAST_ALLOWED_ORIGINS."
+    return [Warning(message, hint=hint, id="broadcast.W005")]
+
+
+@register(TAG, Tags.security, deploy=True)
+def check_sessions(**kwargs: Any) -> list[CheckMessage]:
+    if settings.SESSION_ENGINE != "django.contrib.sessions.backends.signed_cookies":
+        return []
+    message = (
+        "Sessions are in cookies, and cannot be ended: a copied cookie opens sockets after its "
+        "owner has logged out."
+    )
+    hint = "Set SESSION_ENGINE to 'django.contrib.sessions.backends.db'."
+    return [Warning(message, hint=hint, id="broadcast.W006")]
+
+
+@register(TAG, Tags.security)
+def check_rpc_host(**kwargs: Any) -> list[CheckMessage]:
+    if not _are_sound("RPC_HOST") or _is_loopback(conf.RPC_HOST):
+        return []
+    message = (
+        f"MessagePack-RPC listens at {conf.RPC_HOST!r} and asks nobody who they are: whoever "
+        "reaches it can publish on every stream."
+    )
+    hint = "Set BROADCAST_RPC_HOST to 127.0.0.1, or let nobody but your programs reach the port."
+    return [Warning(message, hint=hint, id="broadcast.W007")]
+
+
+def _is_loopback(host: str) -> bool:
+    try:
+        return ip_address(host).is_loopback
+    except ValueError:
+        return host == "localhost"
+
+
+# -- the server -----------------------------------------------------------------------------
+
+
+@register(TAG)
+def check_runserver(**kwargs: Any) -> list[CheckMessage]:
+    app = get_commands()["runserver"]
+    if app == "broadcast":
+        return []
+    # It may be on top of ours, and its server then is ours.
+    server = getattr(load_command_class(app, "runserver"), "server_cls", object)
+    if any(base.__module__ == "broadcast.server" for base in server.__mro__):
+        return []
+    message = (
+        f"`runserver` is that of {app}: sockets take a slower path, and MessagePack-RPC is not "
+        "served."
+    )
+    hint = "Put 'broadcast' before it in INSTALLED_APPS."
+    return [Warning(message, hint=hint, id="broadcast.W008")]
