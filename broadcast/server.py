@@ -26,6 +26,7 @@ from functools import partial
 from typing import Any
 
 import daphne.server  # first: it installs the reactor
+from daphne.http_protocol import WebRequest
 from twisted.internet import reactor
 
 from . import rpc
@@ -47,6 +48,14 @@ DRAIN_STEP = 0.1
 #: Seconds in which the backend takes the last word of a process.
 LEAVE_SECONDS = 1.0
 
+# What Daphne answers to requests that reach no application. Its own page has its style inline, and
+# no policy.
+WebRequest.error_template = (
+    '<!doctype html><html lang="en"><head><meta charset="utf-8">'
+    """<meta http-equiv="Content-Security-Policy" content="default-src 'none'">"""
+    "<title>%(title)s</title></head><body><h1>%(title)s</h1><p>%(body)s</p></body></html>"
+)
+
 
 class Server(daphne.server.Server):  # type: ignore[misc]
     def __init__(self, *args: Any, listening: socket.socket | None = None, **kwargs: Any) -> None:
@@ -54,6 +63,8 @@ class Server(daphne.server.Server):  # type: ignore[misc]
         kwargs.setdefault("websocket_max_frame_size", conf.MAX_FRAME)
         kwargs.setdefault("websocket_timeout", -1)
         kwargs.setdefault("server_name", "broadcast")
+        if conf.TRUSTED_PROXY:
+            kwargs.setdefault("proxy_forwarded_address_header", "X-Forwarded-For")
         if listening is not None:
             # Daphne insists on a description of it, but has none that fits IPv6: see `_ready`.
             kwargs["endpoints"] = [f"fd:fileno={listening.fileno()}"]

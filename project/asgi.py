@@ -3,7 +3,6 @@
 import os
 
 from channels.routing import ProtocolTypeRouter
-from django.contrib.staticfiles.handlers import ASGIStaticFilesHandler
 from django.core.asgi import get_asgi_application
 
 os.environ.setdefault("DJANGO_SETTINGS_MODULE", "project.settings")
@@ -13,12 +12,13 @@ django_application = get_asgi_application()
 # They need the app registry.
 from broadcast.publishing import serve_here  # noqa: E402
 from broadcast.routing import websocket_application  # noqa: E402
+from broadcast.static_files import StaticFilesHandler  # noqa: E402
 
 serve_here()
 
 application = ProtocolTypeRouter(
     {
-        "http": ASGIStaticFilesHandler(django_application),
+        "http": StaticFilesHandler(django_application),
         "websocket": websocket_application,
     }
 )
