@@ -167,7 +167,7 @@ def wait_until_it_answers(port: int, process: subprocess.Popen[bytes]) -> None:
 
 
 class ServerProcess:
-    """A server of `kind` "broadcast" (`manage.py serve`) or "uvicorn", in `directory`.
+    """A server of `kind` "broadcast" (`manage.py serve`), "runserver" or "uvicorn", in `directory`.
 
     As a context manager it sets the database up and runs. `setup` is Python that runs once, in a
     shell of the project, after the migrations.
@@ -255,6 +255,7 @@ class ServerProcess:
         """Start it, and wait until it answers."""
         commands = {
             "broadcast": ["manage.py", *self.arguments, "--port", str(self.port)],
+            "runserver": ["manage.py", "runserver", "--noreload", f"127.0.0.1:{self.port}"],
             "uvicorn": [
                 *("-m", "uvicorn", "project.asgi:application", "--port", str(self.port)),
                 *("--log-level", "warning", "--lifespan", "off"),
@@ -270,7 +271,7 @@ class ServerProcess:
             )
         try:
             wait_until_it_answers(self.port, self.process)
-            if self.kind == "broadcast":
+            if self.kind != "uvicorn":
                 wait_until_it_answers(self.rpc_port, self.process)
         except AssertionError:
             raise AssertionError(self.log.read_text()) from None
