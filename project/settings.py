@@ -1,24 +1,33 @@
 """Settings of the project. Everything that differs between machines comes from the environment.
 
-`SECRET_KEY`, `DEBUG`, `ALLOWED_HOSTS`, `DATABASE_URL`, `REDIS_URL`, `BROADCAST_RPC_HOST` and
-`BROADCAST_RPC_PORT`; the README's table says what each is for. Without any of them the project
-runs in one process, on SQLite, reachable from its machine only.
+`SECRET_KEY`, `DEBUG`, `ALLOWED_HOSTS`, `DATABASE_URL`, `REDIS_URL`, `HTTPS`, `HSTS_SECONDS`,
+`TRUSTED_PROXY`, `BROADCAST_RPC_HOST` and `BROADCAST_RPC_PORT`; the README says what each is for.
+Without any of them the project runs in one process, on SQLite, reachable from its machine only.
 """
 
+import logging
 import os
 import secrets
 from pathlib import Path
 from typing import Any
 
 import dj_database_url
+from django.core.exceptions import ImproperlyConfigured
 from redis.asyncio.retry import Retry
 from redis.backoff import NoBackoff
 
 BASE_DIR = Path(__file__).resolve().parent.parent
 
 
+YES, NO = {"1", "true", "yes", "on"}, {"0", "false", "no", "off"}
+
+
 def env_bool(name: str, default: bool) -> bool:
-    return os.environ.get(name, str(default)).strip().lower() in {"1", "true", "yes", "on"}
+    word = os.environ.get(name, "").strip().lower()
+    if word and word not in YES | NO:
+        # A mistyped `true` must not leave a site open.
+        raise ImproperlyConfigured(f"{name} is true or false, not {word!r}")
+    return word in YES if word else default
 
 
 def env_int(name: str, default: int) -> int:
@@ -61,8 +70,8 @@ INSTALLED_APPS = [
 ]
 
 MIDDLEWARE = [
+    "broadcast.middleware.ContentSecurityPolicyMiddleware",  # first: errors of the others, too
     "django.middleware.security.SecurityMiddleware",
-    "broadcast.middleware.ContentSecurityPolicyMiddleware",
     "django.contrib.sessions.middleware.SessionMiddleware",
     "django.middleware.common.CommonMiddleware",
     "django.middleware.csrf.CsrfViewMiddleware",
@@ -150,10 +159,31 @@ STATICFILES_DIRS = [BASE_DIR / "static"]
 X_FRAME_OPTIONS = "DENY"
 SECURE_CONTENT_TYPE_NOSNIFF = True
 SECURE_REFERRER_POLICY = "same-origin"
-SESSION_COOKIE_HTTPONLY = True
+SESSION_COOKIE_HTTPONLY = CSRF_COOKIE_HTTPONLY = True
+SESSION_COOKIE_SAMESITE = CSRF_COOKIE_SAMESITE = "Lax"
+
+# The server speaks HTTP: with `HTTPS` all the world comes through a proxy that speaks TLS.
+HTTPS = env_bool("HTTPS", False)
+SECURE_SSL_REDIRECT = SESSION_COOKIE_SECURE = CSRF_COOKIE_SECURE = HTTPS
+SECURE_HSTS_SECONDS = env_int("HSTS_SECONDS", 30 * 24 * 3600) if HTTPS else 0
+# They bind a whole domain, its other sites too, and cannot be taken back: not for us to decide.
+SILENCED_SYSTEM_CHECKS = ["security.W005", "security.W021"]
+# Probes come from next door, not through the proxy.
+SECURE_REDIRECT_EXEMPT = ["^healthz$", "^metrics$"]
+
+# Anybody can send these headers: they say something only where a proxy sets them anew.
+if TRUSTED_PROXY := env_bool("TRUSTED_PROXY", False):
+    SECURE_PROXY_SSL_HEADER = ("HTTP_X_FORWARDED_PROTO", "https")
+BROADCAST_TRUSTED_PROXY = TRUSTED_PROXY
 
 BROADCAST_RPC_HOST = os.environ.get("BROADCAST_RPC_HOST", "127.0.0.1")
 BROADCAST_RPC_PORT = env_int("BROADCAST_RPC_PORT", 18800)
+
+
+def without_traceback(record: logging.LogRecord) -> bool:
+    record.exc_info = None
+    return True
+
 
 LOGGING = {
     "version": 1,
@@ -164,13 +194,16 @@ LOGGING = {
         "available": {
             "()": "django.utils.log.CallbackFilter",
             "callback": lambda record: getattr(record, "status_code", 0) != 503,
-        }
+        },
+        "brief": {"()": "django.utils.log.CallbackFilter", "callback": without_traceback},
     },
     "handlers": {"console": {"class": "logging.StreamHandler", "formatter": "line"}},
     "root": {"handlers": ["console"], "level": "WARNING"},
     "loggers": {
         "broadcast": {"level": "INFO"},
         "django.request": {"filters": ["available"]},
+        # Somebody asked for a site that this one is not, and we did nothing wrong.
+        "django.security.DisallowedHost": {"filters": ["brief"]},
         # It prints a traceback each second while Redis is away, of which we tell once.
         "channels_redis": {"level": "CRITICAL"},
     },

@@ -132,6 +132,8 @@ def test_every_setting_is_in_the_table_with_its_default() -> None:
 
 
 def in_words(default: object) -> str:
+    if isinstance(default, bool):
+        return str(default)
     if isinstance(default, int) and default % (1024 * 1024) == 0:
         return f"{default // 1024 // 1024} MiB"
     if isinstance(default, int) and default % 1024 == 0 and default >= 65536:
