@@ -388,7 +388,8 @@ async def test_workers_that_cannot_start_any_more_are_tried_less_and_less_often(
     os.kill(max(before), signal.SIGKILL)
     await until(lambda: "starts in 2 s" in changing.said())
     pauses = re.findall(r"the next one starts in (\d+) s", changing.said())
-    assert pauses == ["1", "2"]
+    # The one that was killed may have lived for long by then, and is to be replaced at once.
+    assert pauses in (["1", "2"], ["0", "1", "2"])
     assert len(changing.workers) == 1
     change(tmp_path)
     await until(lambda: changing.said().count(" serves\n") == WORKERS + 1)
