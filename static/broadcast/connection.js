@@ -60,8 +60,9 @@ export function verdict(code, said = "") {
   return { comesBack: !final, reason: final ?? COME_BACK.get(code) ?? "The connection was lost." };
 }
 
-function sentence(words) {
-  const text = words[0].toUpperCase() + words.slice(1);
+/** What a program said, as a person would write it. */
+export function sentence(words) {
+  const text = words.charAt(0).toUpperCase() + words.slice(1);
   return /[.!?]$/.test(text) ? text : `${text}.`;
 }
 
@@ -70,12 +71,28 @@ export function backoff(failures, random = Math.random) {
   return random() * Math.min(BACKOFF_CAP, BACKOFF_BASE * 2 ** failures);
 }
 
+/**
+ * Why there was never a connection. Nothing tells a page what became of a handshake, so that a server that lets in no
+ * pages of its site looks like one that is not there: it is told what it can be.
+ */
+export function unreachable(address, origin = globalThis.origin) {
+  const { host, origin: target } = new URL(address.replace(/^ws/, "http"));
+  if (!origin || origin === target) return "The server does not answer.";
+  const page = origin === "null" ? "a page without a site of its own" : `pages of ${origin}`;
+  return `${host} does not answer, or does not let in ${page}.`;
+}
+
 /** `src` (absolute, or relative to the page) as a WebSocket address with `parameters` added to its query. */
 export function socketURL(src, parameters = {}) {
-  const url = new URL(src, globalThis.location?.href);
+  const url = new URL(src, globalThis.document?.baseURI ?? globalThis.location?.href);
   url.protocol = url.protocol.replace(/^http/, "ws");
   for (const [name, value] of Object.entries(parameters)) url.searchParams.set(name, value);
   return url.href;
+}
+
+/** Whether a sub-protocol can be made of `token`: one that has other characters opens no socket. */
+export function isToken(token) {
+  return /^[\w!#$%&'*+.^`|~-]*$/.test(token);
 }
 
 /** The sub-protocols to offer: a token travels here, so that it stays out of addresses and access logs. */
@@ -95,6 +112,8 @@ export class Connection extends EventTarget {
   #socket = null;
   #timer = null;
   #state = { name: "connecting" };
+  #address = null;
+  #wasOpen = false;
   #failures = 0;
   #openedAt = null;
   #heardAt = null;
@@ -190,7 +209,8 @@ export class Connection extends EventTarget {
     if (this.#state.name === "reconnecting") this.#become({ ...this.#state, seconds: 0, at: null });
     let socket;
     try {
-      socket = new this.#options.WebSocket(this.#url(), this.#options.protocols);
+      this.#address = this.#url();
+      socket = new this.#options.WebSocket(this.#address, this.#options.protocols);
     } catch (error) {
       this.fail(`This address cannot be connected to. (${error.message})`);
       return;
@@ -206,6 +226,7 @@ export class Connection extends EventTarget {
   #opened() {
     this.#openedAt = this.#heardAt = this.#now();
     this.#pingedAt = null;
+    this.#wasOpen = true;
     this.#stopTimer();
     if (this.#speaksPing()) this.#after(SILENCE, () => this.#checkSilence());
     this.#become({ name: "open" });
@@ -253,7 +274,8 @@ export class Connection extends EventTarget {
     }
     const delay = this.#delay(code);
     this.#failures += 1;
-    this.#become({ name: "reconnecting", reason, seconds: delay / SECOND, at: this.#now() + delay });
+    const why = code === 1006 && !this.#wasOpen ? unreachable(this.#address) : reason;
+    this.#become({ name: "reconnecting", reason: why, seconds: delay / SECOND, at: this.#now() + delay });
     this.#after(delay, () => this.#connect());
   }
 

@@ -53,6 +53,11 @@ export class Listener extends StreamSocket {
     return this.#epoch === null ? null : { epoch: this.#epoch, offset: this.#offset };
   }
 
+  /** Whether it was let in and is connected. */
+  get isJoined() {
+    return this.#joined;
+  }
+
   /** Somebody who knows tells that the stream has reached this position: until it is heard, the listener is behind. */
   expect({ epoch, offset }) {
     if (epoch !== this.#epoch) return;

@@ -42,6 +42,26 @@ export function bytes(number) {
   return `${Number((number / 1024 ** power).toFixed(1)).toLocaleString("en")} ${units[power - 1]}`;
 }
 
+/** What a join means for who was here before, and whether it is good or bad news. */
+export function joinedWords({ outcome, missed }) {
+  if (outcome === "recovered") return ["Connected again. Nothing was lost.", "good"];
+  if (outcome === "new-history") {
+    return ["Connected again. A new history began: what was sent in between cannot be known.", "bad"];
+  }
+  if (outcome === "missed") return [`Connected again. Some publications were missed: ${range(missed)}.`, "bad"];
+  return ["", ""];
+}
+
+/** What did not come, for a person. */
+export function skippedWords(skipped) {
+  const number = skipped.to - skipped.from + 1;
+  return `${count(number, "publication")} skipped: ${range(skipped)}.`;
+}
+
+function range({ from, to }) {
+  return from === to ? `#${from}` : `#${from} to #${to}`;
+}
+
 function words(known, state, now, promise) {
   if (state.name === "gone") return { label: "Disconnected", detail: state.reason };
   if (state.name === "reconnecting") {

@@ -3,15 +3,17 @@
  *
  * What begins with an underscore is for subclasses alone. Each has `_receiveEvent(event)` and `_receiveBinary(frame)`.
  */
-import { Connection, PROTOCOL, protocols } from "./connection.js";
+import { Connection, isToken, PROTOCOL, protocols } from "./connection.js";
 
 export class StreamSocket extends EventTarget {
   _connection;
   #state = { name: "connecting" };
+  #token;
 
   /** `url` is a function that returns the address for the next attempt; `options` are those of `Connection`. */
   constructor(url, token, options) {
     super();
+    this.#token = token ?? "";
     this._connection = new Connection(url, { protocols: protocols(token), ...options });
     this._connection.addEventListener("state", ({ detail }) => this.#connectionBecame(detail));
     this._connection.addEventListener("message", ({ detail }) => this.#receive(detail));
@@ -23,7 +25,8 @@ export class StreamSocket extends EventTarget {
   }
 
   open() {
-    this._connection.open();
+    if (isToken(this.#token)) this._connection.open();
+    else this._connection.fail("The token has characters that a token cannot have.");
   }
 
   /** Try now instead of later. */

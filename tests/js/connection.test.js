@@ -1,7 +1,15 @@
 import assert from "node:assert/strict";
 import { describe, test } from "node:test";
 
-import { backoff, Connection, protocols, socketURL, verdict } from "../../static/broadcast/connection.js";
+import {
+  backoff,
+  Connection,
+  isToken,
+  protocols,
+  socketURL,
+  unreachable,
+  verdict,
+} from "../../static/broadcast/connection.js";
 import { record, World } from "./fakes.js";
 
 const SECOND = 1000;
@@ -71,6 +79,47 @@ describe("close codes", () => {
     world.document.dispatchEvent(new Event("visibilitychange"));
     assert.equal(world.sockets.length, 1);
     assert.equal(world.clock.pending, 0);
+  });
+});
+
+describe("where there was never a connection", () => {
+  const address = "wss://live.example:8443/ws/listener/news/?history=2";
+
+  test("a page of the same site is told that the server does not answer", () => {
+    assert.equal(unreachable(address, "https://live.example:8443"), "The server does not answer.");
+    assert.equal(unreachable(address, undefined), "The server does not answer.");
+  });
+
+  test("a page of another site is told that it may not be let in", () => {
+    for (const origin of ["https://live.example", "http://live.example:8443", "https://harbour.example"]) {
+      const words = `live.example:8443 does not answer, or does not let in pages of ${origin}.`;
+      assert.equal(unreachable(address, origin), words);
+    }
+  });
+
+  test("a page in a sandbox has no site that could be named", () => {
+    assert.match(unreachable(address, "null"), /does not let in a page without a site of its own\.$/);
+  });
+
+  test("only until there was one", () => {
+    const world = new World();
+    const connection = connect(world);
+    world.socket.drop();
+    assert.equal(connection.state.reason, "The server does not answer.");
+    world.clock.advance(500);
+    world.socket.accept();
+    world.socket.drop();
+    assert.equal(connection.state.reason, "The connection was lost.");
+    world.clock.advance(500);
+    world.socket.drop();
+    assert.equal(connection.state.reason, "The connection was lost.");
+  });
+});
+
+describe("tokens", () => {
+  test("are made of what a sub-protocol may have", () => {
+    for (const token of ["", "abc.DEF-1_2~x", "!#$%&'*+^`|"]) assert.ok(isToken(token), token);
+    for (const token of ["a b", "a:b", "a,b", "a=b", "a/b", 'a"b', "a\n", "ä", "(", "\u0000"]) assert.ok(!isToken(token), token);
   });
 });
 

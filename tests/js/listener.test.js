@@ -66,6 +66,14 @@ describe("joining", () => {
     assert.deepEqual(new Scene({ token: "t" }).socket.protocols, ["broadcast.v1", "token.t"]);
   });
 
+  test("a token that no sub-protocol can be made of opens no socket, and is not repeated", () => {
+    const scene = new Scene({ token: "a b" });
+    assert.deepEqual(scene.sockets, []);
+    assert.equal(scene.listener.state.name, "gone");
+    assert.match(scene.listener.state.reason, /token/);
+    assert.doesNotMatch(scene.listener.state.reason, /a b/);
+  });
+
   test("asks for history when it was told to, else for nothing", () => {
     assert.equal(new Scene().query, "");
     assert.equal(new Scene({ history: 20 }).query, "?history=20");
