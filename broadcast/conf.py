@@ -104,6 +104,8 @@ class Conf:
     TOKEN_AGE = Setting(86400.0)
     #: Other sites whose pages may open sockets here: `https://www.example.org`.
     ALLOWED_ORIGINS = Setting[list[str]]([])
+    #: Sites that may have `/streams/<slug>/embed/` in an iframe, as in CSP's `frame-ancestors`.
+    EMBED_ANCESTORS = Setting("*")
 
     #: Clients come through a proxy alone, which sets `X-Forwarded-For` to where they are.
     TRUSTED_PROXY = Setting(False)

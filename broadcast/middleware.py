@@ -15,19 +15,15 @@ from .conf import conf
 
 Application = Callable[[dict[str, Any], Any, Any], Awaitable[None]]
 
-CONTENT_SECURITY_POLICY = "; ".join(
-    (
-        "default-src 'self'",
-        "img-src 'self' data: blob:",
-        "media-src 'self' blob:",
-        "connect-src 'self' ws: wss:",
-        "object-src 'none'",
-        "base-uri 'none'",
-        "form-action 'self'",
-        "frame-ancestors 'none'",
-    )
+CONTENT_SECURITY_POLICY = (
+    "default-src 'self'",
+    "img-src 'self' data: blob:",
+    "media-src 'self' blob:",
+    "connect-src 'self' ws: wss:",
+    "object-src 'none'",
+    "base-uri 'none'",
+    "form-action 'self'",
 )
-
 
 #: What a page may ask a person for: cameras, microphones and screens are for studios and rooms.
 PERMISSIONS_POLICY = ", ".join(
@@ -38,9 +34,14 @@ PERMISSIONS_POLICY = ", ".join(
 )
 
 
+def content_security_policy(frame_ancestors: str = "'none'") -> str:
+    """What a page may run, and which sites' pages may have it in a frame, as CSP names them."""
+    return "; ".join((*CONTENT_SECURITY_POLICY, f"frame-ancestors {frame_ancestors}"))
+
+
 def protect(response: HttpResponseBase) -> HttpResponseBase:
     """Have browsers keep to our policy with this answer, where it has none of its own."""
-    response.headers.setdefault("Content-Security-Policy", CONTENT_SECURITY_POLICY)
+    response.headers.setdefault("Content-Security-Policy", content_security_policy())
     response.headers.setdefault("Permissions-Policy", PERMISSIONS_POLICY)
     response.headers.setdefault("X-Content-Type-Options", "nosniff")
     return response

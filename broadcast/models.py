@@ -6,11 +6,12 @@ The rules of who may do what are methods of `Stream`; a user is whoever Django s
 import time
 from datetime import datetime
 from typing import TYPE_CHECKING
+from urllib.parse import quote
 
 from django.conf import settings
 from django.core.validators import MinValueValidator
 from django.db import models
-from django.urls import reverse
+from django.urls import get_script_prefix, reverse
 from django.utils.translation import gettext_lazy as _
 
 from . import tokens
@@ -22,6 +23,11 @@ if TYPE_CHECKING:
     from django.contrib.auth.models import AnonymousUser, User
 
     AnyUser = User | AnonymousUser
+
+
+def listener_path(slug: str) -> str:
+    """The path of the listener socket of `slug`, whatever characters that has."""
+    return f"{get_script_prefix()}ws/listener/{quote(slug, safe='')}/"
 
 
 class StreamQuerySet(models.QuerySet["Stream"]):
@@ -144,6 +150,11 @@ class Stream(models.Model):
 
     def get_absolute_url(self) -> str:
         return reverse("broadcast:stream_watch", args=[self.slug])
+
+    @property
+    def listener_path(self) -> str:
+        """Where its listener socket is; the scheme and the host are those of the page."""
+        return listener_path(self.slug)
 
     def may(self, deed: Deed, user: "AnyUser") -> bool:
         """Whether `user` may do it, by who they are; what a token grants comes on top."""

@@ -3,6 +3,7 @@
 from typing import Any
 
 from channels.routing import URLRouter
+from django.conf import settings
 from django.urls import re_path
 
 from .consumers import ListenerConsumer, NowhereConsumer, StreamerConsumer
@@ -23,4 +24,8 @@ _routes = OriginMiddleware(URLRouter(websocket_urlpatterns))
 async def websocket_application(scope: dict[str, Any], receive: Any, send: Any) -> None:
     """Every WebSocket of Broadcast. The process that runs it is a server from then on."""
     serve_here()
+    prefix = settings.FORCE_SCRIPT_NAME
+    if prefix and scope["path"].startswith(prefix):
+        # Django does so with the paths of pages, and pages name sockets with it.
+        scope = {**scope, "root_path": prefix}
     await _routes(scope, receive, send)

@@ -1,4 +1,4 @@
-"""The static files, as safe as the pages."""
+"""The static files, as safe as the pages, and ours for the pages of any site."""
 
 from django.contrib.staticfiles.handlers import ASGIStaticFilesHandler
 from django.core.exceptions import SuspiciousFileOperation
@@ -7,16 +7,26 @@ from django.http.response import HttpResponseBase
 
 from .middleware import protect
 
+#: Where the modules of `<broadcast-listener>` are.
+SHARED = "broadcast/"
+
 
 class StaticFilesHandler(ASGIStaticFilesHandler):
-    """Django's, which no middleware is around: its answers, 404 too, get their policy here."""
+    """Django's, which no middleware is around: its answers, 404 too, get their policy here.
+
+    A browser loads a module of another site only where that site allows it. Ours are the same
+    for everybody, and are asked for without cookies.
+    """
 
     async def get_response_async(self, request: HttpRequest) -> HttpResponseBase:
         return protect(await super().get_response_async(request))
 
     def serve(self, request: HttpRequest) -> HttpResponse | FileResponse:
         try:
-            return super().serve(request)
+            response = super().serve(request)
         except SuspiciousFileOperation:
             # A path that leads out of the directory leads to no file, and is no fault of ours.
             raise Http404 from None
+        if self.file_path(request.path).startswith(SHARED):
+            response.headers["Access-Control-Allow-Origin"] = "*"
+        return response

@@ -21,6 +21,9 @@ urlpatterns = [
     path("", views.stream_list, name="stream_list"),
     path("streams/<slug:slug>/", views.stream_watch, name="stream_watch"),
     path("streams/<slug:slug>/studio/", views.stream_studio, name="stream_studio"),
+    path("streams/<slug:slug>/embed/", views.stream_embed, name="stream_embed"),
+    # A frame shows only what may be framed: that there is no such stream, too.
+    path("streams/<str:slug>/embed/", views.stream_embed),
     path("api/streams/", api.stream_list, name="api_stream_list"),
     path("api/streams/<slug:slug>/", api.stream_detail, name="api_stream_detail"),
     path("api/<path:path>", api.nowhere),

@@ -1,4 +1,4 @@
-"""The pages: the list of streams, a stream to watch, its studio."""
+"""The pages: the list of streams, a stream to watch, to embed, its studio."""
 
 from collections import defaultdict
 from collections.abc import Iterable
@@ -6,12 +6,22 @@ from collections.abc import Iterable
 from asgiref.sync import async_to_sync
 from django.contrib.auth.views import redirect_to_login
 from django.core.exceptions import PermissionDenied
+from django.core.validators import slug_re
 from django.http import HttpRequest, HttpResponse
 from django.http.response import HttpResponseBase
 from django.shortcuts import get_object_or_404, render
+from django.templatetags.static import static
+from django.urls import reverse
+from django.views.decorators.cache import never_cache
+from django.views.decorators.clickjacking import xframe_options_exempt
 
+from . import access
 from .backends import Presence, get_backend
+from .conf import conf
+from .exceptions import BroadcastError, NoSuchStream, StreamClosed
+from .middleware import content_security_policy
 from .models import Stream
+from .tokens import Deed
 
 
 def stream_list(request: HttpRequest) -> HttpResponse:
@@ -40,12 +50,48 @@ def stream_watch(request: HttpRequest, slug: str) -> HttpResponseBase:
     presence = presences_of([slug])[slug]
     context = {
         "stream": stream,
-        "listener_path": f"/ws/listener/{slug}/",
         "live": presence.live,
         "listeners": presence.listeners,
         "may_publish": stream.may_publish(request.user),
+        "embed_url": request.build_absolute_uri(reverse("broadcast:stream_embed", args=[slug])),
+        "element_url": request.build_absolute_uri(static("broadcast/element.js")),
+        "listener_url": request.build_absolute_uri(stream.listener_path),
     }
     return render(request, "broadcast/stream_watch.html", context)
+
+
+@xframe_options_exempt
+@never_cache
+async def stream_embed(request: HttpRequest, slug: str) -> HttpResponse:
+    """The bare listener, for an iframe on the sites that `BROADCAST_EMBED_ANCESTORS` names.
+
+    Its errors are framed, too. Nothing in it does anything but hear: whoever frames a page can
+    make people press what they do not see. And what it leads to is not told its address, which
+    may have a token in it.
+    """
+    said: dict[str, object]
+    try:
+        said, status = {"stream": await stream_to_embed(request, slug)}, 200
+    except BroadcastError as error:
+        said, status = {"error": error}, error.http_status
+    response = render(request, "broadcast/stream_embed.html", said, status=status)
+    policy = content_security_policy(frame_ancestors=conf.EMBED_ANCESTORS)
+    response.headers["Content-Security-Policy"] = policy
+    response.headers["Referrer-Policy"] = "no-referrer"
+    return response
+
+
+async def stream_to_embed(request: HttpRequest, slug: str) -> Stream:
+    """The stream, if this request may hear it. BroadcastError: why not."""
+    # What is no slug is not asked for: PostgreSQL fails at a NUL.
+    known = slug_re.fullmatch(slug) is not None
+    stream = await Stream.objects.filter(slug=slug).afirst() if known else None
+    if stream is None:
+        raise NoSuchStream("there is no such stream")
+    if stream.closed_at:
+        raise StreamClosed("the stream was closed")
+    await access.check_request(stream, Deed.LISTEN, request)
+    return stream
 
 
 def stream_studio(request: HttpRequest, slug: str) -> HttpResponseBase:

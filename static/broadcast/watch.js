@@ -1,6 +1,7 @@
 /**
  * The page of one stream: beside the listener, its position and how many listen.
  */
+import "./copy.js";
 import "./element.js";
 import { poll } from "./poll.js";
 import { count } from "./states.js";
@@ -29,7 +30,7 @@ function showPosition() {
   drawing = true;
   requestAnimationFrame(() => {
     drawing = false;
-    const position = element.listener.position;
+    const { position } = element;
     if (!position) return;
     epoch.textContent = position.epoch.slice(0, EPOCH_SHOWN);
     epoch.title = position.epoch;
@@ -40,6 +41,6 @@ function showPosition() {
 function update(stream) {
   listeners.textContent = count(stream.listeners, "listener");
   // What was newest a while ago should have come by now; what is newest just now may be on its way.
-  if (newest) element.listener.expect(newest);
+  if (newest) element.listener?.expect(newest);
   newest = stream.position;
 }

@@ -3,12 +3,21 @@
 from typing import Any
 
 from daphne.management.commands.runserver import Command as DaphneRunserver
+from django.contrib.staticfiles.handlers import ASGIStaticFilesHandler
 
 from broadcast.server import Server
+from broadcast.static_files import StaticFilesHandler
 
 
 class Command(DaphneRunserver):  # type: ignore[misc]
     server_cls = Server
+
+    def get_application(self, options: dict[str, Any]) -> Any:
+        """Daphne's application; where that serves static files itself, ours are for all sites."""
+        application = super().get_application(options)
+        if isinstance(application, ASGIStaticFilesHandler):
+            return StaticFilesHandler(application.application)
+        return application
 
     def log_action(self, protocol: str, action: str, details: dict[str, Any]) -> None:
         """Say who asked for what, but not with which query: that may have a token in it."""

@@ -1,0 +1,68 @@
+"""`{% load broadcast %}`: what pages of any application of the project show of streams."""
+
+from typing import Any, cast
+
+from django import template
+from django.template.context import RequestContext
+from django.template.loader import render_to_string
+from django.templatetags.static import static
+from django.utils.html import format_html, format_html_join
+from django.utils.safestring import SafeString
+
+from ..models import Stream, listener_path
+
+register = template.Library()
+
+#: Where the rendering of a page notes that the element's script stands in it.
+SCRIPT = "broadcast.element"
+
+
+@register.simple_tag(takes_context=True)
+def listener(
+    context: template.Context, stream: Stream | str | None, item: str = "", **attributes: object
+) -> SafeString:
+    """A `<broadcast-listener>` of a stream or of the slug of one, and its script once per page.
+
+    `item` names a template of how a publication looks. Everything else becomes an attribute of
+    the element: `history=20`, `token=…`, `label=…`, `limit=…`, `class=…`; True is one without a
+    value, None or False is none, and an underscore in a name is a hyphen. Who may not hear the
+    stream is told so by the element: nothing is asked of the database here.
+    """
+    slug = stream.slug if isinstance(stream, Stream) else str(stream or "")
+    title = str(stream or "")
+    attributes = {"src": listener_path(slug), "label": f"Publications of {title}"} | attributes
+    return format_html(
+        "{}<broadcast-listener{}>{}"
+        "<noscript>Hearing {} needs JavaScript.</noscript></broadcast-listener>",
+        script_once(context),
+        format_html_join("", "{}", ((attribute(*pair),) for pair in attributes.items())),
+        item_template(context, item),
+        title,
+    )
+
+
+def attribute(name: str, value: object) -> SafeString:
+    """` name="value"` of an HTML element, as `listener` explains it."""
+    if value is None or value is False:
+        return SafeString("")
+    name = name.replace("_", "-")
+    return format_html(" {}", name) if value is True else format_html(' {}="{}"', name, value)
+
+
+def item_template(context: template.Context, name: str) -> SafeString:
+    """The `<template>` of how an item looks, from the template of that name."""
+    if not name:
+        return SafeString("")
+    variables = cast(dict[str, Any], context.flatten())
+    request = context.request if isinstance(context, RequestContext) else None
+    return format_html("<template>{}</template>", render_to_string(name, variables, request))
+
+
+def script_once(context: template.Context) -> SafeString:
+    """The element's script, unless this page has it."""
+    # The lowest of the dictionaries is that of the whole page; templates it includes have others.
+    page = cast(dict[str, Any], context.render_context.dicts[0])
+    if SCRIPT in page:
+        return SafeString("")
+    page[SCRIPT] = True
+    return format_html('<script type="module" src="{}"></script>\n', static("broadcast/element.js"))

@@ -1,0 +1,26 @@
+/**
+ * Buttons that copy what stands in a field: `<button data-copy="id of the field" hidden>`.
+ *
+ * They show themselves; without scripts the field can be selected by hand. Where the browser keeps the clipboard to
+ * itself, as on pages that came without TLS, the field is selected and the person is told what to press.
+ */
+const told = document.querySelector("[data-copied]");
+
+for (const button of document.querySelectorAll("[data-copy]")) {
+  const field = document.getElementById(button.dataset.copy);
+  button.hidden = false;
+  button.addEventListener("click", async () => {
+    const copied = await copy(field.value);
+    if (!copied) field.select();
+    told.textContent = copied ? "Copied." : "Selected: press Ctrl+C, or ⌘C, to copy it.";
+  });
+}
+
+async function copy(text) {
+  try {
+    await navigator.clipboard.writeText(text);
+    return true;
+  } catch {
+    return false;
+  }
+}

@@ -1,0 +1,1 @@
+"""Streams in pages that are not Broadcast's, in a real browser."""
