@@ -5,13 +5,14 @@ from collections.abc import Callable, Coroutine
 from functools import wraps
 from typing import Any
 
-from asgiref.sync import sync_to_async
 from django.http import HttpRequest, JsonResponse
 from django.views.decorators.csrf import csrf_exempt
 
+from . import access
 from .backends import Presence, get_backend
 from .exceptions import BroadcastError, Unavailable
 from .models import Stream
+from .tokens import Deed
 
 View = Callable[..., Coroutine[Any, Any, JsonResponse]]
 
@@ -75,9 +76,7 @@ async def stream_detail(request: HttpRequest, slug: str) -> JsonResponse:
     stream = await Stream.objects.filter(slug=slug).afirst()
     if stream is None:
         return JsonResponse({"error": "there is no such stream"}, status=404)
-    user = await request.auser()
-    if not await sync_to_async(stream.may_listen)(user):
-        return JsonResponse({"error": "you may not listen here"}, status=403)
+    await access.check_request(stream, Deed.LISTEN, request)
     return JsonResponse((await _describe_all([stream]))[0])
 
 

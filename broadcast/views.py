@@ -5,20 +5,20 @@ from collections.abc import Iterable
 
 from asgiref.sync import async_to_sync
 from django.contrib.auth.views import redirect_to_login
-from django.core.exceptions import PermissionDenied
 from django.core.validators import slug_re
 from django.http import HttpRequest, HttpResponse
 from django.http.response import HttpResponseBase
 from django.shortcuts import get_object_or_404, render
 from django.templatetags.static import static
 from django.urls import reverse
+from django.utils.cache import add_never_cache_headers
 from django.views.decorators.cache import never_cache
 from django.views.decorators.clickjacking import xframe_options_exempt
 
 from . import access
 from .backends import Presence, get_backend
 from .conf import conf
-from .exceptions import BroadcastError, NoSuchStream, StreamClosed
+from .exceptions import BroadcastError, Forbidden, NoSuchStream, StreamClosed
 from .middleware import content_security_policy
 from .models import Stream
 from .tokens import Deed
@@ -45,8 +45,10 @@ def stream_list(request: HttpRequest) -> HttpResponse:
 
 def stream_watch(request: HttpRequest, slug: str) -> HttpResponseBase:
     stream = get_object_or_404(Stream, slug=slug)
-    if not stream.may_listen(request.user):
-        return refuse(request)
+    try:
+        async_to_sync(access.check_request)(stream, Deed.LISTEN, request)
+    except Forbidden as error:
+        return refuse(request, error)
     presence = presences_of([slug])[slug]
     context = {
         "stream": stream,
@@ -56,8 +58,9 @@ def stream_watch(request: HttpRequest, slug: str) -> HttpResponseBase:
         "embed_url": request.build_absolute_uri(reverse("broadcast:stream_embed", args=[slug])),
         "element_url": request.build_absolute_uri(static("broadcast/element.js")),
         "listener_url": request.build_absolute_uri(stream.listener_path),
+        "token": token_of(request),
     }
-    return render(request, "broadcast/stream_watch.html", context)
+    return with_secret(render(request, "broadcast/stream_watch.html", context), request)
 
 
 @xframe_options_exempt
@@ -96,10 +99,16 @@ async def stream_to_embed(request: HttpRequest, slug: str) -> Stream:
 
 def stream_studio(request: HttpRequest, slug: str) -> HttpResponseBase:
     stream = get_object_or_404(Stream, slug=slug)
-    if not stream.may_publish(request.user):
-        return refuse(request)
-    context = {"stream": stream, "streamer_path": f"/ws/streamer/{slug}/"}
-    return render(request, "broadcast/stream_studio.html", context)
+    try:
+        async_to_sync(access.check_request)(stream, Deed.PUBLISH, request)
+    except Forbidden as error:
+        return refuse(request, error)
+    context = {
+        "stream": stream,
+        "streamer_path": f"/ws/streamer/{slug}/",
+        "token": token_of(request),
+    }
+    return with_secret(render(request, "broadcast/stream_studio.html", context), request)
 
 
 def presences_of(slugs: Iterable[str]) -> defaultdict[str, Presence]:
@@ -108,8 +117,22 @@ def presences_of(slugs: Iterable[str]) -> defaultdict[str, Presence]:
     return defaultdict(lambda: Presence("", 0, 0), found)
 
 
-def refuse(request: HttpRequest) -> HttpResponseBase:
-    """Whoever is not known may log in; whoever is, may not."""
-    if request.user.is_authenticated:
-        raise PermissionDenied
+def refuse(request: HttpRequest, error: Forbidden) -> HttpResponseBase:
+    """Whoever is not known may log in; whoever is, or came with a token, is told why not."""
+    if request.user.is_authenticated or token_of(request):
+        # Not raised: Django would log a traceback, for what is no fault of ours.
+        return render(request, "403.html", {"exception": str(error)}, status=error.http_status)
     return redirect_to_login(request.get_full_path())
+
+
+def token_of(request: HttpRequest) -> str:
+    """The token in the page's address, which the page's scripts show to the sockets."""
+    return request.GET.get("token", "")
+
+
+def with_secret(response: HttpResponse, request: HttpRequest) -> HttpResponse:
+    """A page whose address has a token: no other site is told it, and no cache keeps it."""
+    if token_of(request):
+        response.headers["Referrer-Policy"] = "no-referrer"
+        add_never_cache_headers(response)
+    return response

@@ -10,7 +10,7 @@ const EXCERPT = 200;
 
 const page = document.querySelector("[data-studio]");
 const find = (name) => page.querySelector(`[data-${name}]`);
-const streamer = new Streamer(page.dataset.src);
+const streamer = new Streamer(page.dataset.src, { token: page.dataset.token });
 const sent = []; // what the list of sent things shows, newest first: {number, element, fate}
 
 // -- the state

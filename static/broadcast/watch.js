@@ -18,7 +18,7 @@ const listeners = page.querySelector("[data-listeners]");
 let drawing = false;
 let newest = null; // the stream's position when last asked
 
-const ask = poll(page.dataset.api, INTERVAL, update);
+const ask = poll(page.dataset.api, INTERVAL, update, undefined, page.dataset.token);
 element.addEventListener("joined", showPosition);
 element.addEventListener("joined", ask); // one listener more: this one
 element.addEventListener("publication", showPosition);
