@@ -5,27 +5,28 @@ from collections.abc import Callable, Coroutine
 from functools import wraps
 from typing import Any
 
-from django.http import HttpRequest, JsonResponse
+from django.http import HttpRequest, HttpResponse, JsonResponse
 from django.views.decorators.csrf import csrf_exempt
 
-from . import access
+from . import access, metrics
 from .backends import Presence, get_backend
-from .exceptions import BroadcastError, Unavailable
+from .exceptions import BroadcastError, Forbidden, NoSuchStream, Unavailable
 from .models import Stream
 from .tokens import Deed
 
-View = Callable[..., Coroutine[Any, Any, JsonResponse]]
+View = Callable[..., Coroutine[Any, Any, HttpResponse]]
 
 
 def reading(view: View) -> View:
     """A view for GET and HEAD; any other method is told so, in JSON."""
 
     @wraps(view)
-    async def wrapper(request: HttpRequest, *args: Any, **kwargs: Any) -> JsonResponse:
+    async def wrapper(request: HttpRequest, *args: Any, **kwargs: Any) -> HttpResponse:
         if request.method in ("GET", "HEAD"):
             try:
                 return await view(request, *args, **kwargs)
             except BroadcastError as error:
+                metrics.note_refusal("http", type(error))
                 return JsonResponse({"error": str(error)}, status=error.http_status)
         said = {"error": f"{request.method} is not allowed here"}
         return JsonResponse(said, status=405, headers={"Allow": "GET, HEAD"})
@@ -75,7 +76,7 @@ async def stream_list(request: HttpRequest) -> JsonResponse:
 async def stream_detail(request: HttpRequest, slug: str) -> JsonResponse:
     stream = await Stream.objects.filter(slug=slug).afirst()
     if stream is None:
-        return JsonResponse({"error": "there is no such stream"}, status=404)
+        raise NoSuchStream("there is no such stream")
     await access.check_request(stream, Deed.LISTEN, request)
     return JsonResponse((await _describe_all([stream]))[0])
 

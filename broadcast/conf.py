@@ -117,6 +117,9 @@ class Conf:
     RPC_MAX_OBJECT = Setting(4 * 1024 * 1024, positive=True)
     RPC_MAX_CONNECTIONS = Setting(200)
 
+    #: Whoever says so in `Authorization: Bearer` may read `/metrics`. None: nobody may so.
+    METRICS_TOKEN = Setting[str | None](None)
+
 
 conf = Conf()
 

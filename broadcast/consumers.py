@@ -15,7 +15,7 @@ from urllib.parse import parse_qsl
 
 from channels.consumer import AsyncConsumer
 
-from . import access
+from . import access, metrics
 from .backends import Run, get_backend, new_streamer
 from .conf import conf
 from .exceptions import (
@@ -38,7 +38,7 @@ from .publishing import announce_streamer, append
 from .relay import get_relay
 from .rows import find_stream
 from .sinks import EXTENSION, FrameSink, MessageSink, Send, open_sink
-from .starts import Wish, find_start
+from .starts import Wish, find_start, outcome
 from .tokens import Deed
 from .visitors import TOKEN_PROTOCOL, Visitor
 
@@ -146,6 +146,7 @@ class SocketConsumer(AsyncConsumer):  # type: ignore[misc]
             error.close_code,
             error,
         )
+        metrics.note_refusal("socket", type(error))
         self._close(error)
 
     def remove(self, error: BroadcastError) -> None:
@@ -211,6 +212,7 @@ class ListenerConsumer(SocketConsumer):
             )
             self.listener = Listener(topic, self.sink, self.encoding, start.cursor, start.opening)
             self.sink.on_drain(self.listener.drained)
+            metrics.joins.labels(outcome(wish, start)).inc()
             self.listener.tell(joined)
             topic.add(self.listener)
 
@@ -285,6 +287,7 @@ class StreamerConsumer(SocketConsumer):
             await announce_streamer(stream.slug, self.id)
             state = await backend.state(stream.slug)
             self.sink.on_drain(self._drained)
+            metrics.streamer_joins.inc()
             self._tell_newest(
                 "ready",
                 stream=stream.slug,
@@ -377,6 +380,7 @@ class StreamerConsumer(SocketConsumer):
                 if drafts:
                     await self._append(drafts)
         except BroadcastError as error:
+            metrics.note_refusal("socket", type(error))
             self.ending = (error.close_code, str(error))
             self.tell(event("error", message=str(error)))
         except Exception:

@@ -18,6 +18,7 @@ from collections.abc import Iterable
 from itertools import islice
 from typing import Any, Protocol
 
+from . import metrics
 from .conf import conf
 from .exceptions import CloseCode
 from .frames import Encoding, Message
@@ -107,17 +108,21 @@ class Topic:
     def _over_limit(self) -> bool:
         return len(self.ring) > conf.RING_COUNT or self.size > conf.RING_BYTES
 
-    def slice(self, since: int, until: int) -> list[Publication]:
-        """Publications after `since` up to `until`: at most `SLICE_BYTES`, but at least one."""
-        size = conf.SLICE_BYTES
+    def slice(self, since: int, until: int) -> tuple[list[Publication], int]:
+        """Publications after `since` up to `until`, and the bytes of their payloads.
+
+        At most `SLICE_BYTES`, but at least one publication.
+        """
+        size = most = conf.SLICE_BYTES
         found: list[Publication] = []
         start = since + 1 - self.first
         for publication in islice(self.ring, start, start + until - since):
             size -= len(publication.payload)
             if size < 0 and found:
+                size += len(publication.payload)
                 break
             found.append(publication)
-        return found
+        return found, most - size
 
     def _schedule_flush(self) -> None:
         if self._flush_timer is None and self.flushed < self.offset:
@@ -134,16 +139,22 @@ class Topic:
             self._flush_timer = None
         loop = asyncio.get_running_loop()
         started = loop.time()
+        before = self.flushed
+        deliveries = written = 0
         while self.flushed < self.offset:
-            publications = self.slice(self.flushed, self.offset)
+            publications, size = self.slice(self.flushed, self.offset)
             self.flushed = publications[-1].offset
             for encoding, edge in self.edge.items():
                 if edge:
+                    deliveries += len(publications) * len(edge)
+                    written += size * len(edge)
                     self._write(encoding.publications(publications), edge)
         self._admit_ahead()
         ended = loop.time()
         pause = PAUSE if self.size < LARGE * len(self.ring) else 0
         self._next_flush = ended + pause * (ended - started)
+        if deliveries:
+            metrics.note_flush(self.flushed - before, deliveries, written, ended - started)
 
     def _write(self, data: Any, edge: set[Listener]) -> None:
         full = [listener for listener in edge if not listener.sink.write(data)]
@@ -169,6 +180,7 @@ class Topic:
 
     def restart(self, epoch: str, offset: int) -> None:
         """A new history began: old offsets mean nothing any more, so everybody comes in anew."""
+        metrics.restarts.inc()
         for listener in list(self.listeners):
             listener.close(CloseCode.SLOW, "a new history began")
         self.epoch = epoch
@@ -218,6 +230,7 @@ class Topic:
         """Close the sockets that have taken nothing for so long."""
         limit = asyncio.get_running_loop().time() - seconds
         for listener in [one for one in self.full if one.full_since < limit]:
+            metrics.slow_closes.labels("stuck").inc()
             listener.close(CloseCode.SLOW, f"nothing was taken for {seconds:g} s")
 
     # -- streamers --------------------------------------------------------------------------

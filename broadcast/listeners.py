@@ -13,6 +13,7 @@ import asyncio
 import logging
 from typing import TYPE_CHECKING, Any, Protocol
 
+from . import metrics
 from .backends import get_backend
 from .conf import conf
 from .exceptions import CloseCode, Unavailable
@@ -85,15 +86,15 @@ class Listener:
             return
         if self.opening is not None and not self.full_since:
             opening, self.opening = self.opening, None
-            self._write(self.encoding.publications([opening]))
+            self._hand_over([opening])
         topic = self.topic
         while not self.full_since and self.cursor < topic.flushed:
             if self.cursor + 1 < topic.first:
                 self._reading = asyncio.ensure_future(self._advance_from_history())
                 return
-            publications = topic.slice(self.cursor, topic.flushed)
+            publications, _ = topic.slice(self.cursor, topic.flushed)
             self.cursor = publications[-1].offset
-            self._write(self.encoding.publications(publications))
+            self._hand_over(publications)
         if not self.full_since:
             topic.arrive(self)
 
@@ -112,6 +113,10 @@ class Listener:
         self.topic.remove(self)
         self.sink.close(code, reason)
 
+    def _hand_over(self, publications: list[Publication]) -> None:
+        metrics.note_deliveries(publications)
+        self._write(self.encoding.publications(publications))
+
     def _write(self, data: Any) -> None:
         if not self.sink.write(data):
             self.topic.note_full(self)
@@ -123,7 +128,7 @@ class Listener:
         except Exception as error:
             if not isinstance(error, Unavailable):
                 logger.exception("A listener of %r could not read history", self.topic.name)
-            self.close(CloseCode.SLOW, "history cannot be read")
+            self._close_slow("unreadable", "history cannot be read")
         finally:
             self._reading = None
         if not self.full_since and self in self.topic.listeners:
@@ -153,12 +158,17 @@ class Listener:
             self._skip(oldest)
         if found and not self.full_since and self in topic.listeners:
             self.cursor = found[-1].offset
-            self._write(self.encoding.publications(found))
+            self._hand_over(found)
 
     def _skip(self, oldest: int) -> None:
         """Go on at offset `oldest`, and say so; close where it cannot be said."""
         if self.encoding.tells:
+            metrics.skipped_publications.inc(oldest - 1 - self.cursor)
             self.tell(event("skipped", **{"from": self.cursor + 1, "to": oldest - 1}))
             self.cursor = oldest - 1
         else:
-            self.close(CloseCode.SLOW, "too far behind")
+            self._close_slow("overtaken", "too far behind")
+
+    def _close_slow(self, cause: str, reason: str) -> None:
+        metrics.slow_closes.labels(cause).inc()
+        self.close(CloseCode.SLOW, reason)

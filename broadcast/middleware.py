@@ -11,6 +11,7 @@ from django.http.request import split_domain_port, validate_host
 from django.http.response import HttpResponseBase
 from django.utils.decorators import sync_and_async_middleware
 
+from . import metrics
 from .conf import conf
 
 Application = Callable[[dict[str, Any], Any, Any], Awaitable[None]]
@@ -80,6 +81,7 @@ class OriginMiddleware:
         origin = header(scope, b"origin")
         if origin is None or is_allowed(origin):
             return self.inner(scope, receive, send)
+        metrics.note_refusal("socket", "origin")
         return refuse(receive, send)
 
 

@@ -10,6 +10,7 @@ management command, a task queue) publications go through the server's MessagePa
 
 import asyncio
 import logging
+import time
 from collections.abc import Iterable, Iterator, Sequence
 from contextlib import suppress
 from itertools import groupby
@@ -19,7 +20,7 @@ from weakref import WeakKeyDictionary
 from asgiref.sync import async_to_sync, sync_to_async
 from channels.layers import get_channel_layer
 
-from . import remote
+from . import metrics, remote
 from .backends import Appended, Limits, Run, get_backend
 from .conf import conf
 from .exceptions import BadRequest, StreamClosed, TooLarge
@@ -64,6 +65,7 @@ def serve_here() -> None:
     """Say that this process is a server, and the running event loop, if one runs yet, its own."""
     global _serving, _loop
     _serving = True
+    metrics.processes.set(1)
     with suppress(RuntimeError):
         _loop = asyncio.get_running_loop()
 
@@ -191,7 +193,10 @@ def _together(calls: Iterable[Waiting]) -> Iterator[list[Waiting]]:
 async def _append_together(name: str, group: list[Waiting]) -> Appended:
     _, limits, run, key, _ = group[-1]
     drafts = [draft for call in group for draft in call.drafts]
-    return await get_backend().append(name, drafts, limits, run, key)
+    started = time.perf_counter()
+    appended = await get_backend().append(name, drafts, limits, run, key)
+    metrics.note_append(appended.publications, time.perf_counter() - started)
+    return appended
 
 
 def _answer(group: list[Waiting], outcome: Appended | BaseException) -> None:

@@ -13,6 +13,7 @@ not thrash the layer.
 
 import asyncio
 import logging
+import time
 from collections.abc import AsyncIterator, Awaitable, Callable, Coroutine, Iterable
 from contextlib import asynccontextmanager, suppress
 from functools import partial
@@ -21,6 +22,7 @@ from weakref import WeakKeyDictionary, WeakValueDictionary
 
 from channels.layers import get_channel_layer
 
+from . import metrics
 from .backends import get_backend
 from .conf import conf
 from .exceptions import Unavailable
@@ -183,7 +185,10 @@ class Relay:
         if topic is None:
             return
         if message["type"] == PUBLICATIONS:
-            self.deliver(topic, message["epoch"], unpack(message["publications"]))
+            publications = unpack(message["publications"])
+            # Clocks of two machines may differ a little.
+            metrics.relay_lags.observe(max(time.time() - publications[0].time, 0))
+            self.deliver(topic, message["epoch"], publications)
         elif message["type"] == STREAMER:
             topic.set_streamer(message["streamer"])
 
@@ -232,10 +237,14 @@ class Relay:
                 if state.epoch == topic.epoch and state.offset < topic.offset:
                     await self._begin_epoch(topic)
                 elif state.epoch == topic.epoch and state.offset > topic.offset:
+                    metrics.lost_publications.inc(state.offset - topic.offset)
                     topic.jump(state.offset)
                 return
             if found[0].offset > topic.offset + 1:
+                metrics.lost_publications.inc(found[0].offset - 1 - topic.offset)
                 topic.jump(found[0].offset - 1)
+            metrics.gaps_repaired.inc()
+            metrics.repaired_publications.inc(len(found))
             topic.append(found)
 
     async def _begin_epoch(self, topic: Topic) -> None:
@@ -263,6 +272,7 @@ class Relay:
             await asyncio.sleep(conf.WATCH_SECONDS)
             for topic in list(self.topics.values()):
                 topic.close_stuck(conf.SLOW_SECONDS)
+            metrics.refresh(self.topics.values())
             self._look("presence", get_backend().renew)
             if asyncio.get_running_loop().time() >= self._rejoin_at:
                 self._rejoin_at += REJOIN_SECONDS

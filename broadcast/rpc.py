@@ -14,6 +14,7 @@ from typing import Any, NamedTuple
 
 import msgpack
 
+from . import metrics
 from .backends import get_backend
 from .conf import conf
 from .exceptions import BadRequest, BroadcastError
@@ -148,6 +149,7 @@ async def answer(call: Call) -> tuple[str | None, Any]:
     try:
         return None, await method(*call.params)
     except BroadcastError as error:
+        metrics.note_refusal("rpc", type(error))
         return f"{type(error).__name__}: {error}", None
     except Exception:
         logger.exception("The call of %r failed", call.method)
@@ -199,8 +201,10 @@ async def _talk(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> N
         if _connections <= conf.RPC_MAX_CONNECTIONS:
             await _answer_all(reader, writer)
         else:
+            metrics.note_refusal("rpc", "too_many_connections")
             logger.warning("A MessagePack-RPC connection was refused: there are %d", _connections)
     except ValueError as error:
+        metrics.note_refusal("rpc", BadRequest)
         logger.warning("A MessagePack-RPC connection was closed: %s", error)
     except ConnectionError:
         pass

@@ -29,7 +29,7 @@ import daphne.server  # first: it installs the reactor
 from daphne.http_protocol import WebRequest
 from twisted.internet import reactor
 
-from . import rpc
+from . import metrics, rpc
 from .backends import get_backend
 from .conf import conf
 from .exceptions import CloseCode
@@ -179,6 +179,7 @@ class Server(daphne.server.Server):  # type: ignore[misc]
 
     async def _leave(self) -> None:
         """Say that nobody is here any more, where it would be believed for some time; then go."""
+        metrics.refresh(all_topics())
         with suppress(Exception):
             await asyncio.wait_for(get_backend().renew(), LEAVE_SECONDS)
         self.stop()

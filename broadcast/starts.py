@@ -40,6 +40,13 @@ class Start(NamedTuple):
     recovered: bool
 
 
+def outcome(wish: Wish, start: Start) -> str:
+    """What a listener came as, in one word: see `metrics.joins`."""
+    if not wish.epoch:
+        return "new"
+    return "recovered" if start.recovered else "unrecovered"
+
+
 def find_start(wish: Wish, state: StreamState) -> Start:
     """Where a listener begins on a stream that stands at `state`.
 

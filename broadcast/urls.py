@@ -4,7 +4,7 @@ from django.templatetags.static import static
 from django.urls import path
 from django.views.generic import RedirectView
 
-from . import api, views
+from . import api, scraping, views
 
 app_name = "broadcast"
 
@@ -18,6 +18,7 @@ class FaviconView(RedirectView):
 
 urlpatterns = [
     path("favicon.ico", FaviconView.as_view()),
+    path("metrics", scraping.scrape, name="metrics"),
     path("", views.stream_list, name="stream_list"),
     path("streams/<slug:slug>/", views.stream_watch, name="stream_watch"),
     path("streams/<slug:slug>/studio/", views.stream_studio, name="stream_studio"),

@@ -20,7 +20,10 @@ would take the parent's for the second one, and not drain.
 """
 
 import asyncio
+import itertools
 import logging
+import os
+import shutil
 import signal
 import socket
 import time
@@ -28,6 +31,7 @@ from collections.abc import Callable, Sequence
 from contextlib import suppress
 from typing import Any
 
+from . import metrics
 from .conf import conf
 from .server import CLOSE_SECONDS, Server
 
@@ -65,14 +69,21 @@ def listen(host: str, port: int) -> socket.socket:
 
 
 class Worker:
-    """A worker process, as its parent sees it. `serving` is called when it serves."""
+    """A worker process, as its parent sees it. `serving` is called when it serves.
+
+    `number`: no other worker has it at the same time. `environment`: what differs in its.
+    """
 
     def __init__(
         self,
         command: Sequence[str],
         listening: socket.socket,
+        number: int,
+        environment: dict[str, str],
         serving: Callable[["Worker"], None],
     ) -> None:
+        self.number = number
+        self.environment = {**os.environ, **environment}
         self.has_served = False
         #: Set when it serves, and when it ended.
         self.settled = asyncio.Event()
@@ -116,6 +127,7 @@ class Worker:
             return await asyncio.create_subprocess_exec(
                 *command,
                 *map(str, descriptors),
+                env=self.environment,
                 pass_fds=descriptors,
                 stdin=asyncio.subprocess.DEVNULL,
                 # What a terminal sends to all processes at once is for the parent alone.
@@ -169,7 +181,8 @@ def ending(status: int) -> str:
 class Parent:
     """Keeps `number` workers on `listening`; `announce` is called once, when all of them serve.
 
-    `command` starts one: the descriptors it inherits are added, for it to call `work` with.
+    `command` starts one: the descriptors it inherits are added, for it to call `work` with. They
+    count into the directory `counts`.
     """
 
     def __init__(
@@ -177,11 +190,13 @@ class Parent:
         command: Sequence[str],
         listening: socket.socket,
         number: int,
+        counts: str,
         announce: Callable[[], None],
     ) -> None:
         self.command = command
         self.listening = listening
         self.number = number
+        self.counts = counts
         self.announce: Callable[[], None] | None = announce
         #: The worker of each place, and all that have not ended: one may be about to leave.
         self.places: list[Worker] = []
@@ -219,10 +234,17 @@ class Parent:
         self.ending.set()
 
     def _start(self) -> Worker:
-        worker = Worker(self.command, self.listening, self._serving)
+        taken = {worker.number for worker in self.workers}
+        number = next(number for number in itertools.count(1) if number not in taken)
+        environment = metrics.environment(self.counts, number)
+        worker = Worker(self.command, self.listening, number, environment, self._serving)
         self.workers.add(worker)
-        worker.life.add_done_callback(lambda _: self.workers.discard(worker))
+        worker.life.add_done_callback(lambda _: self._ended(worker))
         return worker
+
+    def _ended(self, worker: Worker) -> None:
+        metrics.forget(self.counts, worker.number)
+        self.workers.discard(worker)
 
     def _serving(self, worker: Worker) -> None:
         self.have_served = True
@@ -284,6 +306,7 @@ class Parent:
 def work(application: Any, listening: int, link: int) -> None:
     """Serve as a worker, with the two sockets of these descriptors, until told to end."""
     parent = _inherited(link)
+    orphaned = False
 
     def serving() -> None:
         asyncio.get_event_loop().add_reader(parent, hear)
@@ -292,11 +315,13 @@ def work(application: Any, listening: int, link: int) -> None:
             parent.send(SERVES)
 
     def hear() -> None:
+        nonlocal orphaned
         try:
             said = parent.recv(16)
         except ConnectionError:
             said = b""
         if not said:
+            orphaned = True
             asyncio.get_event_loop().remove_reader(parent)
         if STOP in said:
             server.stop()
@@ -309,6 +334,9 @@ def work(application: Any, listening: int, link: int) -> None:
         ready_callable=serving,
     )
     server.run()
+    if orphaned:
+        # Nobody else is left to remove it.
+        shutil.rmtree(os.environ[metrics.DIRECTORY], ignore_errors=True)
 
 
 def _inherited(descriptor: int) -> socket.socket:

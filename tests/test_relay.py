@@ -8,6 +8,7 @@ from typing import Any
 
 import pytest
 from channels.layers import InMemoryChannelLayer, channel_layers
+from prometheus_client import REGISTRY
 from pytest_django.fixtures import Settings
 
 from broadcast import apublish
@@ -168,6 +169,31 @@ async def test_what_history_lost_is_named(settings: Settings, layer: FaultyLayer
     await asyncio.sleep(2.1 * WATCH)
     assert v1.heard == [("skipped", 1, 15), *numbers(16, 20)]
     assert (plain.heard, plain.closed) == ([], CloseCode.SLOW)
+
+
+@in_clock_loop
+async def test_what_was_fetched_and_what_was_lost_is_counted(
+    settings: Settings, layer: FaultyLayer
+) -> None:
+    def counted() -> list[float]:
+        names = ("gaps_repaired", "repaired_publications", "lost_publications")
+        return [REGISTRY.get_sample_value(f"broadcast_{name}_total") or 0 for name in names]
+
+    settings.BROADCAST_HISTORY_COUNT = 5
+    before = counted()
+    await listen()
+    await publish(1, 2)
+    layer.deaf = True
+    await publish(3, 5)
+    layer.deaf = False
+    await publish(6, 6)
+    await asyncio.sleep(0.001)
+    # The one that showed the gap was fetched, too.
+    assert counted() == [before[0] + 1, before[1] + 4, before[2]]
+    layer.deaf = True
+    await publish(7, 26)
+    await asyncio.sleep(2.1 * WATCH)
+    assert counted() == [before[0] + 2, before[1] + 9, before[2] + 15]
 
 
 @in_clock_loop

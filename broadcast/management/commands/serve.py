@@ -3,6 +3,7 @@
 import asyncio
 import sys
 from argparse import SUPPRESS, ArgumentParser
+from tempfile import TemporaryDirectory
 from typing import Any
 
 from asgiref.sync import async_to_sync
@@ -98,8 +99,11 @@ class Command(BaseCommand):
         connections.close_all()
         # A worker is started as this was, with the same options of Python and Django.
         command = [sys.executable, *sys.orig_argv[1:], "--inherited"]
-        parent = workers.Parent(command, listening, number, lambda: self.announce(host, port))
-        failure = asyncio.run(parent.run())
+        with TemporaryDirectory(prefix="broadcast-metrics-") as counts:
+            parent = workers.Parent(
+                command, listening, number, counts, lambda: self.announce(host, port)
+            )
+            failure = asyncio.run(parent.run())
         if failure:
             raise CommandError(failure)
 
