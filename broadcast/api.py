@@ -10,7 +10,7 @@ from django.views.decorators.csrf import csrf_exempt
 
 from . import access, metrics
 from .backends import Presence, get_backend
-from .exceptions import BroadcastError, Forbidden, NoSuchStream, Unavailable
+from .exceptions import BroadcastError, NoSuchStream, Unavailable
 from .models import Stream
 from .tokens import Deed
 

@@ -117,8 +117,8 @@ class Conf:
     RPC_MAX_OBJECT = Setting(4 * 1024 * 1024, positive=True)
     RPC_MAX_CONNECTIONS = Setting(200)
 
-    #: Whoever says so in `Authorization: Bearer` may read `/metrics`. None: nobody may so.
-    METRICS_TOKEN = Setting[str | None](None)
+    #: Whoever says so in `Authorization: Bearer` may read `/metrics`. Empty: nobody may so.
+    METRICS_TOKEN = Setting("")
 
 
 conf = Conf()

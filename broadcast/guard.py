@@ -23,7 +23,7 @@ from weakref import WeakKeyDictionary
 from channels.db import database_sync_to_async
 from django.contrib.auth.models import AnonymousUser
 
-from . import access, sessions
+from . import access, metrics, sessions
 from .conf import conf
 from .exceptions import (
     BroadcastError,
@@ -107,6 +107,7 @@ class Guard:
         leaving = list(connections)
         for connection in leaving:
             self.leave(connection)
+            metrics.note_refusal("socket", type(error))
             connection.remove(error)
         if leaving:
             logger.info("Sent %d away from %r: %s", len(leaving), leaving[0].slug, error)

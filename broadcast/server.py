@@ -29,7 +29,7 @@ import daphne.server  # first: it installs the reactor
 from daphne.http_protocol import WebRequest
 from twisted.internet import reactor
 
-from . import metrics, rpc
+from . import health, metrics, rpc
 from .backends import get_backend
 from .conf import conf
 from .exceptions import CloseCode
@@ -139,6 +139,7 @@ class Server(daphne.server.Server):  # type: ignore[misc]
             self.stop()
             return
         self.draining = True
+        health.note_drain()
         for port in self.ports:
             port.stopListening()
         self.rpc.cancel()

@@ -4,7 +4,7 @@ from django.templatetags.static import static
 from django.urls import path
 from django.views.generic import RedirectView
 
-from . import api, scraping, views
+from . import api, health, scraping, views
 
 app_name = "broadcast"
 
@@ -18,6 +18,7 @@ class FaviconView(RedirectView):
 
 urlpatterns = [
     path("favicon.ico", FaviconView.as_view()),
+    path("healthz", health.healthz, name="healthz"),
     path("metrics", scraping.scrape, name="metrics"),
     path("", views.stream_list, name="stream_list"),
     path("streams/<slug:slug>/", views.stream_watch, name="stream_watch"),

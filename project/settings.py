@@ -1,9 +1,9 @@
 """Settings of the project. Everything that differs between machines comes from the environment.
 
 `SECRET_KEY`, `DEBUG`, `ALLOWED_HOSTS`, `DATABASE_URL`, `REDIS_URL`, `HTTPS`, `HSTS_SECONDS`,
-`TRUSTED_PROXY`, `BROADCAST_RPC_HOST`, `BROADCAST_RPC_PORT` and `BROADCAST_METRICS_TOKEN`; the README
-says what each is for.
-Without any of them the project runs in one process, on SQLite, reachable from its machine only.
+`TRUSTED_PROXY`, `BROADCAST_RPC_HOST`, `BROADCAST_RPC_PORT` and `BROADCAST_METRICS_TOKEN`; the
+README says what each is for. Without any of them the project runs in one process, on SQLite,
+reachable from its machine only.
 """
 
 import logging
@@ -179,7 +179,7 @@ BROADCAST_TRUSTED_PROXY = TRUSTED_PROXY
 
 BROADCAST_RPC_HOST = os.environ.get("BROADCAST_RPC_HOST", "127.0.0.1")
 BROADCAST_RPC_PORT = env_int("BROADCAST_RPC_PORT", 18800)
-BROADCAST_METRICS_TOKEN = os.environ.get("BROADCAST_METRICS_TOKEN") or None
+BROADCAST_METRICS_TOKEN = os.environ.get("BROADCAST_METRICS_TOKEN", "")
 
 
 def without_traceback(record: logging.LogRecord) -> bool:

@@ -13,7 +13,7 @@ import pytest
 from tests.conftest import door_of
 from tests.doors import ServerDoor, Socket, eventually
 from tests.processes import RedisProcess, prepared_database
-from tests.scrapes import Figures, scrape
+from tests.scrapes import Figures, get, scrape
 from tests.test_workers import exit_status, listeners_at_all, replace_all, until
 from tests.workers import WORKERS, WorkersProcess, runs
 
@@ -171,6 +171,12 @@ async def test_a_worker_that_is_told_to_leave_counts_all_that_it_did(
     assert await grown(door, before, "deliveries_total") == {"deliveries_total": 50}
     await until(lambda: len(process.workers) == WORKERS)
     await all_say(door, processes=WORKERS, listeners=0)
+
+
+async def test_every_worker_says_whether_it_is_ready(door: ServerDoor) -> None:
+    for _ in range(8):
+        answer = await asyncio.to_thread(get, door.process, "/healthz")
+        assert answer.status == 200, answer
 
 
 async def test_replacing_all_workers_loses_no_count_and_leaves_no_file(
