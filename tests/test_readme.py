@@ -132,6 +132,8 @@ def test_every_setting_is_in_the_table_with_its_default() -> None:
 
 
 def in_words(default: object) -> str:
+    if default == "":
+        return "none"
     if isinstance(default, bool):
         return str(default)
     if isinstance(default, int) and default % (1024 * 1024) == 0:
