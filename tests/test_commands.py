@@ -9,6 +9,8 @@ from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from io import StringIO
 from pathlib import Path
+from threading import Thread
+from types import SimpleNamespace
 from typing import Any
 
 import pytest
@@ -16,8 +18,12 @@ from django.contrib.auth import get_user_model
 from django.contrib.sessions.backends.db import SessionStore
 from django.core.management import call_command
 from django.core.management.base import CommandError
+from websockets import Subprotocol
+from websockets.sync.server import ServerConnection, serve
 
+from broadcast.consumers import SUBPROTOCOL
 from broadcast.exceptions import BadToken
+from broadcast.management.commands import listen as listen_command
 from broadcast.management.commands.start import Command as StartCommand
 from broadcast.models import Stream
 from broadcast.tokens import Deed
@@ -201,6 +207,35 @@ class TestListen:
         assert done.returncode == 1
         assert said in done.stderr
         assert len(done.stderr.splitlines()) == 1
+
+    def test_where_there_are_too_many_it_waits_longer_each_time_and_comes_back(
+        self, monkeypatch: pytest.MonkeyPatch
+    ) -> None:
+        answers = iter([4429, 4429, 4429, 1000])
+
+        def answer(socket: ServerConnection) -> None:
+            code = next(answers)
+            if code == 4429:
+                socket.send('{"event":"error","message":"too many of them"}')
+            else:
+                socket.send('{"event":"joined","epoch":"e","offset":0,"recovered":false}')
+                socket.send('{"event":"publication","offset":1,"data":"at last"}')
+            socket.close(code, "too many of them")
+
+        waits: list[float] = []
+        monkeypatch.setattr(listen_command, "time", SimpleNamespace(sleep=waits.append))
+        monkeypatch.setattr(listen_command, "random", SimpleNamespace(uniform=max))
+        out, err = StringIO(), StringIO()
+        with serve(answer, "127.0.0.1", 0, subprotocols=[Subprotocol(SUBPROTOCOL)]) as server:
+            thread = Thread(target=server.serve_forever)
+            thread.start()
+            url = f"ws://127.0.0.1:{server.socket.getsockname()[1]}"
+            call_command("listen", "demo", url=url, count=1, stdout=out, stderr=err)
+            server.shutdown()
+            thread.join()
+        assert out.getvalue() == "at last\n"
+        assert waits == [8, 16, 30]
+        assert err.getvalue() == 3 * "Trying again later: too many of them\n"
 
     def test_without_a_server_it_says_so(self, ours: ServerProcess) -> None:
         done = ours.manage("listen", "demo", "--url", f"ws://127.0.0.1:{free_port()}")

@@ -23,13 +23,14 @@ const HANDSHAKE_LIMIT = 10 * SECOND; // a browser's own limit is minutes when pa
 const SILENCE = 15 * SECOND; // then ask
 const PATIENCE = 10 * SECOND; // then give up
 const HELD = 5 * SECOND; // a connection that lasted this long was a success: failures before it are forgotten
+const TOO_MANY = 4429;
 const TOO_MANY_FAILURES = 3; // who is told "too many" begins further out
 const SHUTDOWN_SPREAD = 5; // seconds, when the server did not say
 
 const COME_BACK = new Map([
   [4200, "The server is restarting."],
   [4408, "This connection was too slow and fell behind."],
-  [4429, "The server has too many connections just now."],
+  [TOO_MANY, "The server has too many connections just now."],
 ]);
 
 const DO_NOT_COME_BACK = new Map([
@@ -49,13 +50,15 @@ const DO_NOT_COME_BACK = new Map([
 /**
  * What a close code means: `{comesBack, reason}`, the reason being a sentence for a person.
  * 4000–4499: come back, 4500–4999: do not; of the protocol's own codes those do not that would only be met again.
- * Where the server says why a connection is over for good, its words are more precise than ours.
+ * Where the server says why a connection is over for good, or what there is too much of, its words are more precise
+ * than ours.
  */
 export function verdict(code, said = "") {
   if (code >= 4500 && code <= 4999) {
     const ours = DO_NOT_COME_BACK.get(code) ?? `The server ended this connection for good (code ${code}).`;
     return { comesBack: false, reason: said ? sentence(said) : ours };
   }
+  if (code === TOO_MANY && said) return { comesBack: true, reason: sentence(said) };
   const final = DO_NOT_COME_BACK.get(code);
   return { comesBack: !final, reason: final ?? COME_BACK.get(code) ?? "The connection was lost." };
 }
@@ -284,8 +287,10 @@ export class Connection extends EventTarget {
     const announced = this.#shutdownSeconds ?? (code === 4200 ? SHUTDOWN_SPREAD : null);
     this.#shutdownSeconds = null;
     if (announced !== null) return random() * Math.min(BACKOFF_CAP, announced * SECOND);
-    if (code === 4429) this.#failures = Math.max(this.#failures, TOO_MANY_FAILURES);
-    return backoff(this.#failures, random);
+    if (code !== TOO_MANY) return backoff(this.#failures, random);
+    this.#failures = Math.max(this.#failures, TOO_MANY_FAILURES);
+    // At least half of it: with full jitter some of very many come back at once, to be refused again.
+    return backoff(this.#failures, () => (1 + random()) / 2);
   }
 
   /** The network is back: an attempt that began without it would only hang, and an open socket may be dead. */

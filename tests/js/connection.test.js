@@ -70,6 +70,12 @@ describe("close codes", () => {
     assert.equal(stateAfter(4503, "the token has run out").reason, "The token has run out.");
   });
 
+  test("what the server has too much of is shown as a sentence", () => {
+    const { name, reason } = stateAfter(4429, "too many bytes: 1000 per second are the most");
+    assert.deepEqual([name, reason], ["reconnecting", "Too many bytes: 1000 per second are the most."]);
+    assert.equal(stateAfter(4429).reason, "The server has too many connections just now.");
+  });
+
   test("a connection that is gone makes no further attempt", () => {
     const world = new World();
     connected(world);
@@ -171,8 +177,20 @@ describe("reconnecting", () => {
     assert.equal(connection.state.seconds, 0.5);
   });
 
-  test("who is told that there are too many waits longer", () => {
-    assert.equal(stateAfter(4429).seconds, 4);
+  test("who is told that there are too many waits longer, never next to nothing, and longer each time", () => {
+    for (const [chance, expected] of [[0, [4, 8, 15, 15]], [1, [8, 16, 30, 30]]]) {
+      const world = new World();
+      world.chance = chance;
+      const connection = connect(world);
+      const waits = expected.map(() => {
+        world.socket.accept();
+        world.socket.drop(4429);
+        const { seconds } = connection.state;
+        world.clock.advance(seconds * SECOND);
+        return seconds;
+      });
+      assert.deepEqual(waits, expected);
+    }
   });
 
   test("computes the address anew for each attempt", () => {

@@ -17,6 +17,8 @@ from broadcast.exceptions import CloseCode
 
 #: Most seconds between two attempts to come back.
 MAX_BACKOFF = 30.0
+#: Who is told that there are too many waits as after so many failures.
+TOO_MANY_FAILURES = 3
 
 
 class Command(BaseCommand):
@@ -59,7 +61,6 @@ class Command(BaseCommand):
         try:
             with connect(url, subprotocols=[SUBPROTOCOL], max_size=None) as socket:  # type: ignore[list-item]
                 for frame in socket:
-                    self.failures = 0
                     self.take(frame)
                     if self.done():
                         return
@@ -76,6 +77,9 @@ class Command(BaseCommand):
         code = closed.rcvd.code if closed.rcvd else 1006
         if code >= CloseCode.BAD_REQUEST and closed.rcvd:
             raise CommandError(f"{closed.rcvd.reason} ({code})")
+        if code == CloseCode.TOO_MANY and closed.rcvd:
+            self.stderr.write(f"Trying again later: {closed.rcvd.reason}")
+            self.failures = max(self.failures, TOO_MANY_FAILURES)
 
     def wait(self) -> None:
         """Full jitter: everybody who was cut off at once comes back at different times."""
@@ -89,6 +93,7 @@ class Command(BaseCommand):
             return
         said = json.loads(frame)
         if said["event"] == "joined":
+            self.failures = 0
             if self.position.get("epoch") and not said["recovered"]:
                 self.stderr.write("Publications may be missing here: history was lost.")
             self.position = {"epoch": said["epoch"], "since": said["offset"]}
