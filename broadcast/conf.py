@@ -110,6 +110,10 @@ class Conf:
     #: Clients come through a proxy alone, which sets `X-Forwarded-For` to where they are.
     TRUSTED_PROXY = Setting(False)
 
+    #: Addresses and networks of the proxies before us, whose `X-Forwarded-For` is believed;
+    #: `unix:`: whoever comes through a Unix socket.
+    PROXIES = Setting[list[str]]([])
+
     #: Where the MessagePack-RPC server listens, and `publish` outside the server finds it.
     RPC_HOST = Setting("127.0.0.1")
     RPC_PORT = Setting(18800, positive=True, most=65535)

@@ -6,6 +6,7 @@ from channels.routing import URLRouter
 from django.conf import settings
 from django.urls import re_path
 
+from .addresses import ProxyMiddleware
 from .consumers import ListenerConsumer, NowhereConsumer, StreamerConsumer
 from .figures import FiguresConsumer
 from .middleware import OriginMiddleware
@@ -18,7 +19,7 @@ websocket_urlpatterns: list[Any] = [
     re_path(r"", NowhereConsumer.as_asgi()),
 ]
 
-_routes = OriginMiddleware(URLRouter(websocket_urlpatterns))
+_routes = ProxyMiddleware(OriginMiddleware(URLRouter(websocket_urlpatterns)))
 
 
 async def websocket_application(scope: dict[str, Any], receive: Any, send: Any) -> None:

@@ -10,6 +10,7 @@ os.environ.setdefault("DJANGO_SETTINGS_MODULE", "project.settings")
 django_application = get_asgi_application()
 
 # They need the app registry.
+from broadcast.addresses import ProxyMiddleware  # noqa: E402
 from broadcast.publishing import serve_here  # noqa: E402
 from broadcast.routing import websocket_application  # noqa: E402
 from broadcast.static_files import StaticFilesHandler  # noqa: E402
@@ -18,7 +19,7 @@ serve_here()
 
 application = ProtocolTypeRouter(
     {
-        "http": StaticFilesHandler(django_application),
+        "http": ProxyMiddleware(StaticFilesHandler(django_application)),
         "websocket": websocket_application,
     }
 )

@@ -277,9 +277,12 @@ class Door:
 
 
 class ServerDoor(Door):
-    def __init__(self, process: ServerProcess) -> None:
+    def __init__(self, process: ServerProcess, address: str = "", port: int = 0) -> None:
+        """`address`: whence its sockets come, of this machine; `port`: where a proxy listens."""
         super().__init__()
         self.process = process
+        self.local_addr = (address, 0) if address else None
+        self.url = f"ws://127.0.0.1:{port}" if port else process.ws
 
     async def stream(self, pool: str = "free") -> str:
         return self.process.unused_stream(pool)
@@ -308,13 +311,14 @@ class ServerDoor(Door):
     ) -> ServerSocket:
         try:
             connection = await websocket_connect(
-                self.process.ws + path,
+                self.url + path,
                 subprotocols=protocols or None,  # type: ignore[arg-type]
                 additional_headers=headers,
                 compression=None,
                 max_size=None,
                 ping_interval=None,
                 proxy=None,
+                local_addr=self.local_addr,
             )
         except InvalidStatus as error:
             raise Refused(error.response.status_code) from None

@@ -258,7 +258,7 @@ class ServerProcess:
             "runserver": ["manage.py", "runserver", "--noreload", f"127.0.0.1:{self.port}"],
             "uvicorn": [
                 *("-m", "uvicorn", "project.asgi:application", "--port", str(self.port)),
-                *("--log-level", "warning", "--lifespan", "off"),
+                *("--log-level", "warning", "--lifespan", "off", "--no-proxy-headers"),
             ],
         }
         with self.log.open("ab") as log:

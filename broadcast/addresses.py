@@ -1,0 +1,119 @@
+"""Where a connection comes from: the address of the person, not of the proxy before us.
+
+`X-Forwarded-For` is a list to which each proxy adds, at its end, who came to it. Whoever comes may
+have begun it with what they like, so it is read from the end, and only as far as it was written by
+the proxies that are named in `BROADCAST_PROXIES`.
+"""
+
+import re
+from collections.abc import Awaitable, Iterable
+from functools import lru_cache
+from ipaddress import IPv4Address, IPv6Address, IPv6Network, ip_address, ip_network
+from typing import Any
+
+from django.core.exceptions import ImproperlyConfigured
+
+from .conf import conf
+from .middleware import Application
+
+#: What is named for a proxy at a Unix socket, which has no address.
+UNIX = "unix:"
+
+#: An address with a port, or in brackets.
+WITH_PORT = re.compile(r"(?:\[(.+)\]|([\d.]+))(?::\d{1,5})?")
+
+
+def address_of(scope: dict[str, Any]) -> str:
+    """The address of whoever opened it; "" for one that has none, as at a Unix socket."""
+    client = scope.get("client")
+    if not client:
+        return ""
+    # Where one socket takes IPv4 and IPv6.
+    return str(client[0]).removeprefix("::ffff:")
+
+
+def parse(text: str) -> IPv4Address | IPv6Address | None:
+    """The address that `text` is, whose port does not matter; None: it is none."""
+    if found := WITH_PORT.fullmatch(text):
+        text = found[1] or found[2]
+    try:
+        address = ip_address(text)
+    except ValueError:
+        return None
+    return getattr(address, "ipv4_mapped", None) or address
+
+
+@lru_cache(maxsize=4096)
+def household(address: str) -> str:
+    """What counts as one address: of IPv6 a /64, since whoever has one address has all of it."""
+    parsed = parse(address)
+    if isinstance(parsed, IPv6Address):
+        return str(IPv6Network((int(parsed) >> 64 << 64, 64)))
+    return address if parsed is None else str(parsed)
+
+
+class Proxies:
+    """Proxies by name: addresses, networks, and `unix:`. ImproperlyConfigured: one is none."""
+
+    def __init__(self, names: Iterable[str]) -> None:
+        self.unix = UNIX in names
+        try:
+            self.networks = [ip_network(name, strict=False) for name in names if name != UNIX]
+        except ValueError as error:
+            raise ImproperlyConfigured(f"BROADCAST_PROXIES: {error}") from None
+
+    def __contains__(self, address: str) -> bool:
+        parsed = parse(address)
+        if parsed is None:
+            return self.unix
+        return any(parsed in network for network in self.networks)
+
+    def client(self, peer: str, forwarded: str) -> str:
+        """Who came to the first of the proxies; `peer` is who came to us."""
+        client = peer
+        for hop in reversed(forwarded.split(",")):
+            hop = hop.strip()
+            if client not in self:
+                break
+            parsed = parse(hop)
+            if parsed:
+                client = str(parsed)
+            elif hop and not (hop == UNIX and self.unix):
+                # A proxy knows no address, or writes what we cannot read: it stands for them.
+                break
+        return client
+
+
+@lru_cache(maxsize=16)
+def _named(names: tuple[str, ...]) -> Proxies:
+    return Proxies(names)
+
+
+def named_proxies() -> Proxies:
+    """Those of `BROADCAST_PROXIES`. ImproperlyConfigured: it names something else, too."""
+    return _named(tuple(conf.PROXIES))
+
+
+class ProxyMiddleware:
+    """Has everything behind it see the person instead of the proxies that are named.
+
+    `scope["client"]`, and so `REMOTE_ADDR`, logs and limits; the port is 0.
+    """
+
+    def __init__(self, inner: Application) -> None:
+        self.inner = inner
+        # What is wrong there is told when a server starts.
+        named_proxies()
+
+    def __call__(self, scope: dict[str, Any], receive: Any, send: Any) -> Awaitable[None]:
+        if conf.PROXIES:
+            scope = seen_through(scope, named_proxies())
+        return self.inner(scope, receive, send)
+
+
+def seen_through(scope: dict[str, Any], proxies: Proxies) -> dict[str, Any]:
+    """The scope with who is behind the proxies as its client."""
+    peer = address_of(scope)
+    lines = [value for name, value in scope["headers"] if name == b"x-forwarded-for"]
+    client = proxies.client(peer, b",".join(lines).decode("latin1"))
+    return scope if client == peer else {**scope, "client": [client, 0]}
