@@ -97,7 +97,8 @@ def named_proxies() -> Proxies:
 class ProxyMiddleware:
     """Has everything behind it see the person instead of the proxies that are named.
 
-    `scope["client"]`, and so `REMOTE_ADDR`, logs and limits; the port is 0.
+    `scope["client"]`, and so `REMOTE_ADDR`, logs and limits; the port is 0. From whoever is no
+    such proxy `X-Forwarded-Proto` does not come through.
     """
 
     def __init__(self, inner: Application) -> None:
@@ -114,6 +115,10 @@ class ProxyMiddleware:
 def seen_through(scope: dict[str, Any], proxies: Proxies) -> dict[str, Any]:
     """The scope with who is behind the proxies as its client."""
     peer = address_of(scope)
+    if peer not in proxies:
+        # It says how a person came to a proxy: from anybody else it means nothing.
+        headers = [pair for pair in scope["headers"] if pair[0] != b"x-forwarded-proto"]
+        return {**scope, "headers": headers} if len(headers) < len(scope["headers"]) else scope
     lines = [value for name, value in scope["headers"] if name == b"x-forwarded-for"]
     client = proxies.client(peer, b",".join(lines).decode("latin1"))
     return scope if client == peer else {**scope, "client": [client, 0]}

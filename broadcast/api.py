@@ -27,7 +27,8 @@ def reading(view: View) -> View:
                 return await view(request, *args, **kwargs)
             except BroadcastError as error:
                 metrics.note_refusal("http", type(error))
-                return JsonResponse({"error": str(error)}, status=error.http_status)
+                said, headers = {"error": str(error)}, error.http_headers
+                return JsonResponse(said, status=error.http_status, headers=headers)
         said = {"error": f"{request.method} is not allowed here"}
         return JsonResponse(said, status=405, headers={"Allow": "GET, HEAD"})
 

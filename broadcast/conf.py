@@ -24,12 +24,20 @@ KINDS: dict[type, str] = {
 class Setting(Generic[T]):
     """One setting; as an attribute of a class it reads `BROADCAST_<attribute name>`.
 
-    Its value is of the default's type. A number is 0 or more, or if it is `positive` more than
-    that, and at most `most`.
+    Its value is of the default's type; where that is None, None or a `kind`. A number is 0 or more,
+    or if it is `positive` more than that, and at most `most`.
     """
 
-    def __init__(self, default: T, *, positive: bool = False, most: float = math.inf) -> None:
+    def __init__(
+        self,
+        default: T,
+        *,
+        kind: type | None = None,
+        positive: bool = False,
+        most: float = math.inf,
+    ) -> None:
         self.default = default
+        self.kind = kind
         self.positive = positive
         self.most = most
 
@@ -43,7 +51,9 @@ class Setting(Generic[T]):
     def fault(self) -> str:
         """What is wrong with its value, which is told only where it is a number; "": nothing."""
         value: Any = getattr(settings, self.name, self.default)
-        kind = type(self.default)
+        if self.kind and value is None:
+            return ""
+        kind = self.kind or type(self.default)
         if not is_a(kind, value):
             return f"is {KINDS[kind]}, not of type {type(value).__name__}"
         if isinstance(value, int | float):
@@ -93,6 +103,16 @@ class Conf:
     #: Publications of a streamer that wait for history, before its socket is read no more.
     STREAMER_QUEUE = Setting(1024, positive=True)
 
+    #: Sockets at a time in this process, in all and from one address; None: any number.
+    MAX_CONNECTIONS = Setting[int | None](50_000, kind=int, positive=True)
+    MAX_CONNECTIONS_PER_ADDRESS = Setting[int | None](10_000, kind=int, positive=True)
+    #: New ones from one address, and what one streamer publishes: per second; None: any number.
+    MAX_JOINS_PER_SECOND = Setting[float | None](None, kind=float, positive=True)
+    MAX_PUBLICATIONS_PER_SECOND = Setting[float | None](None, kind=float, positive=True)
+    MAX_BYTES_PER_SECOND = Setting[float | None](None, kind=float, positive=True)
+    #: Streams that a user may own who is no superuser; None: any number.
+    MAX_STREAMS_PER_OWNER = Setting[int | None](100, kind=int)
+
     #: Seconds between a stream's last listener and this process leaving the stream's group.
     LINGER_SECONDS = Setting(1.0)
     #: Seconds between two looks for publications the channel layer lost on quiet streams.
@@ -106,9 +126,6 @@ class Conf:
     ALLOWED_ORIGINS = Setting[list[str]]([])
     #: Sites that may have `/streams/<slug>/embed/` in an iframe, as in CSP's `frame-ancestors`.
     EMBED_ANCESTORS = Setting("*")
-
-    #: Clients come through a proxy alone, which sets `X-Forwarded-For` to where they are.
-    TRUSTED_PROXY = Setting(False)
 
     #: Addresses and networks of the proxies before us, whose `X-Forwarded-For` is believed;
     #: `unix:`: whoever comes through a Unix socket.

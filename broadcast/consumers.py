@@ -15,7 +15,8 @@ from urllib.parse import parse_qsl
 
 from channels.consumer import AsyncConsumer
 
-from . import access, metrics
+from . import access, limits, metrics
+from .addresses import address_of
 from .backends import Run, get_backend, new_streamer
 from .conf import conf
 from .exceptions import (
@@ -25,6 +26,7 @@ from .exceptions import (
     NoSuchStream,
     StreamClosed,
     TooLarge,
+    TooMany,
     Unavailable,
 )
 from .frames import Message, event
@@ -71,6 +73,8 @@ class SocketConsumer(AsyncConsumer):  # type: ignore[misc]
     slug = ""
     visitor: Visitor
     sink: FrameSink | MessageSink
+    #: Whether it counts as a connection.
+    counted = False
     #: It was told what is wrong and is being closed: what it still says is not heard.
     refused = False
 
@@ -84,8 +88,15 @@ class SocketConsumer(AsyncConsumer):  # type: ignore[misc]
                     break
                 await self.dispatch(message)
         finally:
+            if self.counted:
+                limits.leave(self.address)
             get_guard().leave(self)
             await self.closed()
+
+    @property
+    def address(self) -> str:
+        """Where it comes from, behind the proxies that are named; "": it has no address."""
+        return address_of(self.scope)
 
     async def dispatch(self, message: dict[str, Any]) -> None:
         if self.refused:
@@ -106,6 +117,8 @@ class SocketConsumer(AsyncConsumer):  # type: ignore[misc]
         subprotocol = SUBPROTOCOL if speaks_v1 else next(iter(tokens), None)
         await self.send({"type": "websocket.accept", "subprotocol": subprotocol})
         self.sink, self.encoding = open_sink(self.scope, self.base_send, speaks_v1)
+        if not self._count():
+            return
         await self.enter()
         # Everything they say was asked for: 20 objects for each of very many sockets.
         self.scope["headers"].clear()
@@ -114,9 +127,15 @@ class SocketConsumer(AsyncConsumer):  # type: ignore[misc]
     def way(self) -> str:
         return SUBPROTOCOL if self.encoding.tells else "plain"
 
-    @property
-    def address(self) -> str:
-        return str((self.scope.get("client") or [""])[0])
+    def _count(self) -> bool:
+        """Count it before anything is looked up for it. False: it is one too many, and goes."""
+        try:
+            limits.enter(self.address)
+            self.counted = True
+        except TooMany as error:
+            metrics.note_refusal("socket", type(error))
+            self.remove(error)
+        return self.counted
 
     async def enter(self) -> None:
         """Let the socket in. BroadcastError: it is told, and closed with its code."""
@@ -256,6 +275,8 @@ class StreamerConsumer(SocketConsumer):
     deed = Deed.PUBLISH
     topic: Topic | None = None
     feeding: asyncio.Task[None] | None = None
+    #: Whether what it publishes is counted: nothing is asked for each publication where not.
+    limited = False
 
     async def enter(self) -> None:
         self.id = new_streamer(time.time())
@@ -263,6 +284,7 @@ class StreamerConsumer(SocketConsumer):
         self.run = self._run_of(query)
         stream = await self.admit(query)
         self.max_frame = stream.max_frame
+        self.limited = limits.limits_publications()
         self._allow_frames(stream.max_frame)
         self.marks = 0
         self.listeners = 0
@@ -360,12 +382,25 @@ class StreamerConsumer(SocketConsumer):
             )
 
     def _take(self, draft: Draft) -> None:
+        if self.limited and self._is_too_much(len(draft.payload)):
+            return
         if self.marks:
             draft = draft._replace(marks=self.marks)
             self.marks = 0
         self.waiting.append(draft)
         self.size += len(draft.payload)
         self.arrived.set()
+
+    def _is_too_much(self, size: int) -> bool:
+        """Whether one more is over a limit: what came before is published, then it is closed."""
+        try:
+            limits.check_publication(self.address, self.slug, size)
+        except TooMany as error:
+            logger.info("A streamer of %s is sent away: %s", self.slug, error)
+            metrics.note_refusal("socket", type(error))
+            self.remove(error)
+            return True
+        return False
 
     # -- what becomes of it -----------------------------------------------------------------
 

@@ -8,6 +8,7 @@
     ├── NoSuchStream                                               4504   404
     ├── StreamClosed           a person closed the stream          4510   410
     ├── Removed                a person removed the connection     4510   410
+    ├── TooMany                over a limit                        4429   429
     ├── RunGap                 publications of a run are missing   4200   409
     └── Unavailable            the server or its engine is away    4200   503
 
@@ -15,6 +16,7 @@ Each is told to whoever caused it, once per door: as a close code on a socket, a
 an error string over MessagePack-RPC, a `CommandError` on the command line.
 """
 
+import math
 from enum import IntEnum
 
 
@@ -37,6 +39,15 @@ class BroadcastError(Exception):
 
     close_code = CloseCode.BAD_REQUEST
     http_status = 500
+    #: Seconds after which it makes sense to try again; None: nobody knows.
+    retry_after: float | None = None
+
+    @property
+    def http_headers(self) -> dict[str, str]:
+        """What an HTTP answer says beside the status."""
+        if self.retry_after is None:
+            return {}
+        return {"Retry-After": str(max(math.ceil(self.retry_after), 1))}
 
 
 class BadRequest(BroadcastError):
@@ -70,6 +81,16 @@ class StreamClosed(BroadcastError):
 class Removed(BroadcastError):
     close_code = CloseCode.CLOSED
     http_status = 410
+
+
+class TooMany(BroadcastError):
+    close_code = CloseCode.TOO_MANY
+    http_status = 429
+
+    def __init__(self, message: str, retry_after: float = 10.0) -> None:
+        """`retry_after`: where it depends on others, in a while."""
+        super().__init__(message)
+        self.retry_after = retry_after
 
 
 class RunGap(BroadcastError):

@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING
 from urllib.parse import quote
 
 from django.conf import settings
+from django.core.exceptions import ValidationError
 from django.core.validators import MinValueValidator
 from django.db import models
 from django.urls import get_script_prefix, reverse
@@ -37,6 +38,11 @@ class StreamQuerySet(models.QuerySet["Stream"]):
             return self
         public = models.Q(visibility=Stream.Visibility.PUBLIC)
         return self.filter(public | models.Q(owner=user.pk) if user.pk else public)
+
+    def has_room_for(self, owner: "AnyUser") -> bool:
+        """Whether `owner` may own one more of these; superusers may own any number."""
+        most = conf.MAX_STREAMS_PER_OWNER
+        return most is None or owner.is_superuser or self.filter(owner=owner.pk).count() < most
 
     def setup(self) -> list["Stream"]:
         """Make the streams that a new installation starts with; answers those that were missing."""
@@ -155,6 +161,19 @@ class Stream(models.Model):
     def listener_path(self) -> str:
         """Where its listener socket is; the scheme and the host are those of the page."""
         return listener_path(self.slug)
+
+    def clean(self) -> None:
+        super().clean()
+        if self.owner and not self._may_be_owned_by(self.owner):
+            message = _("%(owner)s owns as many streams as one user may: %(most)d.")
+            values = {"owner": self.owner, "most": conf.MAX_STREAMS_PER_OWNER}
+            raise ValidationError(message, code="too_many", params=values)
+
+    def _may_be_owned_by(self, owner: "AnyUser") -> bool:
+        """It may stay with its owner, even where they have too many by now."""
+        streams = Stream.objects.all()
+        stays = self.pk and streams.filter(pk=self.pk, owner=owner.pk).exists()
+        return stays or streams.has_room_for(owner)
 
     def may(self, deed: Deed, user: "AnyUser") -> bool:
         """Whether `user` may do it, by who they are; what a token grants comes on top."""

@@ -63,8 +63,6 @@ class Server(daphne.server.Server):  # type: ignore[misc]
         kwargs.setdefault("websocket_max_frame_size", conf.MAX_FRAME)
         kwargs.setdefault("websocket_timeout", -1)
         kwargs.setdefault("server_name", "broadcast")
-        if conf.TRUSTED_PROXY:
-            kwargs.setdefault("proxy_forwarded_address_header", "X-Forwarded-For")
         if listening is not None:
             # Daphne insists on a description of it, but has none that fits IPv6: see `_ready`.
             kwargs["endpoints"] = [f"fd:fileno={listening.fileno()}"]

@@ -1,7 +1,7 @@
 """Settings of the project. Everything that differs between machines comes from the environment.
 
 `SECRET_KEY`, `DEBUG`, `ALLOWED_HOSTS`, `DATABASE_URL`, `REDIS_URL`, `HTTPS`, `HSTS_SECONDS`,
-`TRUSTED_PROXY`, `BROADCAST_RPC_HOST`, `BROADCAST_RPC_PORT` and `BROADCAST_METRICS_TOKEN`; the
+`BROADCAST_PROXIES`, `BROADCAST_RPC_HOST`, `BROADCAST_RPC_PORT` and `BROADCAST_METRICS_TOKEN`; the
 README says what each is for. Without any of them the project runs in one process, on SQLite,
 reachable from its machine only.
 """
@@ -172,15 +172,13 @@ SILENCED_SYSTEM_CHECKS = ["security.W005", "security.W021"]
 # Probes come from next door, not through the proxy.
 SECURE_REDIRECT_EXEMPT = ["^healthz$", "^metrics$"]
 
-# Anybody can send these headers: they say something only where a proxy sets them anew.
-if TRUSTED_PROXY := env_bool("TRUSTED_PROXY", False):
+# Anybody can send the header: it says something only where all come through a proxy that sets it.
+if BROADCAST_PROXIES := env_list("BROADCAST_PROXIES", ""):
     SECURE_PROXY_SSL_HEADER = ("HTTP_X_FORWARDED_PROTO", "https")
-BROADCAST_TRUSTED_PROXY = TRUSTED_PROXY
 
 BROADCAST_RPC_HOST = os.environ.get("BROADCAST_RPC_HOST", "127.0.0.1")
 BROADCAST_RPC_PORT = env_int("BROADCAST_RPC_PORT", 18800)
 BROADCAST_METRICS_TOKEN = os.environ.get("BROADCAST_METRICS_TOKEN", "")
-BROADCAST_PROXIES = env_list("BROADCAST_PROXIES", "")
 
 
 def without_traceback(record: logging.LogRecord) -> bool:

@@ -1,19 +1,20 @@
-"""The project's settings, with what tests of server processes change taken from the environment.
+"""The project's settings, and every setting that is a number taken from the environment, too.
 
 For servers that must reach a limit soon, or have a channel layer, paths or pages of the tests' own:
 `DJANGO_SETTINGS_MODULE=tests.settings`.
 """
 
 import os
+import re
 
-from broadcast.conf import Conf
+from broadcast.conf import Conf, Setting
 from project.settings import *  # noqa: F403
 from project.settings import CHANNEL_LAYERS, env_list
 
-for _name in ("SLOW_SECONDS", "WATCH_SECONDS", "DRAIN_SECONDS"):
-    if f"BROADCAST_{_name}" in os.environ:
-        assert _name in vars(Conf), _name
-        globals()[f"BROADCAST_{_name}"] = float(os.environ[f"BROADCAST_{_name}"])
+for _setting in vars(Conf).values():
+    _text = os.environ.get(_setting.name, "") if isinstance(_setting, Setting) else ""
+    if re.fullmatch(r"\d+(\.\d+)?", _text):
+        globals()[_setting.name] = float(_text) if "." in _text else int(_text)
 
 for _name in ("FORCE_SCRIPT_NAME", "ROOT_URLCONF"):
     if _name in os.environ:

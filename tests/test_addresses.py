@@ -193,6 +193,13 @@ async def test_without_a_proxy_between_nothing_is_changed(
     assert await seen_scope(scope) is scope
 
 
+async def test_only_a_proxy_says_how_a_person_came(settings: Settings) -> None:
+    settings.BROADCAST_PROXIES = ["10.0.0.1"]
+    said = [(b"host", b"x"), (b"x-forwarded-proto", b"https")]
+    for peer, expected in (("10.0.0.1", said), ("192.0.2.1", said[:1])):
+        assert (await seen_scope({"client": [peer, 1], "headers": said}))["headers"] == expected
+
+
 @pytest.mark.parametrize(("named", "seen"), [(NONE, "10.0.0.1"), (ONE, "198.51.100.7")])
 async def test_django_sees_the_person(
     in_process: Door, settings: Settings, named: list[str], seen: str
@@ -268,7 +275,8 @@ async def address_in_log(process: ServerProcess, port: int, address: str, forwar
     door = ServerDoor(process, address, port)
     refused = await door.connect("/ws/listener/nowhere/", headers={"X-Forwarded-For": forwarded})
     assert await refused.closed() == 4504
-    (record,) = process.new_records()
+    records = process.new_records()
+    (record,) = (one for one in records if one.logger == "broadcast.consumers")
     return record.text.partition(" from ")[2].partition(" with ")[0].rpartition(":")[0]
 
 

@@ -10,6 +10,7 @@ from django.contrib.auth import get_user_model
 from django.contrib.auth.models import Permission
 from django.test import AsyncClient, Client
 from django.utils import timezone
+from pytest_django.fixtures import Settings
 
 from broadcast import backends, publish
 from broadcast.backends import new_streamer
@@ -43,6 +44,18 @@ def test_a_slug_that_is_none_is_refused_with_a_reason(admin: Client, slug: str) 
     answer = admin.post("/admin/broadcast/stream/add/", {**fields, "kind": "messages"})
     assert answer.status_code == 200
     assert "slug" in answer.context["adminform"].form.errors
+
+
+def test_a_stream_too_many_is_refused_with_a_reason(admin: Client, settings: Settings) -> None:
+    settings.BROADCAST_MAX_STREAMS_PER_OWNER = 1
+    owner = get_user_model().objects.create_user("gerda")  # type: ignore[attr-defined]
+    Stream.objects.create(slug="one", title="One", owner=owner)
+    fields = {"title": "Two", "slug": "two", "visibility": "public", "publishing": "owner"}
+    fields |= {"kind": "messages", "owner": owner.pk}
+    answer = admin.post("/admin/broadcast/stream/add/", fields)
+    assert answer.status_code == 200
+    assert b"gerda owns as many streams as one user may: 1." in answer.content
+    assert not Stream.objects.filter(slug="two").exists()
 
 
 async def test_the_list_shows_who_is_live_and_how_many_listen() -> None:

@@ -188,3 +188,68 @@ def test_a_stream_outlives_its_owner(who: dict[str, Any]) -> None:
 def test_a_stream_is_open_until_a_person_closes_it() -> None:
     made = stream()
     assert made.closed_at is None and made.created_at <= timezone.now()
+
+
+# -- how many streams a user may own ---------------------------------------------------------------
+
+
+def own(owner: User, count: int) -> None:
+    made = [Stream(slug=f"{owner}-{number}", owner=owner) for number in range(count)]
+    Stream.objects.bulk_create(made)
+
+
+def another(owner: User | None) -> Stream:
+    return Stream(slug="another", title="Another", owner=owner)
+
+
+def test_who_owns_as_many_streams_as_allowed_gets_no_other_one(
+    who: dict[str, Any], settings: Settings
+) -> None:
+    settings.BROADCAST_MAX_STREAMS_PER_OWNER = 3
+    owner = who["owner"]
+    own(owner, 2)
+    assert Stream.objects.has_room_for(owner)
+    another(owner).full_clean()
+    Stream.objects.create(slug="third", title="Third", owner=owner)
+    assert not Stream.objects.has_room_for(owner)
+    with pytest.raises(ValidationError) as refused:
+        another(owner).full_clean()
+    said = "owner owns as many streams as one user may: 3."
+    assert refused.value.message_dict == {"__all__": [said]}
+    for somebody in (who["user"], None):
+        another(somebody).full_clean()
+    Stream.objects.get(slug="third").delete()
+    another(owner).full_clean()
+
+
+def test_a_stream_is_not_given_to_who_has_too_many_and_stays_with_who_has(
+    who: dict[str, Any], settings: Settings
+) -> None:
+    settings.BROADCAST_MAX_STREAMS_PER_OWNER = 3
+    own(who["owner"], 5)
+    theirs = Stream.objects.filter(owner=who["owner"]).first()
+    assert theirs
+    theirs.title = "Changed"
+    theirs.full_clean()
+    given = Stream.objects.create(slug="given", title="Given", owner=who["user"])
+    given.owner = who["owner"]
+    with pytest.raises(ValidationError):
+        given.full_clean()
+
+
+@pytest.mark.parametrize(("name", "most"), [("superuser", 3), ("owner", None)])
+def test_superusers_may_own_any_number_and_so_may_all_without_a_limit(
+    who: dict[str, Any], settings: Settings, name: str, most: int | None
+) -> None:
+    settings.BROADCAST_MAX_STREAMS_PER_OWNER = most
+    own(who[name], 150)
+    another(who[name]).full_clean()
+
+
+def test_a_hundred_streams_are_allowed_unless_the_settings_say_otherwise(
+    who: dict[str, Any],
+) -> None:
+    own(who["owner"], 99)
+    another(who["owner"]).full_clean()
+    another(who["owner"]).save()
+    assert not Stream.objects.has_room_for(who["owner"])
