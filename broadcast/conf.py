@@ -88,6 +88,10 @@ class Conf:
     HISTORY_AGE = Setting(3600)
     #: Most publications that `?history=` replays to a newcomer; more is cut to this.
     HISTORY_REPLAY = Setting(1000)
+    #: Publications in one answer of the HTTP API that did not say how many, and the bytes of their
+    #: payloads in any.
+    HISTORY_LIMIT = Setting(100, positive=True)
+    HISTORY_ANSWER_BYTES = Setting(4 * 1024 * 1024, positive=True)
 
     #: The circular buffer of a stream in each process: publications and bytes.
     RING_COUNT = Setting(4096, positive=True)
@@ -100,6 +104,8 @@ class Conf:
     #: Largest frame: bytes. From the streamer of a media stream, and from anybody else.
     MAX_MEDIA_FRAME = Setting(4 * 1024 * 1024, positive=True)
     MAX_FRAME = Setting(1024 * 1024, positive=True)
+    #: Seconds of silence after which who hears Server-Sent Events is sent a comment.
+    KEEP_AWAKE_SECONDS = Setting(15.0, positive=True)
     #: Publications of a streamer that wait for history, before its socket is read no more.
     STREAMER_QUEUE = Setting(1024, positive=True)
 

@@ -11,7 +11,6 @@ import time
 import uuid
 from contextlib import suppress
 from typing import Any
-from urllib.parse import parse_qsl
 
 from channels.consumer import AsyncConsumer
 
@@ -40,7 +39,7 @@ from .publishing import announce_streamer, append
 from .relay import get_relay
 from .rows import find_stream
 from .sinks import EXTENSION, FrameSink, MessageSink, Send, open_sink
-from .starts import Wish, find_start, outcome
+from .starts import Wish, find_start, outcome, query_of
 from .tokens import Deed
 from .visitors import TOKEN_PROTOCOL, Visitor
 
@@ -191,17 +190,6 @@ class SocketConsumer(AsyncConsumer):  # type: ignore[misc]
         await access.check(stream, self.deed, self.visitor)
         return stream
 
-    def query(self) -> dict[str, str]:
-        """The query of the path. BadRequest: it says something twice, or is no query."""
-        try:
-            text = self.scope["query_string"].decode("ascii")
-            pairs = parse_qsl(text, keep_blank_values=True, max_num_fields=20, errors="strict")
-        except ValueError:
-            raise BadRequest("the query makes no sense") from None
-        if len(dict(pairs)) < len(pairs):
-            raise BadRequest("the query says something twice")
-        return dict(pairs)
-
 
 class ListenerConsumer(SocketConsumer):
     """A socket that hears a stream, at `/ws/listener/<slug>/`."""
@@ -210,7 +198,7 @@ class ListenerConsumer(SocketConsumer):
     listener: Listener | None = None
 
     async def enter(self) -> None:
-        query = self.query()
+        query = query_of(self.scope)
         wish = Wish.of(query)
         stream = await self.admit(query)
         async with get_relay().topic(stream.slug) as topic:
@@ -280,7 +268,7 @@ class StreamerConsumer(SocketConsumer):
 
     async def enter(self) -> None:
         self.id = new_streamer(time.time())
-        query = self.query()
+        query = query_of(self.scope)
         self.run = self._run_of(query)
         stream = await self.admit(query)
         self.max_frame = stream.max_frame

@@ -2,10 +2,12 @@
 
 What differs from Daphne, through its own hooks (`server_cls`, `server_class`):
 
-* Its WebSockets write prepared frames and have flow control both ways: `ws_protocol`.
+* Its WebSockets write prepared frames and have flow control both ways: `ws_protocol`. Its HTTP
+  has flow control, too: `http_protocol`.
 * *Drain.* SIGTERM: no new connections, `shutdown` to everybody at once, then the sockets are
   closed with 4200 in batches spread over `DRAIN_SECONDS`; then it exits. Requests and handshakes
-  that are under way are answered within that time. A second one exits now.
+  that are under way are answered within that time; event streams, which would never end, end at
+  once. A second one exits now.
 * The MessagePack-RPC server runs on the same event loop.
 * It may be given a socket that listens already, and that other processes listen at, too.
 
@@ -30,10 +32,12 @@ from daphne.http_protocol import WebRequest
 from twisted.internet import reactor
 
 from . import health, metrics, rpc
+from .api.events import EXTENSION as REQUEST
 from .backends import get_backend
 from .conf import conf
 from .exceptions import CloseCode
 from .frames import event
+from .http_protocol import HTTPRequest
 from .hub import tell_all
 from .relay import all_topics
 from .sinks import EXTENSION
@@ -83,6 +87,7 @@ class Server(daphne.server.Server):  # type: ignore[misc]
         self.ws_factory.failByDrop = False
         self.ws_factory.protocol = WebSocketProtocol
         WebSocketProtocol.share_options(self.ws_factory)
+        self.http_factory.buildProtocol = partial(build_channel, self.http_factory.buildProtocol)
         if self.listening is not None:
             self._adopt(self.listening)
         reactor.callWhenRunning(self._started)
@@ -119,6 +124,7 @@ class Server(daphne.server.Server):  # type: ignore[misc]
 
     def create_application(self, protocol: Any, scope: dict[str, Any]) -> Any:
         if scope["type"] != "websocket":
+            scope["extensions"] = {REQUEST: protocol}
             return super().create_application(protocol, scope)
         scope["asgi"] = {"version": "3.0"}
         if protocol.is_direct:
@@ -128,6 +134,11 @@ class Server(daphne.server.Server):  # type: ignore[misc]
         task = asyncio.ensure_future(application)
         self.connections[protocol]["application_instance"] = task
         return queue
+
+    async def handle_reply(self, protocol: Any, message: dict[str, Any]) -> None:
+        await super().handle_reply(protocol, message)
+        if message["type"] == "http.response.body" and message.get("more_body"):
+            await protocol.drained()
 
     # -- the end ----------------------------------------------------------------------------
 
@@ -159,7 +170,7 @@ class Server(daphne.server.Server):  # type: ignore[misc]
         return asyncio.get_event_loop().time() < self.drain_until and any(
             protocol.state == protocol.STATE_CONNECTING
             if isinstance(protocol, WebSocketProtocol)
-            else "disconnected" not in details
+            else "disconnected" not in details and protocol.end is None
             for protocol, details in self.connections.items()
         )
 
@@ -167,6 +178,7 @@ class Server(daphne.server.Server):  # type: ignore[misc]
         sockets = self._open_sockets()
         for protocol in sockets[: math.ceil(len(sockets) / max(steps, 1))]:
             protocol.close_with(CloseCode.SHUTDOWN, "the server is going down")
+        self._end_requests()
         is_idle = not sockets and not self._is_answering()
         if is_idle and was_idle:
             asyncio.ensure_future(self._leave())
@@ -175,6 +187,12 @@ class Server(daphne.server.Server):  # type: ignore[misc]
             # frames are being published, and a client just taken may not have asked yet.
             loop = asyncio.get_event_loop()
             loop.call_later(DRAIN_STEP, self._drain_step, steps - 1, is_idle)
+
+    def _end_requests(self) -> None:
+        """End those that would not end by themselves."""
+        for protocol in list(self.connections):
+            if isinstance(protocol, HTTPRequest) and protocol.end:
+                protocol.end()
 
     async def _leave(self) -> None:
         """Say that nobody is here any more, where it would be believed for some time; then go."""
@@ -197,3 +215,10 @@ class Server(daphne.server.Server):  # type: ignore[misc]
             if "application_instance" in details
         }
         return super().kill_all_applications()
+
+
+def build_channel(build: Callable[[Any], Any], address: Any) -> Any:
+    """A connection of Daphne's HTTP factory, with our requests."""
+    channel = build(address)
+    channel.requestFactory = HTTPRequest
+    return channel

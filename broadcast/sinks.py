@@ -87,21 +87,27 @@ class MessageSink:
     def __init__(self, send: Send) -> None:
         self.send = send
         self.drained: Callable[[], None] = lambda: None
-        self.waiting: list[Message] = []
+        self.waiting: list[Any] = []
         self.closing: dict[str, Any] | None = None
         self.task: asyncio.Task[None] | None = None
 
     def on_drain(self, callback: Callable[[], None]) -> None:
         self.drained = callback
 
-    def write(self, messages: list[Message]) -> bool:
+    def write(self, messages: list[Any]) -> bool:
         self.waiting.extend(messages)
         self._start()
         return False
 
     def close(self, code: CloseCode, reason: str) -> None:
-        self.closing = {"type": "websocket.close", "code": int(code), "reason": reason}
+        self.closing = self._closing(code, reason)
         self._start()
+
+    def _as_asgi(self, message: Any) -> dict[str, Any]:
+        return as_asgi(message)
+
+    def _closing(self, code: CloseCode, reason: str) -> dict[str, Any]:
+        return {"type": "websocket.close", "code": int(code), "reason": reason}
 
     def _start(self) -> None:
         if self.task is None:
@@ -112,7 +118,7 @@ class MessageSink:
             while self.waiting:
                 messages, self.waiting = self.waiting, []
                 for message in messages:
-                    await self.send(as_asgi(message))
+                    await self.send(self._as_asgi(message))
             if self.closing:
                 await self.send(self.closing)
                 return

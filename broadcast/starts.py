@@ -1,7 +1,8 @@
 """Where a listener begins on a stream: what it asks for, and what history can give."""
 
 import re
-from typing import NamedTuple
+from typing import Any, NamedTuple
+from urllib.parse import parse_qsl
 
 from .backends import StreamState
 from .conf import conf
@@ -21,12 +22,24 @@ class Wish(NamedTuple):
         """BadRequest: a number that is none, or `epoch` and `since` not together."""
         if ("epoch" in query) != ("since" in query):
             raise BadRequest("epoch and since go together")
-        since = _number(query, "since") if "since" in query else 0
-        history = _number(query, "history") if "history" in query else 0
+        since = number(query, "since") if "since" in query else 0
+        history = number(query, "history") if "history" in query else 0
         return cls(min(history, conf.HISTORY_REPLAY), query.get("epoch", ""), since)
 
 
-def _number(query: dict[str, str], name: str) -> int:
+def query_of(scope: dict[str, Any]) -> dict[str, str]:
+    """The query of the path. BadRequest: it says something twice, or is no query."""
+    try:
+        text = scope["query_string"].decode("ascii")
+        pairs = parse_qsl(text, keep_blank_values=True, max_num_fields=20, errors="strict")
+    except ValueError:
+        raise BadRequest("the query makes no sense") from None
+    if len(dict(pairs)) < len(pairs):
+        raise BadRequest("the query says something twice")
+    return dict(pairs)
+
+
+def number(query: dict[str, str], name: str) -> int:
     if not re.fullmatch("[0-9]{1,20}", query[name]):
         raise BadRequest(f"{name} is a number of publications, 0 or more")
     return int(query[name])

@@ -4,7 +4,8 @@ from django.templatetags.static import static
 from django.urls import path
 from django.views.generic import RedirectView
 
-from . import api, health, scraping, views
+from . import health, scraping, views
+from .api import answers, events, publications, schema, streams
 
 app_name = "broadcast"
 
@@ -26,8 +27,15 @@ urlpatterns = [
     path("streams/<slug:slug>/embed/", views.stream_embed, name="stream_embed"),
     # A frame shows only what may be framed: that there is no such stream, too.
     path("streams/<str:slug>/embed/", views.stream_embed),
-    path("api/streams/", api.stream_list, name="api_stream_list"),
-    path("api/streams/<slug:slug>/", api.stream_detail, name="api_stream_detail"),
-    path("api/<path:path>", api.nowhere),
-    path("api/", api.nowhere, {"path": ""}),
+    path("api/streams/", streams.stream_list, name="api_stream_list"),
+    path("api/streams/<slug:slug>/", streams.stream_detail, name="api_stream_detail"),
+    path(
+        "api/streams/<slug:slug>/publications/",
+        publications.publication_list,
+        name="api_publication_list",
+    ),
+    path("api/streams/<slug:slug>/events/", events.stream_events, name="api_stream_events"),
+    path("api/schema/", schema.schema, name="api_schema"),
+    path("api/<path:path>", answers.nowhere),
+    path("api/", answers.nowhere, {"path": ""}),
 ]

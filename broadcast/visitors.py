@@ -27,7 +27,7 @@ class Visitor:
 
     @classmethod
     def of_scope(cls, scope: dict[str, Any], token: str = "") -> "Visitor":
-        """Whoever opens a WebSocket, perhaps with the `token` of its query."""
+        """Whoever opens a WebSocket or an event stream, perhaps with the `token` of its query."""
         key = parse_cookie(header(scope, b"cookie") or "").get(settings.SESSION_COOKIE_NAME, "")
         token = token or _bearer(header(scope, b"authorization")) or _protocol_token(scope)
         if token or key or "user" in scope:
@@ -51,7 +51,7 @@ def _bearer(authorization: str | None) -> str:
 
 
 def _protocol_token(scope: dict[str, Any]) -> str:
-    for name in scope["subprotocols"]:
+    for name in scope.get("subprotocols", ()):
         if name.startswith(TOKEN_PROTOCOL):
             return str(name.removeprefix(TOKEN_PROTOCOL))
     return ""

@@ -11,6 +11,7 @@ django_application = get_asgi_application()
 
 # They need the app registry.
 from broadcast.addresses import ProxyMiddleware  # noqa: E402
+from broadcast.http import HTTPApplication  # noqa: E402
 from broadcast.publishing import serve_here  # noqa: E402
 from broadcast.routing import websocket_application  # noqa: E402
 from broadcast.static_files import StaticFilesHandler  # noqa: E402
@@ -19,7 +20,7 @@ serve_here()
 
 application = ProtocolTypeRouter(
     {
-        "http": ProxyMiddleware(StaticFilesHandler(django_application)),
+        "http": ProxyMiddleware(HTTPApplication(StaticFilesHandler(django_application))),
         "websocket": websocket_application,
     }
 )

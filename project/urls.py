@@ -3,6 +3,9 @@
 from django.contrib import admin
 from django.urls import include, path
 
+handler400 = "broadcast.api.answers.bad_request"
+handler500 = "broadcast.api.answers.server_error"
+
 urlpatterns = [
     path("admin/", admin.site.urls),
     path("", include("broadcast.urls")),

@@ -10,11 +10,14 @@ from contextlib import asynccontextmanager
 from typing import Any
 
 import pytest
+from asgiref.testing import ApplicationCommunicator
 from django.http import HttpRequest, JsonResponse
+from django.test import AsyncClient
 from pytest_django.fixtures import Settings
 
 from broadcast import limits
-from broadcast.api import reading
+from broadcast.api import events
+from broadcast.api.answers import resource
 from broadcast.exceptions import BroadcastError, Forbidden, TooLarge, TooMany
 from broadcast.limits import BURST_SECONDS, LOG_SECONDS, MOST, Limits, Pace
 from tests.conftest import door_of
@@ -214,13 +217,12 @@ def test_refusals_are_logged_together(settings: Settings, caplog: pytest.LogCapt
 async def test_an_error_says_over_http_when_to_come_back(
     error: BroadcastError, status: int, header: str | None
 ) -> None:
-    @reading
-    async def view(request: HttpRequest) -> JsonResponse:
+    async def fail(request: HttpRequest) -> JsonResponse:
         raise error
 
     request = HttpRequest()
     request.method = "GET"
-    answer = await view(request)
+    answer: Any = await resource(GET=fail)(request)
     assert answer.status_code == status
     assert answer.headers.get("Retry-After") == header
     assert json.loads(answer.content) == {"error": str(error)}
@@ -234,6 +236,44 @@ async def test_another_door_may_count_what_is_published(settings: Settings) -> N
     limits.check_publication("192.0.2.1", "news", 2**20)
     with pytest.raises(TooMany):
         limits.check_publication("192.0.2.1", "news", 1)
+
+
+async def test_what_is_posted_too_fast_is_refused_with_when_to_come_back(
+    in_process: InProcessDoor, settings: Settings
+) -> None:
+    settings.BROADCAST_MAX_PUBLICATIONS_PER_SECOND = 1
+    path = f"/api/streams/{await in_process.stream()}/publications/"
+    statuses = []
+    for _ in range(int(BURST_SECONDS) + 1):
+        answer = await AsyncClient().post(path, b"x", content_type="text/plain")
+        statuses.append(answer.status_code)
+    assert statuses == [201] * int(BURST_SECONDS) + [429]
+    assert int(answer.headers["Retry-After"]) >= 1
+    assert json.loads(answer.content)["error"] == "too many publications: 1 per second are the most"
+
+
+async def test_event_streams_are_connections_too(
+    in_process: InProcessDoor, settings: Settings
+) -> None:
+    settings.BROADCAST_MAX_CONNECTIONS_PER_ADDRESS = 1
+    slug = await in_process.stream()
+    scope: dict[str, Any] = {
+        **{"type": "http", "method": "GET", "client": ["192.0.2.1", 1], "query_string": b""},
+        **{
+            "headers": [(b"host", b"127.0.0.1")],
+            "url_route": {"args": (), "kwargs": {"slug": slug}},
+        },
+    }
+    first, second = (
+        ApplicationCommunicator(events.stream_events_application, dict(scope)) for _ in range(2)
+    )
+    await first.send_input({"type": "http.request"})
+    assert (await first.receive_output())["status"] == 200
+    await second.send_input({"type": "http.request"})
+    assert (await second.receive_output())["status"] == 429
+    await first.send_input({"type": "http.disconnect"})
+    await first.wait()
+    assert not limits.get_limits().households
 
 
 # -- sockets -------------------------------------------------------------------------------------

@@ -1,8 +1,10 @@
 """The README's promises that a machine can check: its tour, its settings, its commands."""
 
+import json
 import re
 import subprocess
 import sys
+from collections.abc import Callable
 from pathlib import Path
 from urllib.parse import urlsplit
 
@@ -22,6 +24,31 @@ def section(title: str) -> str:
 
 def blocks(text: str, language: str) -> list[str]:
     return re.findall(rf"^```{language}\n(.*?)^```", text, re.M | re.S)
+
+
+def test_the_examples_of_the_http_api_work(servers: Callable[[str], ServerProcess]) -> None:
+    server = servers("broadcast")
+    outputs = []
+    (examples,) = (one for one in blocks(section("Wire protocol"), "sh") if "/api/" in one)
+    for line in examples.replace("http://127.0.0.1:8000", server.url).splitlines():
+        done = subprocess.run(
+            line, shell=True, capture_output=True, text=True, timeout=60, check=False
+        )
+        # curl exits so when it was to hear no longer.
+        assert done.returncode == (28 if "max-time" in line else 0), line
+        outputs.append(done.stdout)
+    first, second, history, events = outputs
+    assert json.loads(second)["offset"] == json.loads(first)["offset"] + 1
+    found = json.loads(history)
+    said = [(one["type"], one["data"]) for one in found["publications"]]
+    assert said == [("text", "Ferry leaves at nine"), ("json", {"ferry": 9})]
+    assert events.splitlines()[6:11] == [
+        f"id: {found['epoch']}:{found['offset'] - 1}",
+        "data: Ferry leaves at nine",
+        "",
+        f"id: {found['epoch']}:{found['offset']}",
+        'data: {"ferry":9}',
+    ]
 
 
 def test_the_quick_tour_works_line_by_line(tmp_path: Path) -> None:

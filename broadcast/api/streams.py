@@ -1,39 +1,16 @@
-"""The HTTP API: what programs read. JSON, in errors too."""
+"""What the HTTP API says of streams."""
 
 import asyncio
-from collections.abc import Callable, Coroutine
-from functools import wraps
 from typing import Any
 
-from django.http import HttpRequest, HttpResponse, JsonResponse
-from django.views.decorators.csrf import csrf_exempt
+from django.http import HttpRequest, JsonResponse
 
-from . import access, metrics
-from .backends import Presence, get_backend
-from .exceptions import BroadcastError, NoSuchStream, Unavailable
-from .models import Stream
-from .tokens import Deed
-
-View = Callable[..., Coroutine[Any, Any, HttpResponse]]
-
-
-def reading(view: View) -> View:
-    """A view for GET and HEAD; any other method is told so, in JSON."""
-
-    @wraps(view)
-    async def wrapper(request: HttpRequest, *args: Any, **kwargs: Any) -> HttpResponse:
-        if request.method in ("GET", "HEAD"):
-            try:
-                return await view(request, *args, **kwargs)
-            except BroadcastError as error:
-                metrics.note_refusal("http", type(error))
-                said, headers = {"error": str(error)}, error.http_headers
-                return JsonResponse(said, status=error.http_status, headers=headers)
-        said = {"error": f"{request.method} is not allowed here"}
-        return JsonResponse(said, status=405, headers={"Allow": "GET, HEAD"})
-
-    exempt: View = csrf_exempt(wrapper)
-    return exempt
+from .. import access
+from ..backends import Presence, get_backend
+from ..exceptions import NoSuchStream, Unavailable
+from ..models import Stream
+from ..tokens import Deed
+from .answers import resource
 
 
 def describe(stream: Stream, presence: Presence, position: tuple[str, int]) -> dict[str, Any]:
@@ -65,16 +42,14 @@ async def _describe_all(streams: list[Stream]) -> list[dict[str, Any]]:
     return [describe(stream, presences[stream.slug], positions[stream.slug]) for stream in streams]
 
 
-@reading
-async def stream_list(request: HttpRequest) -> JsonResponse:
+async def list_streams(request: HttpRequest) -> JsonResponse:
     user = await request.auser()
     rows = Stream.objects.listed_for(user).filter(closed_at=None)
     streams = [stream async for stream in rows]
     return JsonResponse({"streams": await _describe_all(streams)})
 
 
-@reading
-async def stream_detail(request: HttpRequest, slug: str) -> JsonResponse:
+async def describe_stream(request: HttpRequest, slug: str) -> JsonResponse:
     stream = await Stream.objects.filter(slug=slug).afirst()
     if stream is None:
         raise NoSuchStream("there is no such stream")
@@ -82,7 +57,5 @@ async def stream_detail(request: HttpRequest, slug: str) -> JsonResponse:
     return JsonResponse((await _describe_all([stream]))[0])
 
 
-@csrf_exempt
-async def nowhere(request: HttpRequest, path: str) -> JsonResponse:
-    """Any other path of the API."""
-    return JsonResponse({"error": "there is nothing here"}, status=404)
+stream_list = resource(GET=list_streams)
+stream_detail = resource(GET=describe_stream)

@@ -1,0 +1,1 @@
+"""The HTTP API: what programs read, publish and hear. JSON, in errors too."""

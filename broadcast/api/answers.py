@@ -1,0 +1,119 @@
+"""How the HTTP API answers: which methods there are, and what went wrong, as JSON."""
+
+from collections.abc import Callable, Coroutine
+from typing import Any
+
+from django.http import HttpRequest, HttpResponseBase, JsonResponse
+from django.utils.log import log_response
+from django.views import defaults
+from django.views.decorators.csrf import csrf_exempt
+
+from .. import metrics
+from ..exceptions import BadToken, BroadcastError, NoSuchStream, StreamClosed, Unavailable
+from ..models import Stream
+from ..rows import find_stream
+
+View = Callable[..., Coroutine[Any, Any, HttpResponseBase]]
+
+#: Seconds after which whoever was told 503 may ask again.
+RETRY_SECONDS = 1
+
+
+class Refusal(Exception):
+    """A request that HTTP has a status of its own for."""
+
+    def __init__(self, status: int, message: str, **headers: str) -> None:
+        super().__init__(message)
+        self.status = status
+        self.headers = headers
+
+
+def resource(**views: View) -> View:
+    """One path: its view for each method. GET answers HEAD, too.
+
+    A POST looks itself after who sends it: it may come without Django's CSRF token.
+    """
+    allowed = sorted([*views, "HEAD"])
+
+    async def view(request: HttpRequest, *args: Any, **kwargs: Any) -> HttpResponseBase:
+        answer = views.get("GET" if request.method == "HEAD" else str(request.method))
+        try:
+            if answer is None:
+                raise not_allowed(str(request.method), allowed)
+            return await answer(request, *args, **kwargs)
+        except (BroadcastError, Refusal) as error:
+            return failure(error)
+        except Exception as error:
+            return fault(request, error)
+
+    view.methods = allowed  # type: ignore[attr-defined]
+    exempt: View = csrf_exempt(view)
+    return exempt
+
+
+def not_allowed(method: str, allowed: list[str]) -> Refusal:
+    return Refusal(405, f"{method} is not allowed here", Allow=", ".join(allowed))
+
+
+def failure(error: BroadcastError | Refusal) -> JsonResponse:
+    """What whoever did something wrong is told; it is counted, too."""
+    if isinstance(error, BroadcastError):
+        metrics.note_refusal("http", type(error))
+    status, headers = describe(error)
+    return JsonResponse({"error": str(error)}, status=status, headers=headers)
+
+
+def describe(error: BroadcastError | Refusal) -> tuple[int, dict[str, str]]:
+    """The status of an error, and its headers."""
+    if isinstance(error, Refusal):
+        return error.status, error.headers
+    headers = error.http_headers
+    if isinstance(error, BadToken):
+        # RFC 6750, section 3.1.
+        headers["WWW-Authenticate"] = 'Bearer error="invalid_token"'
+    elif isinstance(error, Unavailable):
+        headers["Retry-After"] = str(RETRY_SECONDS)
+    return error.http_status, headers
+
+
+def fault(request: HttpRequest, error: Exception) -> JsonResponse:
+    """A fault of ours: logged once, with all there is to know; told without."""
+    response = JsonResponse({"error": "the server failed"}, status=500)
+    said = "Internal Server Error: %s"
+    log_response(said, request.path, response=response, request=request, exception=error)
+    return response
+
+
+async def find(slug: str) -> Stream:
+    """The stream with this slug. NoSuchStream, StreamClosed."""
+    stream = await find_stream(slug)
+    if stream is None:
+        raise NoSuchStream("there is no such stream")
+    if stream.closed_at:
+        raise StreamClosed("the stream was closed")
+    return stream
+
+
+@csrf_exempt
+async def nowhere(request: HttpRequest, path: str) -> JsonResponse:
+    """Any other path of the API."""
+    return JsonResponse({"error": "there is nothing here"}, status=404)
+
+
+# -- what goes wrong before a view is asked: handlers of the URL configuration -------------------
+
+
+def bad_request(request: HttpRequest, exception: Exception) -> HttpResponseBase:
+    if is_api(request):
+        return JsonResponse({"error": "the request makes no sense"}, status=400)
+    return defaults.bad_request(request, exception)
+
+
+def server_error(request: HttpRequest) -> HttpResponseBase:
+    if is_api(request):
+        return JsonResponse({"error": "the server failed"}, status=500)
+    return defaults.server_error(request)
+
+
+def is_api(request: HttpRequest) -> bool:
+    return request.path_info.startswith("/api/")

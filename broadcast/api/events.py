@@ -1,0 +1,323 @@
+"""A stream as Server-Sent Events, which a browser's `EventSource` hears and resumes by itself.
+
+An open one is an ASGI application of its own, past Django's handler: that would keep a thread, and
+a database connection with it, for as long as somebody listens. It hears through the hub as a socket
+does: bounded, slow ones by cursor, looked after by the guard, counted as a listener.
+"""
+
+import asyncio
+import logging
+import random
+import secrets
+import time
+from typing import Any, Protocol
+
+from django.conf import settings
+from django.http import HttpRequest, HttpResponse
+
+from .. import access, limits, metrics, sse
+from ..addresses import address_of
+from ..backends import get_backend
+from ..conf import conf
+from ..exceptions import (
+    BadRequest,
+    BroadcastError,
+    CloseCode,
+    Forbidden,
+    TooMany,
+    Unavailable,
+)
+from ..frames import event
+from ..guard import get_guard
+from ..listeners import Listener
+from ..middleware import header, is_allowed
+from ..models import Stream
+from ..relay import get_relay
+from ..sinks import MessageSink, Send
+from ..starts import Start, Wish, find_start, outcome, query_of
+from ..tokens import Deed
+from ..visitors import Visitor
+from .answers import Refusal, describe, failure, find, not_allowed, resource
+
+logger = logging.getLogger(__name__)
+
+#: What our own server puts into the scope's extensions: the request, to be ended or cut off.
+EXTENSION = "broadcast.request"
+#: Milliseconds after which browsers come again: not all at once, when a server went.
+RETRY = (1000, 3000)
+#: Seconds in which a client that is sent away takes what was written to it before.
+CLOSE_SECONDS = 5.0
+MEDIA_TYPE = "text/event-stream"
+
+
+class RequestTransport(Protocol):
+    """What the extension offers: `http_protocol.HTTPRequest` implements it."""
+
+    def on_drain(self, callback: Any) -> None:
+        """Call it when the server goes down: this request would never end by itself."""
+
+    def abort(self) -> None:
+        """Cut the connection, whatever is still to be written."""
+
+
+class EventSink(MessageSink):
+    """The body of an event stream.
+
+    `over`: its end was sent, or `cut`: its client took nothing, not even that.
+    """
+
+    def __init__(self, send: Send) -> None:
+        super().__init__(send)
+        self.over = asyncio.Event()
+        self.cut = False
+
+    def close(self, code: CloseCode, reason: str) -> None:
+        if self.closing is None:
+            # Who was waited for already is waited for no longer.
+            seconds = 0 if self.task and code == CloseCode.SLOW else CLOSE_SECONDS
+            super().close(code, reason)
+            asyncio.get_running_loop().call_later(seconds, self._cut)
+
+    def _cut(self) -> None:
+        if not self.over.is_set():
+            self.cut = True
+            self.over.set()
+
+    async def _send_all(self) -> None:
+        await super()._send_all()
+        if self.closing:
+            self.over.set()
+
+    def _as_asgi(self, message: bytes) -> dict[str, Any]:
+        return {"type": "http.response.body", "body": message, "more_body": True}
+
+    def _closing(self, code: CloseCode, reason: str) -> dict[str, Any]:
+        return {"type": "http.response.body", "body": b"", "more_body": False}
+
+
+class EventStream:
+    """One client that hears a stream; a `guard.Connection`."""
+
+    deed = Deed.LISTEN
+    slug = ""
+    visitor: Visitor
+    listener: Listener | None = None
+    way = "events"
+    #: Whether it counts as a connection.
+    counted = False
+    #: Why it was sent away, before it was let in.
+    removed: BroadcastError | None = None
+    #: Whether the answer has begun: its status stands.
+    begun = False
+
+    def __init__(self, scope: dict[str, Any], receive: Any, send: Send) -> None:
+        self.scope = scope
+        self.receive = receive
+        self.send = send
+        self.sink = EventSink(send)
+        self.id = f"events-{secrets.token_hex(8)}"
+        self.since = time.time()
+        self.address = address_of(scope)
+        self.transport: RequestTransport | None = scope.get("extensions", {}).get(EXTENSION)
+
+    async def run(self) -> None:
+        try:
+            await self._enter()
+            if self.listener:
+                await self._stay()
+        except (BroadcastError, Refusal) as error:
+            await self._refuse(error)
+        except Exception:
+            logger.exception("The events of %r cannot be heard", self.slug)
+            await self._refuse(Refusal(500, "the server failed"))
+        finally:
+            if self.counted:
+                limits.leave(self.address)
+            get_guard().leave(self)
+            await self._leave()
+
+    @property
+    def behind(self) -> int:
+        return self.listener.behind if self.listener else 0
+
+    # -- coming in --------------------------------------------------------------------------
+
+    async def _enter(self) -> None:
+        if self.scope["method"] not in ("GET", "HEAD"):
+            raise not_allowed(self.scope["method"], ["GET", "HEAD"])
+        limits.enter(self.address)
+        self.counted = True
+        self._check_origin()
+        if not accepts(header(self.scope, b"accept")):
+            raise Refusal(406, f"this answers {MEDIA_TYPE}, which the request does not accept")
+        query = query_of(self.scope)
+        wish = Wish.of(query | self._last_event(query))
+        stream = await find(self.scope["url_route"]["kwargs"]["slug"])
+        self.slug = stream.slug
+        self.visitor = Visitor.of_scope(self.scope, query.get("token", ""))
+        get_guard().enter(self)
+        await access.check(stream, self.deed, self.visitor)
+        if self.scope["method"] == "HEAD":
+            await self._begin()
+            await self.send({"type": "http.response.body"})
+        else:
+            await self._join(stream, wish)
+
+    def _check_origin(self) -> None:
+        # A name that is not ours could be one that a page of another site has for us, to read us.
+        name = b"x-forwarded-host" if settings.USE_X_FORWARDED_HOST else b"host"
+        if not is_allowed(f"http://{header(self.scope, name)}"):
+            raise BadRequest("this site has no such name")
+        origin = header(self.scope, b"origin")
+        if origin is not None and not is_allowed(origin):
+            raise Forbidden("pages of other sites may not listen here")
+
+    def _last_event(self, query: dict[str, str]) -> dict[str, str]:
+        """Where to resume. What a browser says itself is newer than what its page said."""
+        last = header(self.scope, b"last-event-id") or query.get("last_event_id")
+        if not last:
+            return {}
+        epoch, colon, offset = last.rpartition(":")
+        if not colon:
+            raise BadRequest("a Last-Event-ID is <epoch>:<offset>, as the id of an event says")
+        return {"epoch": epoch, "since": offset}
+
+    async def _join(self, stream: Stream, wish: Wish) -> None:
+        async with get_relay().topic(stream.slug) as topic:
+            state = await get_backend().state(stream.slug)
+            if state.epoch != topic.epoch:
+                topic.restart(state.epoch, state.offset)
+            if self.removed:
+                raise self.removed
+            await self._begin()
+            start = find_start(wish, state)
+            encoding = sse.encoding_of(state.epoch)
+            self.listener = Listener(topic, self.sink, encoding, start.cursor)
+            self.sink.on_drain(self.listener.drained)
+            joined = event(
+                "joined",
+                stream=stream.slug,
+                epoch=state.epoch,
+                offset=start.cursor,
+                live=topic.live,
+                recovered=start.recovered,
+                content_type=stream.content_type or None,
+            )
+            self._write(self._opening(start, sse.told(joined, state.epoch)))
+            topic.add(self.listener)
+        metrics.joins.labels(outcome(wish, start)).inc()
+        if self.transport:
+            self.transport.on_drain(self._end)
+        if self.removed:
+            self.remove(self.removed)
+
+    def _opening(self, start: Start, joined: bytes) -> bytes:
+        """What comes first. A header is from before the position, and must not move it."""
+        opening = sse.publication(start.opening, "") if start.opening else b""
+        return sse.retry(random.randint(*RETRY)) + joined + opening
+
+    async def _begin(self) -> None:
+        headers = {
+            "Content-Type": MEDIA_TYPE,
+            "Cache-Control": "no-cache, no-transform",
+            # nginx would gather it first.
+            "X-Accel-Buffering": "no",
+        }
+        await self._answer(200, headers)
+
+    async def _answer(self, status: int, headers: dict[str, str]) -> None:
+        headers = headers | {"X-Content-Type-Options": "nosniff", "Vary": "Cookie, Origin"}
+        origin = header(self.scope, b"origin")
+        if origin is not None and is_allowed(origin):
+            headers["Access-Control-Allow-Origin"] = origin
+            headers["Access-Control-Allow-Credentials"] = "true"
+        self.begun = True
+        pairs = [(name.lower().encode(), value.encode("latin1")) for name, value in headers.items()]
+        await self.send({"type": "http.response.start", "status": status, "headers": pairs})
+
+    # -- staying ----------------------------------------------------------------------------
+
+    def _write(self, events: bytes) -> None:
+        """Write to a client that the hub writes to as well, through its listener."""
+        if self.listener and not self.sink.write([events]):
+            self.listener.topic.note_full(self.listener)
+
+    async def _stay(self) -> None:
+        """Until the client is gone, or was sent away."""
+        waits = [asyncio.ensure_future(self._gone()), asyncio.ensure_future(self.sink.over.wait())]
+        try:
+            while True:
+                done, _ = await asyncio.wait(
+                    waits, timeout=conf.KEEP_AWAKE_SECONDS, return_when=asyncio.FIRST_COMPLETED
+                )
+                if done:
+                    break
+                if self.listener and not (self.listener.full_since or self.sink.closing):
+                    self._write(sse.COMMENT)
+        finally:
+            for wait in waits:
+                wait.cancel()
+        if self.sink.cut and self.transport:
+            self.transport.abort()
+
+    async def _gone(self) -> None:
+        while (await self.receive())["type"] != "http.disconnect":
+            pass
+
+    def remove(self, error: BroadcastError) -> None:
+        """Send it away; when it comes again, the status of the answer tells it to stay away."""
+        if self.listener is None:
+            self.removed = error
+            return
+        self.listener.topic.remove(self.listener)
+        self.sink.write([error_event(error)])
+        self.sink.close(error.close_code, str(error))
+
+    def _end(self) -> None:
+        """The server goes down, as it was told."""
+        if self.listener:
+            self.listener.close(CloseCode.SHUTDOWN, "the server is going down")
+
+    async def _leave(self) -> None:
+        if self.sink.task:
+            self.sink.task.cancel()
+        if self.listener:
+            self.listener.topic.remove(self.listener)
+            await get_relay().changed(self.listener.topic)
+
+    async def _refuse(self, error: BroadcastError | Refusal) -> None:
+        body = sse.retry(random.randint(*RETRY)) + error_event(error)
+        if not self.begun:
+            # Any status but 200 ends an EventSource for good; after this one it comes back.
+            comes_back = MEDIA_TYPE in (header(self.scope, b"accept") or "")
+            if isinstance(error, Unavailable | TooMany) and comes_back:
+                metrics.note_refusal("http", type(error))
+                await self._begin()
+            else:
+                status, headers = describe(error)
+                await self._answer(status, headers | {"Content-Type": "application/json"})
+                body = failure(error).content
+        body = b"" if self.scope["method"] == "HEAD" else body
+        await self.send({"type": "http.response.body", "body": body})
+
+
+def accepts(accept: str | None) -> bool:
+    """Whether the header allows for events; without one anything goes."""
+    types = {part.partition(";")[0].strip().lower() for part in (accept or "*/*").split(",")}
+    return bool(types & {MEDIA_TYPE, "text/*", "*/*", ""})
+
+
+def error_event(error: Exception) -> bytes:
+    return sse.told(event("error", message=str(error)), "")
+
+
+async def stream_events_application(scope: dict[str, Any], receive: Any, send: Send) -> None:
+    await EventStream(scope, receive, send).run()
+
+
+async def elsewhere(request: HttpRequest, slug: str) -> HttpResponse:
+    raise Refusal(501, "event streams need the ASGI application broadcast.http.HTTPApplication")
+
+
+stream_events = resource(GET=elsewhere)
+stream_events.application = stream_events_application  # type: ignore[attr-defined]

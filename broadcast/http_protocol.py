@@ -1,0 +1,119 @@
+"""One HTTP request of our server. What differs from Daphne's:
+
+* *Flow control.* An application that sends a long answer waits while its client takes nothing. In
+  Daphne what was sent piles up.
+* *A body has a limit*, where its view says so (`max_body`): what is larger is refused as soon as
+  that is known, and not kept.
+* Forms are left to the application. Twisted parses them for itself, too.
+"""
+
+import asyncio
+from collections.abc import Callable
+from typing import Any
+from urllib.parse import unquote
+
+import daphne.server  # noqa: F401 (first: it installs the reactor)
+from daphne.http_protocol import WebRequest
+
+from .api.answers import failure
+from .http import find_view, max_body, too_large
+
+#: Seconds in which a client that was refused may go on sending. Closed at once it would not come
+#: to read why.
+LINGER_SECONDS = 5.0
+
+
+class HTTPRequest(WebRequest):  # type: ignore[misc]
+    _parsePOSTFormSubmission = False
+
+    #: Bytes of its body: the most, and how many came.
+    most: int | None = None
+    received = 0
+    refused = False
+    #: How to end what would not end by itself.
+    end: Callable[[], None] | None = None
+    #: Whether its client takes nothing, and who waits until it does.
+    is_full = False
+    waiter: asyncio.Future[None] | None = None
+
+    # -- the body ---------------------------------------------------------------------------
+
+    def gotLength(self, length: int | None) -> None:
+        super().gotLength(length)
+        if length != 0:
+            path = unquote(self.channel._path.partition(b"?")[0].decode("latin1"))
+            self.most = max_body(find_view(path, self.server.root_path))
+        if self.most is not None and (length or 0) > self.most:
+            self._refuse(self.most)
+
+    def handleContentChunk(self, data: bytes) -> None:
+        self.received += len(data)
+        if self.most is not None and self.received > self.most and not self.refused:
+            self._refuse(self.most)
+        if not self.refused:
+            super().handleContentChunk(data)
+
+    def _refuse(self, most: int) -> None:
+        """Say so now; what still comes is read and dropped."""
+        self.refused = True
+        # Who waits to be told to go on is not.
+        self.requestHeaders.removeHeader(b"Expect")
+        self.content.truncate(0)
+        channel = self.channel
+        channel.persistent = False
+        error = too_large(most)
+        body = failure(error).content
+        head = (
+            f"HTTP/1.1 {error.http_status} Content Too Large\r\nContent-Type: application/json\r\n"
+            f"Content-Length: {len(body)}\r\nConnection: close\r\n\r\n"
+        )
+        channel.transport.write(head.encode() + body)
+        channel.callLater(LINGER_SECONDS, channel.transport.abortConnection)
+
+    def process(self) -> Any:
+        if self.refused:
+            self.channel.loseConnection()
+            return None
+        return super().process()
+
+    # -- the answer -------------------------------------------------------------------------
+
+    def handle_reply(self, message: dict[str, Any]) -> None:
+        super().handle_reply(message)
+        if message["type"] == "http.response.start" and not self.producer and self.channel:
+            self.registerProducer(self, True)
+
+    async def drained(self) -> None:
+        """Wait until its client takes more, or is gone."""
+        while self.is_full:
+            self.waiter = asyncio.get_running_loop().create_future()
+            await self.waiter
+
+    def pauseProducing(self) -> None:
+        self.is_full = True
+
+    def resumeProducing(self) -> None:
+        self.is_full = False
+        if self.waiter and not self.waiter.done():
+            self.waiter.set_result(None)
+
+    stopProducing = resumeProducing
+
+    def finish(self) -> None:
+        self.resumeProducing()
+        if self.producer:
+            self.unregisterProducer()
+        super().finish()
+
+    def connectionLost(self, reason: Any) -> None:
+        self.resumeProducing()
+        super().connectionLost(reason)
+
+    # -- for applications: the extension `broadcast.request` ------------------------------------
+
+    def on_drain(self, callback: Callable[[], None]) -> None:
+        self.end = callback
+
+    def abort(self) -> None:
+        if self.channel is not None:
+            self.channel.transport.abortConnection()
