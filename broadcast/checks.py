@@ -4,6 +4,7 @@
     broadcast.E002  the value of a setting makes no sense
     broadcast.E003  the backend cannot be imported, or has no Redis
     broadcast.E004  an allowed origin is none
+    broadcast.E005  MessagePack-RPC can be reached from other machines, and has no secret
     broadcast.W001  there is no setting of this name
     broadcast.W002  sizes contradict each other
     broadcast.W003  backend or channel layer is not shared: one server process  (--deploy)
@@ -144,17 +145,17 @@ def _layer_path() -> str:
     return path
 
 
-def reason_for_one_process() -> str:
+def reason_for_one_process(who: str = "several workers") -> str:
     """Why several processes would not be one server here; "": they would."""
     if not backend_is_shared():
         return (
-            "several workers need a shared backend, and here history and presence are in the "
-            "memory of one process: set REDIS_URL"
+            f"{who} need a shared backend, and here history and presence are in the memory of one "
+            "process: set REDIS_URL"
         )
     if not layer_is_shared():
         return (
-            "several workers need a shared channel layer, and here it is in the memory of one "
-            f"process: CHANNEL_LAYERS[{conf.CHANNEL_LAYER!r}]"
+            f"{who} need a shared channel layer, and here it is in the memory of one process: "
+            f"CHANNEL_LAYERS[{conf.CHANNEL_LAYER!r}]"
         )
     return ""
 
@@ -247,19 +248,30 @@ def check_sessions(**kwargs: Any) -> list[CheckMessage]:
 
 @register(TAG, Tags.security)
 def check_rpc_host(**kwargs: Any) -> list[CheckMessage]:
-    if not _are_sound("RPC_HOST") or _is_loopback(conf.RPC_HOST):
+    if not _are_sound("RPC_HOST", "RPC_SECRET") or is_loopback(conf.RPC_HOST):
         return []
+    if reason := reason_for_loopback(conf.RPC_HOST):
+        hint = "Set BROADCAST_RPC_SECRET, or BROADCAST_RPC_HOST to 127.0.0.1."
+        return [Error(f"{reason}.", hint=hint, id="broadcast.E005")]
     message = (
-        f"MessagePack-RPC listens at {conf.RPC_HOST!r} and asks nobody who they are: whoever "
-        "reaches it can publish on every stream."
+        f"MessagePack-RPC listens at {conf.RPC_HOST!r}, not encrypted: whoever overhears the "
+        "secret can publish on every stream."
     )
     hint = "Set BROADCAST_RPC_HOST to 127.0.0.1, or let nobody but your programs reach the port."
     return [Warning(message, hint=hint, id="broadcast.W007")]
 
 
-def _is_loopback(host: str) -> bool:
+def reason_for_loopback(host: str) -> str:
+    """Why MessagePack-RPC must not listen at `host`; "": it may."""
+    if is_loopback(host) or conf.RPC_SECRET:
+        return ""
+    return f"at {host!r} MessagePack-RPC is open to other machines, and has no secret"
+
+
+def is_loopback(host: str) -> bool:
+    """Whether only programs on this machine reach it."""
     try:
-        return ip_address(host).is_loopback
+        return ip_address(host.strip("[]")).is_loopback
     except ValueError:
         return host == "localhost"
 

@@ -140,8 +140,11 @@ class Conf:
     #: Where the MessagePack-RPC server listens, and `publish` outside the server finds it.
     RPC_HOST = Setting("127.0.0.1")
     RPC_PORT = Setting(18800, positive=True, most=65535)
-    #: Largest MessagePack object: bytes. Connections at a time.
+    #: What each connection must say first; "": nothing. Beyond this machine it is needed.
+    RPC_SECRET = Setting("")
+    #: Largest MessagePack object: bytes. Calls of a connection, and connections, at a time.
     RPC_MAX_OBJECT = Setting(4 * 1024 * 1024, positive=True)
+    RPC_MAX_CALLS = Setting(256, positive=True)
     RPC_MAX_CONNECTIONS = Setting(200)
 
     #: Whoever says so in `Authorization: Bearer` may read `/metrics`. Empty: nobody may so.

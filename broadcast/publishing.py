@@ -13,8 +13,9 @@ import logging
 import time
 from collections.abc import Iterable, Iterator, Sequence
 from contextlib import suppress
+from dataclasses import dataclass, field
 from itertools import groupby
-from typing import Any, NamedTuple
+from typing import Any
 from weakref import WeakKeyDictionary
 
 from asgiref.sync import async_to_sync, sync_to_async
@@ -38,14 +39,19 @@ MESSAGE_BYTES = 1024 * 1024
 MAX_NAME = 200
 
 
-class Waiting(NamedTuple):
+@dataclass(slots=True, eq=False)
+class Waiting:
     """A call of `append` that waits for its turn."""
 
+    stream: str | Stream
     drafts: Sequence[Draft]
-    limits: Limits
     run: Run | None
     key: str
+    #: Whether its size was looked at already.
+    any_size: bool
     answer: asyncio.Future[Appended]
+    #: Those of the stream, when its turn has come.
+    limits: Limits = field(init=False)
 
 
 #: Of each event loop, by stream: what waits while an append is under way.
@@ -110,7 +116,7 @@ async def apublish_draft(stream: str | Stream, draft: Draft, key: str = "") -> P
     if not (_serving or shared):
         name = stream.slug if isinstance(stream, Stream) else stream
         return await sync_to_async(remote.publish)(name, draft, key)
-    appending = _append_checked(stream, [draft], key)
+    appending = append(stream, [draft], key=key, any_size=False)
     loop = asyncio.get_running_loop()
     if not shared and _loop is not None and _loop is not loop and _loop.is_running():
         # A thread of the server: what is in memory belongs to the server's own loop.
@@ -127,32 +133,43 @@ def publish_draft(stream: str | Stream, draft: Draft, key: str = "") -> Position
 
 async def apublish_drafts(stream: str | Stream, drafts: Sequence[Draft]) -> Position:
     """Publish several drafts, all or none; answers the last position. For shared backends."""
-    appended = await _append_checked(stream, drafts)
+    appended = await append(stream, drafts, any_size=False)
     return Position(appended.epoch, appended.offset)
 
 
-async def _append_checked(stream: str | Stream, drafts: Sequence[Draft], key: str = "") -> Appended:
-    _, _, most = await _rules(stream)
-    largest = max(len(draft.payload) for draft in drafts)
-    if largest > most:
-        raise TooLarge(f"{largest} bytes are more than the {most} allowed")
-    return await append(stream, drafts, key=key)
-
-
 async def append(
-    stream: str | Stream, drafts: Sequence[Draft], run: Run | None = None, key: str = ""
+    stream: str | Stream,
+    drafts: Sequence[Draft],
+    run: Run | None = None,
+    key: str = "",
+    any_size: bool = True,
 ) -> Appended:
     """Publish several drafts as one step; `run` and `key` as in `Backend.append`.
 
-    Their size is what the caller let in. While an append of the stream is under way, what comes
-    waits, and goes all together into the next one: no stream is bound by the round trip to its
-    history, and nothing is delayed for it.
+    With `any_size` their size is what the caller let in. While an append of the stream is under
+    way, what comes waits, and goes all together into the next one: no stream is bound by the round
+    trip to its history, and nothing is delayed for it.
     """
-    name, limits, _ = await _rules(stream)
+    return await enqueue(stream, drafts, run, key, any_size)
+
+
+def enqueue(
+    stream: str | Stream,
+    drafts: Sequence[Draft],
+    run: Run | None = None,
+    key: str = "",
+    any_size: bool = True,
+) -> asyncio.Future[Appended]:
+    """What `append` does, begun: calls for one stream keep their order.
+
+    So a call has its place before anything is awaited, and the row of the stream is looked for
+    afterwards. BadRequest: no stream can have that name.
+    """
+    name = check_name(stream)
     loop = asyncio.get_running_loop()
     waiting = _waiting.setdefault(loop, {})
     answer: asyncio.Future[Appended] = loop.create_future()
-    call = Waiting(drafts, limits, run, key, answer)
+    call = Waiting(stream, drafts, run, key, any_size, answer)
     if name in waiting:
         waiting[name].append(call)
     else:
@@ -160,13 +177,13 @@ async def append(
         task = asyncio.ensure_future(_append_waiting(name, waiting))
         _appending.add(task)
         task.add_done_callback(_appending.discard)
-    return await answer
+    return answer
 
 
 async def _append_waiting(name: str, waiting: dict[str, list[Waiting]]) -> None:
     while calls := waiting[name]:
         waiting[name] = []
-        groups = list(_together(calls))
+        groups = list(_together(await _let_in(calls)))
         outcomes = await asyncio.gather(
             *(_append_together(name, group) for group in groups), return_exceptions=True
         )
@@ -174,6 +191,34 @@ async def _append_waiting(name: str, waiting: dict[str, list[Waiting]]) -> None:
         for group, outcome in zip(groups, outcomes, strict=True):
             _answer(group, outcome)
     del waiting[name]
+
+
+async def _let_in(calls: Iterable[Waiting]) -> list[Waiting]:
+    """Those that may publish, with their limits; the others are told why not."""
+    found = []
+    of_name: tuple[Limits, int] | None = None
+    for call in calls:
+        try:
+            if isinstance(call.stream, Stream):
+                rules = await _rules(call.stream)
+            else:
+                # All of them gave the same name: it is looked for once.
+                rules = of_name = of_name or await _rules(call.stream)
+            call.limits, most = rules
+            if not call.any_size:
+                _check_size(call.drafts, most)
+        except Exception as error:
+            if not call.answer.done():
+                call.answer.set_exception(error)
+        else:
+            found.append(call)
+    return found
+
+
+def _check_size(drafts: Iterable[Draft], most: int) -> None:
+    largest = max(len(draft.payload) for draft in drafts)
+    if largest > most:
+        raise TooLarge(f"{largest} bytes are more than the {most} allowed")
 
 
 def _together(calls: Iterable[Waiting]) -> Iterator[list[Waiting]]:
@@ -187,14 +232,15 @@ def _together(calls: Iterable[Waiting]) -> Iterator[list[Waiting]]:
             group, size = [], 0
         group.append(call)
         size += sum(len(draft.payload) for draft in call.drafts)
-    yield group
+    if group:
+        yield group
 
 
 async def _append_together(name: str, group: list[Waiting]) -> Appended:
-    _, limits, run, key, _ = group[-1]
+    last = group[-1]
     drafts = [draft for call in group for draft in call.drafts]
     started = time.perf_counter()
-    appended = await get_backend().append(name, drafts, limits, run, key)
+    appended = await get_backend().append(name, drafts, last.limits, last.run, last.key)
     metrics.note_append(appended.publications, time.perf_counter() - started)
     return appended
 
@@ -224,20 +270,25 @@ async def _hand_over(name: str, appended: Iterable[Appended]) -> None:
             await _send(name, type=PUBLICATIONS, epoch=epoch, publications=pack(message))
 
 
-async def _rules(stream: str | Stream) -> tuple[str, Limits, int]:
-    """Name, limits of history and largest payload. A name without a row has the default ones."""
-    if not isinstance(stream, Stream):
-        if not isinstance(stream, str) or not 0 < len(stream) <= MAX_NAME:
-            raise BadRequest(f"the name of a stream has 1 to {MAX_NAME} characters")
-        encode_text(stream)
-        row = await find_stream(stream)
-        if row is None:
-            limits = Limits(conf.HISTORY_COUNT, conf.HISTORY_BYTES, conf.HISTORY_AGE)
-            return stream, limits, conf.MAX_FRAME
-        stream = row
-    if stream.closed_at:
-        raise StreamClosed(f"the stream {stream.slug!r} was closed")
-    return stream.slug, stream.limits, stream.max_frame
+def check_name(stream: str | Stream) -> str:
+    """The name of a stream. BadRequest: none can have it."""
+    if isinstance(stream, Stream):
+        return stream.slug
+    if not isinstance(stream, str) or not 0 < len(stream) <= MAX_NAME:
+        raise BadRequest(f"the name of a stream has 1 to {MAX_NAME} characters")
+    encode_text(stream)
+    return stream
+
+
+async def _rules(stream: str | Stream) -> tuple[Limits, int]:
+    """Limits of history and largest payload. A name without a row has the default ones."""
+    row = stream if isinstance(stream, Stream) else await find_stream(stream)
+    if row is None:
+        limits = Limits(conf.HISTORY_COUNT, conf.HISTORY_BYTES, conf.HISTORY_AGE)
+        return limits, conf.MAX_FRAME
+    if row.closed_at:
+        raise StreamClosed(f"the stream {row.slug!r} was closed")
+    return row.limits, row.max_frame
 
 
 def _messages(publications: Iterable[Publication]) -> Iterator[list[Publication]]:

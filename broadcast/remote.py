@@ -1,11 +1,11 @@
 """Publishing from a process that is not the server, through its MessagePack-RPC port.
 
 A `Client` is one connection, for one thread. Calls may be pipelined: `send` many, then `receive`
-as many; the server answers one connection's calls in their order.
+as many. The server answers as calls finish, and `receive` in the order in which they were sent.
 """
 
 import socket
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from contextlib import contextmanager
 from typing import Any
 
@@ -16,6 +16,8 @@ from .conf import conf
 from .exceptions import BadRequest, BroadcastError, Unavailable
 from .publications import Draft, Kind, Mark, Position, decode_json
 
+#: The numbers of calls are this wide.
+MSGID = 0xFFFFFFFF
 #: Seconds to wait for the server to take or to answer anything.
 TIMEOUT = 30.0
 
@@ -35,30 +37,70 @@ class Client:
             ) from None
         self.socket.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
         self.unpacker = msgpack.Unpacker(max_buffer_size=conf.RPC_MAX_OBJECT, strict_map_key=False)
-        self.sent = 0
+        #: How many calls were sent, and how many answers given out; by msgid, those that are early.
+        self.sent = self.received = 0
+        self.early: dict[int, tuple[str | None, Any]] = {}
 
     def close(self) -> None:
         self.socket.close()
 
-    def send(self, method: str, *params: Any) -> None:
-        self.sent = (self.sent + 1) & 0xFFFFFFFF
+    def send(self, method: str, *calls: Iterable[Any]) -> None:
+        """Call a method with these parameters, once for each: all of them in one go.
+
+        BadRequest: MessagePack cannot carry one of them; those before it were sent.
+        """
+        requests = bytearray()
+        fault = None
+        for params in calls:
+            try:
+                msgid = (self.sent + 1) & MSGID
+                requests += msgpack.packb([0, msgid, method, tuple(params)])
+            except (OverflowError, ValueError) as error:
+                fault = BadRequest(f"MessagePack cannot carry it: {error}")
+                break
+            self.sent += 1
         try:
-            request = msgpack.packb([0, self.sent, method, params])
-        except (OverflowError, ValueError) as error:
-            raise BadRequest(f"MessagePack cannot carry it: {error}") from None
-        try:
-            self.socket.sendall(request)
+            self.socket.sendall(requests)
         except OSError as error:
             raise Unavailable(f"the server went away: {error}") from None
+        if fault:
+            raise fault
 
     def receive(self) -> Any:
-        """The result of the next answer. BroadcastError: the error it was answered with."""
-        match self._next():
-            case [1, int(), None, result]:
-                return result
-            case [1, int(), str(error), _]:
-                raise _error(error)
-        raise Unavailable("what answers there is no server of Broadcast")
+        """The result of the oldest call without one. BroadcastError: it was answered with that."""
+        msgid = (self.received + 1) & MSGID
+        while msgid not in self.early:
+            match self._next():
+                case [1, int(answered), None | str() as error, result]:
+                    self.early[answered] = (error, result)
+                case _:
+                    raise Unavailable("what answers there is no server of Broadcast")
+        self.received += 1
+        error, result = self.early.pop(msgid)
+        if error is not None:
+            raise _error(error)
+        return result
+
+    def receive_all(self) -> Any:
+        """Wait for all answers. The last result; or, in the end, the first error."""
+        result, first = None, None
+        while self.under_way:
+            before = self.received
+            try:
+                result = self.receive()
+            except BroadcastError as error:
+                first = first or error
+                if self.received == before:
+                    # No answer: none will come.
+                    break
+        if first:
+            raise first
+        return result
+
+    @property
+    def under_way(self) -> int:
+        """Calls whose answer was not received."""
+        return self.sent - self.received
 
     def _next(self) -> Any:
         while True:
@@ -79,7 +121,7 @@ class Client:
         self.unpacker.feed(data)
 
     def call(self, method: str, *params: Any) -> Any:
-        self.send(method, *params)
+        self.send(method, params)
         return self.receive()
 
 
@@ -94,8 +136,11 @@ def _error(said: str) -> BroadcastError:
 
 @contextmanager
 def connected() -> Iterator[Client]:
+    """A `Client` that may call. Forbidden: this installation has another secret."""
     client = Client()
     try:
+        if conf.RPC_SECRET:
+            client.call("authenticate", conf.RPC_SECRET)
         yield client
     finally:
         client.close()

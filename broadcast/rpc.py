@@ -1,15 +1,19 @@
-"""Push from any program: a MessagePack-RPC server.
+"""MessagePack-RPC without a socket: bytes in, calls out, and what can be called.
 
-Bare MessagePack objects one after another on TCP. A request `[0, msgid, method, params]` is
-answered `[1, msgid, error or nil, result]`, in any order; a notification `[2, method, params]`
-never (github.com/msgpack-rpc/msgpack-rpc/blob/master/spec.md). `Decoder` turns bytes into calls
-and knows no socket; `METHODS` says what can be called; `serve` listens.
+Bare MessagePack objects one after another. A request `[0, msgid, method, params]` is answered
+`[1, msgid, error or nil, result]`, in any order; a notification `[2, method, params]` never
+(github.com/msgpack-rpc/msgpack-rpc/blob/master/spec.md). `Decoder` turns bytes into calls,
+`METHODS` says what can be called, `answer` carries a call out. `rpc_server` has the connections.
 """
 
 import asyncio
 import logging
+import os
+import secrets
+import time
 from collections.abc import Awaitable, Callable, Iterator
-from inspect import signature
+from dataclasses import dataclass, field
+from inspect import Parameter, signature
 from typing import Any, NamedTuple
 
 import msgpack
@@ -17,12 +21,20 @@ import msgpack
 from . import metrics
 from .backends import get_backend
 from .conf import conf
-from .exceptions import BadRequest, BroadcastError
-from .publishing import apublish, serve_here
+from .exceptions import BadRequest, BroadcastError, Forbidden
+from .models import Stream
+from .publications import Draft, Kind, Mark, Publication
+from .publishing import MAX_NAME, apublish_draft, check_name, enqueue
+from .relay import all_topics
 
 logger = logging.getLogger(__name__)
 
 REQUEST, RESPONSE, NOTIFICATION = 0, 1, 2
+
+#: First bytes of arrays. Anything else needs not be waited for.
+ARRAYS = frozenset((*range(0x90, 0xA0), 0xDC, 0xDD))
+#: Bytes at the start of a message that hold the msgid of a request, however it is written.
+HEAD = 16
 
 
 class Call(NamedTuple):
@@ -37,59 +49,130 @@ class Call(NamedTuple):
 class Decoder:
     """Bytes in, calls out. ValueError: what follows on the connection makes no sense any more.
 
+    A message becomes objects when it is whole, and has at most `max_object` bytes: what a client
+    declares costs nothing. One that makes no sense is a `Call` with an error where it has a msgid,
+    else a ValueError.
+
     Clients that know only the old *raw* type send bytes as `str`, and some send names as `bin`:
     both are taken.
     """
 
     def __init__(self, max_object: int) -> None:
-        self._unpacker = msgpack.Unpacker(
-            max_buffer_size=max_object,
-            strict_map_key=False,
-            unicode_errors="surrogateescape",
-        )
+        self.max_object = max_object
+        #: Bytes of the message that was given last.
+        self.size = 0
+        #: Finds where a message ends, and makes nothing of it.
+        self._scanner = msgpack.Unpacker(max_buffer_size=0, read_size=HEAD)
+        self._scanned = 0
+        #: From the start of the message that is not whole yet.
+        self._pending = bytearray()
 
     def feed(self, data: bytes) -> Iterator[Call]:
-        try:
-            self._unpacker.feed(data)
-        except msgpack.BufferFull:
-            raise ValueError("an object is too large") from None
-        while (message := self._next()) is not self:
-            yield _call(message)
+        self._scanner.feed(data)
+        self._pending += data
+        while True:
+            try:
+                packed = self._next()
+            except ValueError as error:
+                msgid = _find_msgid(self._pending)
+                if msgid is not None:
+                    yield Call(msgid, "", [], str(error))
+                raise
+            if not packed:
+                return
+            yield _call(packed)
 
-    def _next(self) -> Any:
-        """The next object; the decoder itself when there is no whole one yet."""
+    def _next(self) -> bytes:
+        """The next whole message; empty: there is none yet. ValueError: nor will there be."""
         try:
-            return self._unpacker.unpack()
+            self._scanner.skip()
+            self.size = self._scanner.tell() - self._scanned
         except msgpack.OutOfData:
-            return self
-        except (msgpack.UnpackException, ValueError, TypeError) as error:
-            # TypeError: an array or a map as the key of a map.
-            raise ValueError(f"no MessagePack, or too large an object: {error!r}") from None
+            self.size = 0
+        except (msgpack.UnpackException, ValueError) as error:
+            raise ValueError(f"no MessagePack, or nested too deeply: {error!r}") from None
+        if self._pending and self._pending[0] not in ARRAYS:
+            raise ValueError("a message is an array")
+        if (self.size or len(self._pending)) > self.max_object:
+            raise ValueError(f"a message has at most {self.max_object} bytes")
+        packed = bytes(self._pending[: self.size])
+        del self._pending[: self.size]
+        self._scanned += self.size
+        return packed
 
 
-def _call(message: Any) -> Call:
-    if not isinstance(message, list) or not message:
-        raise ValueError("a message is an array")
-    if message[0] == NOTIFICATION and len(message) == 3:
-        msgid, method, params = None, message[1], message[2]
-    elif message[0] == REQUEST and len(message) == 4 and _is_msgid(message[1]):
-        msgid, method, params = message[1:]
-    elif message[0] == REQUEST and len(message) > 1 and _is_msgid(message[1]):
-        return Call(message[1], "", [], "a request is [0, msgid, method, params]")
-    else:
-        raise ValueError("a message is [0, msgid, method, params] or [2, method, params]")
-    if isinstance(method, bytes):
-        method = method.decode("utf-8", "surrogateescape")
-    if not isinstance(method, str) or not isinstance(params, list):
-        return Call(msgid, str(method), [], "a method has a name, and its params are an array")
-    return Call(msgid, method, params)
+def _call(packed: bytes) -> Call:
+    try:
+        message = msgpack.unpackb(packed, strict_map_key=False, unicode_errors="surrogateescape")
+    except (msgpack.UnpackException, ValueError, TypeError) as error:
+        # TypeError: an array or a map as the key of a map.
+        msgid = _find_msgid(packed)
+        if msgid is None:
+            raise ValueError(f"no MessagePack: {error!r}") from None
+        return Call(msgid, "", [], f"no MessagePack: {error}")
+    match message:
+        case [0, msgid, str() | bytes() as method, list() as params] if _is_msgid(msgid):
+            return Call(msgid, _decoded(method), params)
+        case [2, str() | bytes() as method, list() as params] if type(message[0]) is int:
+            return Call(None, _decoded(method), params)
+        case [0, msgid, *_] if _is_msgid(msgid):
+            return Call(msgid, "", [], "a request is [0, msgid, name of a method, [params]]")
+    raise ValueError("a message is [0, msgid, method, [params]] or [2, method, [params]]")
 
 
 def _is_msgid(value: Any) -> bool:
     return type(value) is int and 0 <= value < 2**32
 
 
+def _find_msgid(message: bytes | bytearray) -> int | None:
+    """The msgid of a request that cannot be read further; None: it is none, or has none."""
+    # Whatever it declares, little is made of it.
+    head = msgpack.Unpacker(max_buffer_size=HEAD)
+    head.feed(message[:HEAD])
+    try:
+        head.read_array_header()
+        kind, msgid = head.unpack(), head.unpack()
+    except (msgpack.UnpackException, ValueError, TypeError):
+        return None
+    return msgid if kind == REQUEST and _is_msgid(msgid) else None
+
+
+def _decoded(value: str | bytes) -> str:
+    return value if isinstance(value, str) else value.decode("utf-8", "surrogateescape")
+
+
+def encode_answer(msgid: int, error: str | None, result: Any) -> bytes:
+    """An answer as bytes. What MessagePack cannot carry is answered as an error."""
+    try:
+        # What an error repeats of a call need not be UTF-8.
+        packed: bytes = msgpack.packb(
+            [RESPONSE, msgid, error, result], unicode_errors="replace" if error else "strict"
+        )
+    except (OverflowError, TypeError, ValueError) as fault:
+        error = f"BroadcastError: MessagePack cannot carry the result: {fault}"
+        packed = msgpack.packb([RESPONSE, msgid, error, None])
+    return packed
+
+
 # -- what can be called ---------------------------------------------------------------------
+
+#: Most channels of one `push`.
+MAX_CHANNELS = 1000
+#: The stream that every page hears.
+EVERYONE = "everyone"
+
+
+@dataclass
+class Figures:
+    """What the process did since its start."""
+
+    started: float = field(default_factory=time.monotonic)
+    connections: int = 0
+    calls: int = 0
+    errors: int = 0
+
+
+figures = Figures()
 
 
 async def publish(stream: Any, payload: Any, options: Any = None) -> dict[str, Any]:
@@ -100,127 +183,195 @@ async def publish(stream: Any, payload: Any, options: Any = None) -> dict[str, A
     unknown = set(given) - {"header", "entry", "idempotency_key"}
     if unknown:
         raise BadRequest(f"unknown options: {', '.join(sorted(unknown))}")
-    position = await apublish(
-        _text(stream),
-        _plain(payload),
-        header=bool(given.get("header")),
-        entry=bool(given.get("entry")),
-        idempotency_key=_text(given.get("idempotency_key", "")),
-    )
+    marks = (Mark.HEADER if given.get("header") else 0) | (Mark.ENTRY if given.get("entry") else 0)
+    key = _text(given.get("idempotency_key", ""))
+    position = await apublish_draft(_text(stream), _draft(payload, marks), key)
     return {"epoch": position.epoch, "offset": position.offset}
+
+
+async def push_data(data: Any) -> None:
+    """To every page, and to the listeners of the stream `everyone`."""
+    await apublish_draft(EVERYONE, _draft(data))
+
+
+async def push(channels: Any, message: Any) -> int:
+    """To one channel, or to each of a list once; answers to how many."""
+    names = dict.fromkeys(map(_text, channels if isinstance(channels, list) else [channels]))
+    if len(names) > MAX_CHANNELS:
+        raise BadRequest(f"at most {MAX_CHANNELS} channels at a time")
+    for name in names:
+        if "*" in name:
+            raise BadRequest("patterns are not taken: name each channel")
+        check_name(name)
+    drafts = [_draft(message)]
+    # Each has its place at once: what the same client says next comes after it.
+    pushes = [enqueue(name, drafts, any_size=False) for name in names]
+    for outcome in await asyncio.gather(*pushes, return_exceptions=True):
+        if isinstance(outcome, BaseException):
+            raise outcome
+    return len(names)
+
+
+async def history(stream: Any, since: Any = 0, limit: Any = None) -> dict[str, Any]:
+    """The publications after offset `since` that are still there, in order.
+
+    At most `limit` of them, and about `SLICE_BYTES`; those that follow are asked for with the last
+    offset. `offset` is that of the stream; `complete`: none is missing between `since` and them.
+    """
+    name = check_name(_text(stream))
+    most = conf.HISTORY_REPLAY
+    count = min(_number(limit, "limit"), most) if limit is not None else most
+    since = _number(since, "since")
+    backend = get_backend()
+    epoch, found = await backend.read(name, since, count, conf.SLICE_BYTES)
+    while (state := await backend.state(name)).epoch != epoch:
+        epoch, found = await backend.read(name, since, count, conf.SLICE_BYTES)
+    first = found[0].offset if found else state.first
+    return {
+        "epoch": epoch,
+        "offset": state.offset,
+        "complete": first <= since + 1 <= state.offset + 1,
+        "publications": list(map(_describe, found)),
+    }
+
+
+def _describe(publication: Publication) -> dict[str, Any]:
+    return {
+        "offset": publication.offset,
+        "kind": Kind(publication.kind).name.lower(),
+        "data": publication.data,
+        "time": publication.time,
+    }
+
+
+async def streams() -> list[dict[str, Any]]:
+    """The streams that have a row and were not closed, and where they stand."""
+    rows = {row.slug: row async for row in Stream.objects.filter(closed_at=None)}
+    backend = get_backend()
+    presences, positions = await asyncio.gather(backend.presence(rows), backend.positions(rows))
+    return [
+        {
+            "slug": slug,
+            "title": row.title,
+            "kind": row.kind,
+            "live": presences[slug].live,
+            "listeners": presences[slug].listeners,
+            "epoch": positions[slug][0],
+            "offset": positions[slug][1],
+        }
+        for slug, row in rows.items()
+        # Left out: those whose part of the engine does not answer.
+        if slug in presences and slug in positions
+    ]
+
+
+async def stats() -> dict[str, Any]:
+    """What the process that answers has done, and whom it serves."""
+    topics = all_topics()
+    return {
+        "pid": os.getpid(),
+        "uptime": time.monotonic() - figures.started,
+        "connections": figures.connections,
+        "calls": figures.calls,
+        "errors": figures.errors,
+        "streams": len(list(topics)),
+        "listeners": sum(len(topic.listeners) for topic in topics),
+    }
 
 
 async def ping() -> str:
     return "pong"
 
 
-METHODS: dict[str, Callable[..., Awaitable[Any]]] = {"publish": publish, "ping": ping}
+async def authenticate(secret: Any) -> None:
+    """The first call on a connection, where `RPC_SECRET` is set; elsewhere it says nothing."""
+    given, wanted = (
+        value.encode("utf-8", "surrogateescape") for value in (_text(secret), conf.RPC_SECRET)
+    )
+    if wanted and not secrets.compare_digest(given, wanted):
+        raise Forbidden("that is not the secret")
+
+
+class Method(NamedTuple):
+    function: Callable[..., Awaitable[Any]]
+    #: How many parameters it takes.
+    least: int
+    most: int
+
+
+def _method(function: Callable[..., Awaitable[Any]]) -> Method:
+    parameters = signature(function).parameters.values()
+    least = sum(parameter.default is Parameter.empty for parameter in parameters)
+    return Method(function, least, len(parameters))
+
+
+METHODS = {
+    function.__name__: _method(function)
+    for function in (publish, push, push_data, history, streams, stats, ping, authenticate)
+}
 
 
 def _text(value: Any) -> str:
-    if isinstance(value, bytes):
-        value = value.decode("utf-8", "surrogateescape")
-    if not isinstance(value, str):
+    if not isinstance(value, str | bytes):
         raise BadRequest("a name is a string")
-    return value
+    return _decoded(value)
 
 
-def _plain(payload: Any) -> Any:
-    """A `str` that is not UTF-8 was bytes of the old *raw* type."""
+def _number(value: Any, name: str) -> int:
+    if type(value) is not int or value < 0:
+        raise BadRequest(f"{name} is a number of publications, 0 or more")
+    return min(value, 2**63 - 1)
+
+
+def _draft(payload: Any, marks: int = 0) -> Draft:
     if isinstance(payload, str):
         try:
-            payload.encode()
-        except UnicodeEncodeError:
-            return payload.encode("utf-8", "surrogateescape")
-    return payload
+            return Draft.of(payload, marks)
+        except BadRequest:
+            # A `str` that is not UTF-8 was bytes of the old *raw* type.
+            return Draft.of(payload.encode("utf-8", "surrogateescape"), marks)
+    try:
+        return Draft.of(payload, marks)
+    except BadRequest:
+        return Draft.of(_without_bin(payload), marks)
+
+
+def _without_bin(value: Any) -> Any:
+    """JSON knows no bytes: in it, `bin` is text of a client that knows no `str`, as Perl's is."""
+    try:
+        if isinstance(value, bytes):
+            return value.decode()
+        if isinstance(value, list):
+            return [_without_bin(item) for item in value]
+        if isinstance(value, dict):
+            return {_without_bin(key): _without_bin(item) for key, item in value.items()}
+    except UnicodeDecodeError:
+        raise BadRequest("not JSON: bytes are a publication of their own") from None
+    except RecursionError:
+        raise BadRequest("not JSON: nested too deeply") from None
+    return value
 
 
 async def answer(call: Call) -> tuple[str | None, Any]:
     """Carry out a call: its error (None: there was none), and its result."""
+    figures.calls += 1
+    error, result = (call.error, None) if call.error else await _carry_out(call)
+    figures.errors += error is not None
+    return error, result
+
+
+async def _carry_out(call: Call) -> tuple[str | None, Any]:
     method = METHODS.get(call.method)
-    if call.error:
-        return call.error, None
     if method is None:
-        return f"method `{call.method}' is not accepted", None
+        return f"method `{call.method[:MAX_NAME]}' is not accepted", None
+    if not method.least <= len(call.params) <= method.most:
+        takes = " to ".join(map(str, dict.fromkeys((method.least, method.most))))
+        return f"wrong parameters for `{call.method}': it takes {takes}", None
     try:
-        signature(method).bind(*call.params)
-    except TypeError as error:
-        return f"wrong parameters for `{call.method}': {error}", None
-    try:
-        return None, await method(*call.params)
+        return None, await method.function(*call.params)
     except BroadcastError as error:
         metrics.note_refusal("rpc", type(error))
         return f"{type(error).__name__}: {error}", None
     except Exception:
         logger.exception("The call of %r failed", call.method)
         return "internal error", None
-
-
-# -- connections ----------------------------------------------------------------------------
-
-_connections = 0
-
-#: Seconds between two attempts to listen where another process does.
-RETRY_SECONDS = 1.0
-
-
-async def serve() -> None:
-    """Listen at `RPC_HOST`:`RPC_PORT` until cancelled, or until then wait for the port.
-
-    Of several server processes on one machine so one listens, and another when it is gone.
-    """
-    serve_here()
-    async with await _listen() as server:
-        await server.serve_forever()
-
-
-async def _listen() -> asyncio.Server:
-    """Listen as soon as nobody else does. It is logged once that somebody does, and the end."""
-    host, port = conf.RPC_HOST, conf.RPC_PORT
-    waits = False
-    while True:
-        try:
-            server = await asyncio.start_server(_talk, host, port, backlog=256)
-        except OSError as error:
-            if not waits:
-                # It does not matter who of many listens, where all have the same streams.
-                level = logging.INFO if get_backend().shared else logging.WARNING
-                logger.log(level, "No MessagePack-RPC here yet: %s", error.strerror)
-                waits = True
-            await asyncio.sleep(RETRY_SECONDS)
-        else:
-            if waits:
-                logger.info("MessagePack-RPC is here now, at %s:%s", host, port)
-            return server
-
-
-async def _talk(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
-    global _connections
-    _connections += 1
-    try:
-        if _connections <= conf.RPC_MAX_CONNECTIONS:
-            await _answer_all(reader, writer)
-        else:
-            metrics.note_refusal("rpc", "too_many_connections")
-            logger.warning("A MessagePack-RPC connection was refused: there are %d", _connections)
-    except ValueError as error:
-        metrics.note_refusal("rpc", BadRequest)
-        logger.warning("A MessagePack-RPC connection was closed: %s", error)
-    except ConnectionError:
-        pass
-    finally:
-        _connections -= 1
-        writer.close()
-
-
-async def _answer_all(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
-    """Answer call after call, and read no more than is answered and taken."""
-    decoder = Decoder(conf.RPC_MAX_OBJECT)
-    while data := await reader.read(65536):
-        for call in decoder.feed(data):
-            error, result = await answer(call)
-            if call.msgid is not None:
-                answered = [RESPONSE, call.msgid, error, result]
-                # What an error repeats of a call need not be UTF-8.
-                writer.write(msgpack.packb(answered, unicode_errors="replace"))
-        await writer.drain()

@@ -31,7 +31,7 @@ import daphne.server  # first: it installs the reactor
 from daphne.http_protocol import WebRequest
 from twisted.internet import reactor
 
-from . import health, metrics, rpc
+from . import health, metrics
 from .api.events import EXTENSION as REQUEST
 from .backends import get_backend
 from .conf import conf
@@ -40,6 +40,7 @@ from .frames import event
 from .http_protocol import HTTPRequest
 from .hub import tell_all
 from .relay import all_topics
+from .rpc_server import serve_beside
 from .sinks import EXTENSION
 from .ws_protocol import InboundQueue, WebSocketProtocol
 
@@ -97,7 +98,7 @@ class Server(daphne.server.Server):  # type: ignore[misc]
             loop = asyncio.get_event_loop()
             for number in (signal.SIGTERM, signal.SIGINT):
                 signal.signal(number, lambda *_: loop.call_soon_threadsafe(self.drain))
-        self.rpc = asyncio.ensure_future(rpc.serve())
+        self.rpc = asyncio.ensure_future(serve_beside())
         # Each socket is a file, and shells allow 1,024 of them unless asked.
         _, most = resource.getrlimit(resource.RLIMIT_NOFILE)
         resource.setrlimit(resource.RLIMIT_NOFILE, (most, most))
@@ -166,8 +167,10 @@ class Server(daphne.server.Server):  # type: ignore[misc]
         ]
 
     def _is_answering(self) -> bool:
-        """Whether there is still time for a request or a handshake that is under way."""
-        return asyncio.get_event_loop().time() < self.drain_until and any(
+        """Whether there is still time for a request, handshake or call that is under way."""
+        if asyncio.get_event_loop().time() >= self.drain_until:
+            return False
+        return not self.rpc.done() or any(
             protocol.state == protocol.STATE_CONNECTING
             if isinstance(protocol, WebSocketProtocol)
             else "disconnected" not in details and protocol.end is None

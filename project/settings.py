@@ -1,9 +1,9 @@
 """Settings of the project. Everything that differs between machines comes from the environment.
 
 `SECRET_KEY`, `DEBUG`, `ALLOWED_HOSTS`, `DATABASE_URL`, `REDIS_URL`, `HTTPS`, `HSTS_SECONDS`,
-`BROADCAST_PROXIES`, `BROADCAST_RPC_HOST`, `BROADCAST_RPC_PORT` and `BROADCAST_METRICS_TOKEN`; the
-README says what each is for. Without any of them the project runs in one process, on SQLite,
-reachable from its machine only.
+`BROADCAST_PROXIES`, `BROADCAST_RPC_HOST`, `BROADCAST_RPC_PORT`, `BROADCAST_RPC_SECRET` and
+`BROADCAST_METRICS_TOKEN`; the README says what each is for. Without any of them the project runs in
+one process, on SQLite, reachable from its machine only.
 """
 
 import logging
@@ -178,6 +178,7 @@ if BROADCAST_PROXIES := env_list("BROADCAST_PROXIES", ""):
 
 BROADCAST_RPC_HOST = os.environ.get("BROADCAST_RPC_HOST", "127.0.0.1")
 BROADCAST_RPC_PORT = env_int("BROADCAST_RPC_PORT", 18800)
+BROADCAST_RPC_SECRET = os.environ.get("BROADCAST_RPC_SECRET", "")
 BROADCAST_METRICS_TOKEN = os.environ.get("BROADCAST_METRICS_TOKEN", "")
 
 

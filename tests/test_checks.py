@@ -217,11 +217,12 @@ def test_sessions_that_cannot_be_ended_are_told_before_deployment() -> None:
 
 
 @pytest.mark.parametrize("host", ["0.0.0.0", "::", "", "192.168.1.2", "rpc.example.org"])
-def test_messagepack_rpc_for_other_machines_is_told(host: str) -> None:
-    assert ids(BROADCAST_RPC_HOST=host) == ["W007"]
+def test_messagepack_rpc_for_other_machines_needs_a_secret_and_is_told(host: str) -> None:
+    assert ids(BROADCAST_RPC_HOST=host) == ["E005"]
+    assert ids(BROADCAST_RPC_HOST=host, BROADCAST_RPC_SECRET="secret") == ["W007"]
 
 
-@pytest.mark.parametrize("host", ["127.0.0.1", "127.1.2.3", "::1", "localhost"])
+@pytest.mark.parametrize("host", ["127.0.0.1", "127.1.2.3", "::1", "[::1]", "localhost"])
 def test_messagepack_rpc_for_this_machine_is_fine(host: str) -> None:
     assert ids(BROADCAST_RPC_HOST=host) == []
 
@@ -232,7 +233,7 @@ def test_what_lets_too_much_in_is_among_the_security_checks(settings: Settings) 
     settings.BROADCAST_ALLOWED_ORIGINS = ["null"]
     told = run_checks(tags=[Tags.security], include_deployment_checks=True)
     ours = {message.id for message in told if message.id.startswith("broadcast.")}
-    assert ours == {f"broadcast.{name}" for name in ("E004", "W005", "W006", "W007")}
+    assert ours == {f"broadcast.{name}" for name in ("E004", "E005", "W005", "W006")}
 
 
 # -- the server ---------------------------------------------------------------------------------

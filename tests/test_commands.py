@@ -324,7 +324,8 @@ class TestBench:
 
 
 @pytest.mark.parametrize(
-    "command", ["start", "serve", "publish", "listen", "prune", "bench", "runserver"]
+    "command",
+    ["start", "serve", "publish", "listen", "prune", "bench", "rpcserver", "runserver"],
 )
 def test_every_command_says_what_it_does(command: str, capsys: pytest.CaptureFixture[str]) -> None:
     with pytest.raises(SystemExit) as ended:

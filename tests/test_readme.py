@@ -167,7 +167,7 @@ def in_words(default: object) -> str:
         return f"{default // 1024 // 1024} MiB"
     if isinstance(default, int) and default % 1024 == 0 and default >= 65536:
         return f"{default // 1024} KiB"
-    return f"{default:g}" if isinstance(default, float) else str(default)
+    return f"{default:g}" if isinstance(default, float) else str(default) or "none"
 
 
 def test_every_command_is_in_the_table() -> None:

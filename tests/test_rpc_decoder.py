@@ -1,7 +1,10 @@
 """The decoder of MessagePack-RPC: bytes split anywhere, and bytes that make no sense."""
 
 import itertools
-from contextlib import suppress
+import os
+import random
+import tracemalloc
+from collections.abc import Iterable
 from typing import Any
 
 import msgpack
@@ -12,6 +15,11 @@ from hypothesis import strategies as st
 from broadcast.rpc import Call, Decoder
 
 LIMIT = 64 * 1024
+
+
+PING = msgpack.packb([0, 1, "ping", []])
+#: How many random inputs: many more of them, when a person has the time.
+FUZZ = int(os.environ.get("BROADCAST_FUZZ", 10_000))
 
 
 def raw(value: bytes) -> bytes:
@@ -72,11 +80,61 @@ def test_raw_bytes_that_are_no_utf8_do_not_end_the_connection() -> None:
         [0, 7],
         [0, 7, "m"],
         [0, 7, "m", [], 5],
+        [0, 7, "m", [], *range(100)],
     ],
 )
 def test_a_call_that_makes_no_sense_is_to_be_answered(call: list[Any]) -> None:
-    [found] = decode(msgpack.packb(call))
+    found, after = decode(msgpack.packb(call) + PING)
     assert found.msgid == 7 and found.error
+    assert after == Call(1, "ping", [])
+
+
+@pytest.mark.parametrize(
+    "data",
+    [
+        pytest.param(b"\x94\x00\x07\xa1m\x91\x81\x90\x01", id="array-as-key"),
+        pytest.param(b"\x94\x00\x07\xa1m\x91\x81\x80\x01", id="map-as-key"),
+        pytest.param(b"\x94\x00\x07\xa1m\x91\xc7\x03\xff\x00\x00\x00", id="bad-timestamp"),
+    ],
+)
+def test_what_cannot_be_read_is_answered_and_what_follows_is_read(data: bytes) -> None:
+    found, after = decode(data + PING)
+    assert found.msgid == 7 and found.error
+    assert after == Call(1, "ping", [])
+
+
+@pytest.mark.parametrize("start", [b"\x94\x00\x07", b"\xdc\x00\x04\x00\xce\x00\x00\x00\x07"])
+@pytest.mark.parametrize(
+    "rest",
+    [
+        pytest.param(b"\xa1m" + b"\x91" * 100_000, id="deep-nesting"),
+        pytest.param(b"\xa1m\xc1", id="no-messagepack"),
+        pytest.param(b"\xa1m\xc6\xff\xff\xff\xff" + bytes(LIMIT), id="huge-bin"),
+        pytest.param(b"\xa1m\xdd\xff\xff\xff\xff" + bytes(LIMIT), id="huge-array"),
+        pytest.param(b"\xa1m\xdf\xff\xff\xff\xff" + bytes(LIMIT), id="huge-map"),
+        pytest.param(msgpack.packb("m") + msgpack.packb([b"x" * LIMIT]), id="too-large"),
+    ],
+)
+@pytest.mark.parametrize("step", [5, 1000, 10**9])
+def test_before_the_end_a_request_is_answered(start: bytes, rest: bytes, step: int) -> None:
+    data = start + rest
+    decoder = Decoder(LIMIT)
+    found = []
+    with pytest.raises(ValueError, match="."):
+        for at in range(0, len(data), step):
+            found += decoder.feed(data[at : at + step])
+    [call] = found
+    assert call.msgid == 7 and call.error
+
+
+def test_what_a_client_declares_takes_no_memory() -> None:
+    tracemalloc.start()
+    decoder = Decoder(LIMIT)
+    try:
+        assert list(decoder.feed(b"\x94\x00\x01\xa1m" + b"\xdd\x00\xff\xff\xff" * 900)) == []
+        assert tracemalloc.get_traced_memory()[1] < 1_000_000
+    finally:
+        tracemalloc.stop()
 
 
 @pytest.mark.parametrize(
@@ -86,7 +144,7 @@ def test_a_call_that_makes_no_sense_is_to_be_answered(call: list[Any]) -> None:
         *map(
             msgpack.packb,
             (
-                *([0], [2, "m"], [2, "m", [], 1]),
+                *([0], [2, "m"], [2, "m", [], 1], [2, "m", {}], [2, 5, []], [2, None, []]),
                 *([1, 1, None, None], [3, 1, "m", []], ["0", 1, "m", []], [None] * 4),
                 *([0, -1, "m", []], [0, 2**32, "m", []], [0, "1", "m", []], [0, True, "m", []]),
                 *([0, 1.0, "m", []], {"a": 1}, "text", [[0, 1, "m", []]]),
@@ -95,12 +153,14 @@ def test_a_call_that_makes_no_sense_is_to_be_answered(call: list[Any]) -> None:
         pytest.param(b"\x91" * 100_000, id="deep-nesting"),
         pytest.param(b"\xc6\xff\xff\xff\xff" + bytes(LIMIT), id="huge-bin"),
         pytest.param(b"\xdb\xff\xff\xff\xff" + bytes(LIMIT), id="huge-str"),
-        pytest.param(b"\xdd\xff\xff\xff\xff", id="huge-array"),
+        pytest.param(b"\xdd\xff\xff\xff\xff" + bytes(LIMIT), id="huge-array"),
         pytest.param(b"\xdf\xff\xff\xff\xff", id="huge-map"),
         pytest.param(b"\xc9\xff\xff\xff\xff\x01", id="huge-ext"),
-        pytest.param(b"\x94\x00\x01\xa1m\x91\x81\x90\x01", id="map-with-an-array-as-key"),
-        pytest.param(b"\x94\x00\x01\xa1m\x91\x81\x80\x01", id="map-with-a-map-as-key"),
-        pytest.param(b"\x94\x00\x01\xa1m\x91\xc7\x03\xff\x00\x00\x00", id="bad-timestamp"),
+        pytest.param(b"\x93\x02\xa1m\x91\x81\x90\x01", id="map-with-an-array-as-key"),
+        pytest.param(b"\x93\x02\xa1m\x91\x81\x80\x01", id="map-with-a-map-as-key"),
+        pytest.param(b"\x93\x02\xa1m\x91\xc7\x03\xff\x00\x00\x00", id="bad-timestamp"),
+        pytest.param(b"\x93\x02\xa1m\xdd\xff\xff\xff\xff" + bytes(LIMIT), id="huge-inner-array"),
+        pytest.param(b"\x93\xc2\xa1m\x90", id="false-is-no-request"),
         pytest.param(msgpack.packb([2, "m", [b"x" * LIMIT]]), id="too-large"),
         pytest.param(msgpack.packb([2, "m", [b"x" * LIMIT]])[: LIMIT + 10], id="partly-too-large"),
     ],
@@ -124,16 +184,35 @@ def test_nesting_within_reason_is_taken(nested: int) -> None:
     assert len(decode(data)) == 1
 
 
-@settings(deadline=None, max_examples=500, derandomize=True)
-@given(st.lists(st.binary(max_size=40), max_size=5))
-def test_garbage_is_a_call_or_a_value_error(parts: list[bytes]) -> None:
+def outcome(data: bytes, cuts: Iterable[int] = ()) -> tuple[list[Call], bool]:
+    """The calls in it when it is cut there, and whether it ended with a ValueError."""
     decoder = Decoder(LIMIT)
+    calls: list[Call] = []
     try:
-        for part in parts:
-            for call in decoder.feed(part):
-                assert isinstance(call, Call)
+        for start, end in itertools.pairwise([0, *sorted(cuts), len(data)]):
+            for call in decoder.feed(data[start:end]):
+                calls.append(call)
     except ValueError:
-        pass
+        return calls, True
+    return calls, False
+
+
+def assert_sound(data: bytes, cuts: Iterable[int]) -> None:
+    """Bytes are calls or a ValueError, and the same ones wherever they are cut."""
+    found = outcome(data)
+    # As text: NaN is not NaN.
+    assert repr(outcome(data, cuts)) == repr(found)
+    for call in found[0]:
+        assert call.msgid is None or 0 <= call.msgid < 2**32
+        assert isinstance(call.method, str) and isinstance(call.params, list)
+        # Of a notification that makes no sense nobody could be told.
+        assert call.msgid is not None or not call.error
+
+
+@settings(deadline=None, max_examples=FUZZ // 5, derandomize="BROADCAST_FUZZ" not in os.environ)
+@given(st.binary(max_size=60), st.lists(st.integers(0, 60), max_size=4))
+def test_garbage_is_calls_or_a_value_error(data: bytes, cuts: list[int]) -> None:
+    assert_sound(data, [cut for cut in cuts if cut <= len(data)])
 
 
 values = st.recursive(
@@ -148,12 +227,44 @@ values = st.recursive(
 )
 
 
-@settings(deadline=None, max_examples=300, derandomize=True)
+@settings(deadline=None, max_examples=FUZZ // 20, derandomize="BROADCAST_FUZZ" not in os.environ)
 @given(st.lists(values, max_size=5), st.integers(0, 40), st.binary(max_size=3))
 def test_damaged_calls_are_calls_or_a_value_error(
     message: list[Any], at: int, damage: bytes
 ) -> None:
     data = bytearray(msgpack.packb([0, 1, "m", message]) + msgpack.packb(message))
     data[at : at + len(damage)] = damage
-    with suppress(ValueError):
-        assert all(isinstance(call, Call) for call in decode(bytes(data)))
+    assert_sound(bytes(data), [min(at, len(data))])
+
+
+def mutated(chance: random.Random) -> bytes:
+    """Calls of all kinds with some damage: changed, lost, doubled and inserted bytes."""
+    data = bytearray(BYTES if chance.random() < 0.5 else BYTES[chance.randrange(len(BYTES)) :])
+    for _ in range(chance.randrange(1, 6)):
+        at = chance.randrange(len(data) + 1)
+        match chance.randrange(5):
+            case 0:
+                data[at : at + 1] = chance.randbytes(1)
+            case 1:
+                del data[at : at + chance.randrange(1, 20)]
+            case 2:
+                data[at:at] = data[at : at + chance.randrange(1, 40)]
+            case 3:
+                data[at:at] = chance.choice(FORMATS)
+            case 4:
+                data[at:at] = chance.randbytes(chance.randrange(1, 9))
+    return bytes(data)
+
+
+#: First bytes of every kind of object, with lengths.
+FORMATS = [
+    *(bytes((first,)) for first in range(0x80, 0xE0)),
+    *(bytes((first, 0xFF, 0xFF, 0xFF, 0xFF)) for first in range(0xC4, 0xE0)),
+]
+
+
+def test_mutated_calls_are_calls_or_a_value_error() -> None:
+    chance = random.Random(None if "BROADCAST_FUZZ" in os.environ else 5)
+    for _ in range(FUZZ):
+        data = mutated(chance)
+        assert_sound(data, [chance.randrange(len(data) + 1) for _ in range(3)])

@@ -4,7 +4,7 @@ import logging
 import sys
 from argparse import ArgumentParser
 from collections.abc import Iterable, Iterator
-from itertools import chain
+from contextlib import suppress
 from pathlib import Path
 from typing import Any, BinaryIO
 
@@ -21,8 +21,9 @@ from broadcast.exceptions import BadRequest, BroadcastError
 from broadcast.publications import Draft, Kind, Position, decode_json
 from broadcast.publishing import apublish_drafts, publish_draft
 
-#: Calls that are on their way to the server while more are being made.
-PIPELINE = 256
+#: Calls that go to the server together, and those under way while more are being made.
+TOGETHER = 256
+PIPELINE = 1024
 
 
 class Command(BaseCommand):
@@ -125,21 +126,22 @@ class Command(BaseCommand):
         return async_to_sync(publish_all)()
 
     def publish_remotely(self, stream: str, batches: Iterable[list[Draft]]) -> Position | None:
-        """Through one connection, with several calls under way at a time."""
+        """Through one connection, with many calls under way at a time."""
         answer = None
         with remote.connected() as client:
-            under_way = 0
             try:
-                for draft in chain.from_iterable(batches):
-                    client.send("publish", *remote.publish_params(stream, draft))
-                    under_way += 1
-                    if under_way == PIPELINE:
-                        answer = client.receive()
-                        under_way -= 1
-            finally:
+                for batch in batches:
+                    calls = [remote.publish_params(stream, draft) for draft in batch]
+                    for start in range(0, len(calls), TOGETHER):
+                        client.send("publish", *calls[start : start + TOGETHER])
+                        while client.under_way > PIPELINE:
+                            answer = client.receive()
+            except BaseException:
                 # What was sent is published, whatever happens to the line after it.
-                for _ in range(under_way):
-                    answer = client.receive()
+                with suppress(BroadcastError):
+                    client.receive_all()
+                raise
+            answer = client.receive_all() or answer
         return remote.as_position(answer) if answer else None
 
 

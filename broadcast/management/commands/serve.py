@@ -6,22 +6,20 @@ from argparse import SUPPRESS, ArgumentParser
 from tempfile import TemporaryDirectory
 from typing import Any
 
-from asgiref.sync import async_to_sync
 from daphne.endpoints import build_endpoint_description_strings
 from daphne.management.commands.runserver import get_default_application
 from django.core.exceptions import ImproperlyConfigured
-from django.core.management.base import BaseCommand, CommandError
+from django.core.management.base import CommandError
 from django.db import connections
 
 from broadcast import workers
-from broadcast.backends import get_backend
 from broadcast.checks import reason_for_one_process
 from broadcast.conf import conf
-from broadcast.exceptions import Unavailable
+from broadcast.management.server_command import ServerCommand
 from broadcast.server import Server
 
 
-class Command(BaseCommand):
+class Command(ServerCommand):
     help = (
         "Serve pages, sockets and MessagePack-RPC. SIGTERM drains: everybody is told, "
         "sockets are closed with 4200 over some seconds, then it exits; a second one exits at once."
@@ -63,15 +61,6 @@ class Command(BaseCommand):
             raise CommandError(reason)
         if number > 1 and not getattr(self, "_called_from_command_line", False):
             raise CommandError("several workers can only be had from the command line")
-
-    def check_backend(self) -> None:
-        """Say now what nobody who publishes or listens could do anything about."""
-        try:
-            async_to_sync(get_backend().check)()
-        except ImproperlyConfigured as error:
-            raise CommandError(str(error)) from None
-        except Unavailable as error:
-            self.stderr.write(f"{error}: until it does, nothing can be published or heard.")
 
     def set_up(self) -> None:
         """What has to be done before it serves: nothing. `start` has more to do."""

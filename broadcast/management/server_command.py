@@ -1,0 +1,21 @@
+"""What a command that serves looks at before it does."""
+
+from asgiref.sync import async_to_sync
+from django.core.exceptions import ImproperlyConfigured
+from django.core.management.base import BaseCommand, CommandError
+
+from broadcast.backends import get_backend
+from broadcast.exceptions import Unavailable
+
+
+class ServerCommand(BaseCommand):
+    """A command that serves."""
+
+    def check_backend(self) -> None:
+        """Say now what nobody who publishes or listens could do anything about."""
+        try:
+            async_to_sync(get_backend().check)()
+        except ImproperlyConfigured as error:
+            raise CommandError(str(error)) from None
+        except Unavailable as error:
+            self.stderr.write(f"{error}: until it does, nothing can be published or heard.")

@@ -1,0 +1,361 @@
+"""Connections of MessagePack-RPC in the test's own loop: order, back-pressure, their end."""
+
+import asyncio
+import logging
+import random
+from collections.abc import AsyncIterator, Sequence
+from contextlib import asynccontextmanager, suppress
+from typing import Any
+
+import msgpack
+import pytest
+from pytest_django.fixtures import Settings
+
+from broadcast import backends, rows, rpc_server
+from broadcast.backends import Appended, Limits, Run
+from broadcast.backends.memory import MemoryBackend
+from broadcast.exceptions import Unavailable
+from broadcast.models import Stream
+from broadcast.publications import Draft
+from broadcast.rpc import figures
+from tests.doors import PATIENCE, eventually
+from tests.processes import free_port
+from tests.test_rpc import PONG, Client
+
+
+class GatedBackend(MemoryBackend):
+    """Appends to a stream whose gate is shut when it is opened again."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.gates: dict[str, asyncio.Event] = {}
+
+    def shut(self, stream: str) -> asyncio.Event:
+        self.gates[stream] = asyncio.Event()
+        return self.gates[stream]
+
+    async def append(
+        self,
+        stream: str,
+        drafts: Sequence[Draft],
+        limits: Limits,
+        run: Run | None = None,
+        key: str = "",
+    ) -> Appended:
+        if stream in self.gates:
+            await self.gates[stream].wait()
+        return await super().append(stream, drafts, limits, run, key)
+
+    def published(self, stream: str) -> list[Any]:
+        return [one.data for one in self.history(stream).publications]
+
+
+def gated_backend(monkeypatch: pytest.MonkeyPatch, settings: Settings) -> GatedBackend:
+    """The backend of a test whose streams have no rows."""
+
+    async def no_row(slug: str) -> Stream | None:
+        return None
+
+    settings.BROADCAST_HISTORY_COUNT = 1_000_000
+    settings.BROADCAST_HISTORY_BYTES = 1 << 30
+    monkeypatch.setattr(rows, "_read", no_row)
+    made = GatedBackend()
+    monkeypatch.setattr(backends, "_backend", made)
+    return made
+
+
+@pytest.fixture
+def backend(monkeypatch: pytest.MonkeyPatch, settings: Settings) -> GatedBackend:
+    return gated_backend(monkeypatch, settings)
+
+
+class Served:
+    """A server in this loop, and connections to it."""
+
+    def __init__(self) -> None:
+        self.port = free_port()
+        self.listens = asyncio.Event()
+        self.writers: list[asyncio.StreamWriter] = []
+        self.task = asyncio.ensure_future(
+            rpc_server.serve("127.0.0.1", self.port, self.listens.set)
+        )
+
+    async def client(self) -> Client:
+        reader, writer = await asyncio.open_connection("127.0.0.1", self.port)
+        self.writers.append(writer)
+        return Client(reader, writer)
+
+
+@asynccontextmanager
+async def served() -> AsyncIterator[Served]:
+    server = Served()
+    async with asyncio.timeout(PATIENCE):
+        await server.listens.wait()
+    try:
+        yield server
+    finally:
+        for writer in server.writers:
+            writer.close()
+        server.task.cancel()
+        with suppress(asyncio.CancelledError):
+            await server.task
+
+
+def request(msgid: int, method: str, *params: Any) -> bytes:
+    packed: bytes = msgpack.packb([0, msgid, method, params])
+    return packed
+
+
+def notification(method: str, *params: Any) -> bytes:
+    packed: bytes = msgpack.packb([2, method, params])
+    return packed
+
+
+# -- order ----------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize("seed", range(10))
+async def test_publications_of_a_connection_keep_their_order_whatever_is_waited_for(
+    backend: GatedBackend, monkeypatch: pytest.MonkeyPatch, seed: int
+) -> None:
+    chance = random.Random(seed)
+
+    async def read_slowly(slug: str) -> Stream | None:
+        for _ in range(chance.randrange(6)):
+            await asyncio.sleep(0)
+        if chance.random() < 0.5:
+            # As when it is kept: from now on it is there without a wait, for a moment.
+            rows._rows[slug] = (rows.time.monotonic() + chance.random() / 1000, None)
+        return None
+
+    append, lane = backend.append, asyncio.Lock()
+
+    async def append_slowly(*args: Any, **kwargs: Any) -> Appended:
+        # One after another, as Redis does it.
+        async with lane:
+            for _ in range(chance.randrange(4)):
+                await asyncio.sleep(0)
+            return await append(*args, **kwargs)
+
+    monkeypatch.setattr(rows, "_read", read_slowly)
+    monkeypatch.setattr(backend, "append", append_slowly)
+    said, expected = bytearray(), dict[str, list[int]](s=[], t=[])
+    for number in range(400):
+        stream = chance.choice("st")
+        method = chance.choice(["publish", "push", "push-both", "keyed"])
+        if method == "keyed":
+            said += request(number, "publish", stream, number, {"idempotency_key": str(number)})
+        elif method == "push-both":
+            said += notification("push", ["s", "t"], number)
+        else:
+            said += request(number, method, stream, number)
+        for name in "st" if method == "push-both" else stream:
+            expected[name].append(number)
+    async with served() as server:
+        client = await server.client()
+        for start in range(0, len(said), 700):
+            await client.say(bytes(said[start : start + 700]))
+        client.writer.write_eof()
+        while not await client.is_closed():
+            pass
+    assert {name: backend.published(name) for name in "st"} == expected
+
+
+async def test_calls_are_answered_as_they_finish(backend: GatedBackend) -> None:
+    gate = backend.shut("slow")
+    async with served() as server:
+        client = await server.client()
+        await client.say(request(1, "publish", "slow", "x") + request(2, "publish", "fast", "x"))
+        await client.say(request(3, "ping"))
+        assert [(await client.answer())[1] for _ in range(2)] in ([2, 3], [3, 2])
+        gate.set()
+        assert (await client.answer())[1:3] == [1, None]
+
+
+async def test_answers_that_come_together_go_out_together(
+    backend: GatedBackend, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    gate = backend.shut("s")
+    writes: list[int] = []
+    write = asyncio.StreamWriter.write
+
+    def count(writer: asyncio.StreamWriter, data: bytes) -> None:
+        writes.append(len(data))
+        write(writer, data)
+
+    async with served() as server:
+        client = await server.client()
+        await client.say(b"".join(request(number, "publish", "s", "x") for number in range(100)))
+        await eventually(lambda: under_way(100))
+        monkeypatch.setattr(asyncio.StreamWriter, "write", count)
+        gate.set()
+        assert sorted([(await client.answer())[1] for _ in range(100)]) == list(range(100))
+    assert len(writes) < 5
+
+
+# -- back-pressure --------------------------------------------------------------------------
+
+
+async def under_way(count: int) -> bool:
+    """So many calls were begun, in the life of the test."""
+    return figures.calls - calls_before == count
+
+
+calls_before = 0
+
+
+@pytest.fixture(autouse=True)
+def count_calls() -> None:
+    global calls_before
+    calls_before = figures.calls
+
+
+@pytest.mark.parametrize(
+    ("size", "most"),
+    # Bounded in calls, and in bytes: the one that goes beyond is begun.
+    [(1000, 256), (1_000_000, 5)],
+)
+async def test_who_pushes_faster_than_is_published_is_read_no_further(
+    backend: GatedBackend, size: int, most: int
+) -> None:
+    gate = backend.shut("s")
+    count = 20_000_000 // size
+    async with served() as server:
+        client, other = await server.client(), await server.client()
+        payload = "x" * size
+        for number in range(count):
+            client.writer.write(notification("publish", "s", f"{number} {payload}"))
+        await eventually(lambda: under_way(most))
+        for number in range(50):
+            # Meanwhile it is read no further, and others are answered.
+            assert await other.call("ping") == PONG
+            assert await under_way(most + number + 1)
+        assert client.writer.transport.get_write_buffer_size() > 1_000_000
+        gate.set()
+        await eventually(lambda: under_way(most + 50 + count - most))
+        last = await client.call("publish", "s", "end")
+        assert last[3]["offset"] == count + 1
+    numbers = [int(text.split()[0]) for text in backend.published("s")[:-1]]
+    assert numbers == list(range(count))
+
+
+async def test_who_takes_no_answers_is_read_no_further(
+    backend: GatedBackend, settings: Settings
+) -> None:
+    settings.BROADCAST_RPC_MAX_CALLS = 20
+    async with served() as server:
+        client, other = await server.client(), await server.client()
+        for number in range(20):
+            await other.call("publish", "s", f"{number}" * 5000)
+        count = 400
+        # Their answers are many times as large as they are.
+        client.reader._transport.pause_reading()  # type: ignore[attr-defined]
+        client.writer.write(b"".join(request(number, "history", "s") for number in range(count)))
+        before = -1
+        while before != figures.calls:
+            before = figures.calls
+            for _ in range(20):
+                await other.call("stats")
+            before += 20
+        assert figures.calls - calls_before < count
+        client.reader._transport.resume_reading()  # type: ignore[attr-defined]
+        answered = {(await client.answer())[1] for _ in range(count)}
+        assert answered == set(range(count))
+
+
+# -- the end --------------------------------------------------------------------------------
+
+
+async def test_a_server_that_ends_answers_what_was_begun(backend: GatedBackend) -> None:
+    gate = backend.shut("s")
+    async with served() as server:
+        client, idle = await server.client(), await server.client()
+        assert await idle.call("ping") == PONG
+        await client.say(request(7, "publish", "s", "x"))
+        await eventually(lambda: under_way(2))
+        server.task.cancel()
+        assert await idle.is_closed()
+        with pytest.raises(OSError):
+            await server.client()
+        # What comes now is not carried out, and takes no answer away.
+        await client.say(request(8, "ping"))
+        gate.set()
+        assert (await client.answer())[:3] == [1, 7, None]
+        assert await client.is_closed()
+    assert backend.published("s") == ["x"]
+
+
+async def test_a_half_closed_client_is_answered_when_the_server_ends(
+    backend: GatedBackend,
+) -> None:
+    gate = backend.shut("s")
+    async with served() as server:
+        client = await server.client()
+        await client.say(request(7, "publish", "s", "x"))
+        client.writer.write_eof()
+        await eventually(lambda: under_way(1))
+        server.task.cancel()
+        await asyncio.sleep(0)
+        gate.set()
+        assert (await client.answer())[:3] == [1, 7, None]
+        assert await client.is_closed()
+
+
+async def test_what_a_client_sent_before_it_went_is_published(backend: GatedBackend) -> None:
+    gate = backend.shut("s")
+    async with served() as server:
+        client = await server.client()
+        await client.say(request(1, "publish", "s", "x") + notification("publish", "s", "y"))
+        await eventually(lambda: under_way(2))
+        client.writer.transport.abort()
+        gate.set()
+
+        async def both() -> bool:
+            return backend.published("s") == ["x", "y"]
+
+        await eventually(both)
+
+
+async def test_a_request_that_is_too_large_is_answered_before_the_end(
+    backend: GatedBackend, settings: Settings, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    settings.BROADCAST_RPC_MAX_OBJECT = 100_000
+    monkeypatch.setattr(rpc_server, "LINGER_SECONDS", PATIENCE)
+    async with served() as server:
+        client = await server.client()
+        assert await client.call("ping") == PONG
+        # It reads when it has sent all of it: by then nothing may have taken the answer away.
+        client.reader._transport.pause_reading()  # type: ignore[attr-defined]
+        await client.say(request(9, "publish", "s", "x" * 30_000_000))
+        client.writer.write_eof()
+        client.reader._transport.resume_reading()  # type: ignore[attr-defined]
+        kind, msgid, error, result = await client.answer()
+        assert (kind, msgid, result) == (1, 9, None) and "100000 bytes" in error
+        assert await client.is_closed()
+
+
+async def test_notifications_that_fail_are_logged_once_and_unknown_ones_never(
+    backend: GatedBackend, caplog: pytest.LogCaptureFixture
+) -> None:
+    caplog.set_level(logging.INFO, "broadcast")
+    async with served() as server:
+        client = await server.client()
+        for number in range(10):
+            await client.say(notification("publish", "s", {"secret": b"\xff"}))
+            await client.say(notification("nvim_set_client_info", f"name {number}"))
+        assert await client.call("ping") == PONG
+    said = [record.getMessage() for record in caplog.records if record.name.startswith("broadcast")]
+    assert said == ["A MessagePack-RPC notification of publish failed: BadRequest"]
+
+
+async def test_an_engine_that_is_away_is_an_error_of_the_call(
+    backend: GatedBackend, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    async def fail(*args: Any) -> None:
+        raise Unavailable("away")
+
+    monkeypatch.setattr(backend, "append", fail)
+    async with served() as server:
+        client = await server.client()
+        assert await client.call("push", ["s", "t"], "x") == [1, 1, "Unavailable: away", None]
+        assert await client.call("ping") == PONG

@@ -1,0 +1,132 @@
+"""What can be called over MessagePack-RPC, at a real server."""
+
+import json
+import time
+
+import msgpack
+import pytest
+
+from broadcast.routing import websocket_urlpatterns
+from tests.doors import Refused, ServerDoor
+from tests.test_rpc import PONG, connected
+
+
+async def test_json_of_a_client_that_knows_only_bin_is_text(our_door: ServerDoor) -> None:
+    slug = await our_door.stream()
+    listener = await our_door.listener(slug)
+    async with connected(our_door.process) as client:
+        sent = {b"a": [b"b", {b"c": None}], "d": 1}
+        assert (await client.call(b"publish", slug.encode(), sent))[2] is None
+    assert await listener.told() == (1, {"a": ["b", {"c": None}], "d": 1})
+
+
+async def test_push_data_reaches_the_listeners_of_everyone(our_door: ServerDoor) -> None:
+    listener = await our_door.listener("everyone")
+    async with connected(our_door.process) as client:
+        for offset, data in enumerate(("text", b"\xff", {"a": 1}), listener.first["offset"] + 1):
+            assert await client.call("push_data", data) == [1, 1, None, None]
+            assert await listener.told() == (offset, data)
+        await client.say(msgpack.packb([2, "push_data", ["unanswered"]]))
+        assert (await listener.told())[1] == "unanswered"
+
+
+async def test_push_data_reaches_every_page_socket_as_soon_as_there_are_any(
+    our_door: ServerDoor,
+) -> None:
+    path = "ws/socket/"
+    routes = [route for route in websocket_urlpatterns if route.pattern.match(path)]
+    if routes == websocket_urlpatterns[-1:]:
+        # There are no page sockets yet: nobody is let in.
+        with pytest.raises(Refused):
+            await our_door.connect(f"/{path}?socket_connection_id={'0' * 64}")
+        return
+    page = await our_door.connect(f"/{path}?socket_connection_id={'0' * 64}")
+    async with connected(our_door.process) as client:
+        assert await client.call("push_data", {"foo": "bar"}) == [1, 1, None, None]
+    said = await page.receive()
+    assert isinstance(said, str)
+    assert json.loads(said) == {"payload": {"foo": "bar"}, "channel": "everyone"}
+
+
+async def test_push_reaches_one_channel_or_each_of_a_list_once(our_door: ServerDoor) -> None:
+    slugs = [await our_door.stream() for _ in range(2)]
+    listeners = [await our_door.listener(slug) for slug in slugs]
+    async with connected(our_door.process) as client:
+        assert await client.call("push", slugs[0], "one") == [1, 1, None, 1]
+        both = [slugs[0], slugs[1].encode(), slugs[0]]
+        assert await client.call("push", both, b"both") == [1, 1, None, 2]
+        assert await client.call("push", [], "none") == [1, 1, None, 0]
+        for wrong in (["s", 5], [["s"]], {}, None, "", "news.*", ["s", "x" * 201], ["s"] + [""]):
+            assert "BadRequest" in (await client.call("push", wrong, "x"))[2]
+        assert "StreamClosed" in (await client.call("push", [slugs[0], "closed-1"], "x"))[2]
+    assert await listeners[0].told_many(3) == [(1, "one"), (2, b"both"), (3, "x")]
+    assert await listeners[1].told() == (1, b"both")
+
+
+async def test_history_is_read_page_by_page_and_says_what_is_missing(our_door: ServerDoor) -> None:
+    slug = await our_door.stream("short")
+    async with connected(our_door.process) as client:
+        _, _, _, nothing = await client.call("history", slug)
+        assert (nothing["offset"], nothing["complete"], nothing["publications"]) == (0, True, [])
+        payloads = [*range(9), "text", b"\xff", {"a": None}]
+        for payload in payloads:
+            epoch = (await client.call("publish", slug, payload))[3]["epoch"]
+        _, _, _, said = await client.call("history", slug, 2)
+        assert (said["epoch"], said["offset"], said["complete"]) == (epoch, 12, True)
+        found = said["publications"]
+        assert [(one["offset"], one["data"]) for one in found] == list(enumerate(payloads, 1))[2:]
+        assert [one["kind"] for one in found[-3:]] == ["text", "binary", "json"]
+        assert abs(found[-1]["time"] - time.time()) < 60
+        _, _, _, first = await client.call("history", slug)
+        assert first["complete"] is False and first["publications"] == found
+        _, _, _, page = await client.call("history", slug, 5, 2)
+        assert [one["offset"] for one in page["publications"]] == [6, 7]
+        _, _, _, end = await client.call("history", slug.encode(), 12)
+        assert end["complete"] is True and end["publications"] == []
+        _, _, _, beyond = await client.call("history", slug, 13)
+        assert beyond["complete"] is False and beyond["publications"] == []
+        for wrong in ([slug, -1], [slug, "1"], [slug, 0, -1], [slug, 0, 1.5], [None], [""]):
+            assert "BadRequest" in (await client.call("history", *wrong))[2]
+
+
+async def test_a_page_of_history_has_some_size_at_most(our_door: ServerDoor) -> None:
+    slug = await our_door.stream("long")
+    async with connected(our_door.process) as client:
+        for number in range(12):
+            await client.call("publish", slug, f"{number}" * 50_000)
+        since = 0
+        while page := (await client.call("history", slug, since))[3]["publications"]:
+            assert sum(len(one["data"]) for one in page) <= 200_000
+            since = page[-1]["offset"]
+        assert since == 12
+
+
+async def test_what_messagepack_cannot_carry_is_an_error_of_the_call(our_door: ServerDoor) -> None:
+    slug = await our_door.stream()
+    streamer = await our_door.streamer(slug)
+    await streamer.publish(2**64)
+    await streamer.accepted(1)
+    async with connected(our_door.process) as client:
+        assert "cannot carry" in (await client.call("history", slug))[2]
+        assert await client.call("ping") == PONG
+
+
+async def test_streams_and_stats_say_how_things_stand(our_door: ServerDoor) -> None:
+    slug = await our_door.stream()
+    async with connected(our_door.process) as client:
+        _, _, _, before = await client.call("stats")
+        await our_door.plain_listener(slug)
+        epoch = (await client.call("publish", slug, "x"))[3]["epoch"]
+        await client.call("nonsense")
+        _, _, _, after = await client.call("stats")
+        assert after["listeners"] >= before["listeners"] + 1
+        assert after["calls"] - before["calls"] >= 3
+        assert after["errors"] - before["errors"] == 1
+        assert after["connections"] >= 1 and after["streams"] >= 1
+        assert after["pid"] == our_door.process.process.pid  # type: ignore[union-attr]
+        assert 0 < before["uptime"] < after["uptime"]
+        _, _, _, streams = await client.call("streams")
+        [found] = [stream for stream in streams if stream["slug"] == slug]
+        wanted = {"kind": "messages", "live": False, "listeners": 1, "epoch": epoch, "offset": 1}
+        assert wanted.items() <= found.items() and found["title"]
+        assert "closed-1" not in [stream["slug"] for stream in streams]
