@@ -7,10 +7,11 @@ from django.conf import settings
 from django.urls import re_path
 
 from .addresses import ProxyMiddleware
-from .consumers import ListenerConsumer, NowhereConsumer, StreamerConsumer
+from .consumers import ListenerConsumer, NowhereConsumer
 from .figures import FiguresConsumer
 from .middleware import OriginMiddleware
 from .publishing import serve_here
+from .streamers import StreamerConsumer
 
 websocket_urlpatterns: list[Any] = [
     re_path(r"^ws/listener/(?P<slug>[^/]*)/$", ListenerConsumer.as_asgi()),

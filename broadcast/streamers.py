@@ -1,0 +1,243 @@
+"""The socket that feeds a stream."""
+
+import asyncio
+import logging
+import time
+import uuid
+from contextlib import suppress
+from typing import Any
+
+from . import limits, metrics
+from .backends import Run, get_backend, new_streamer
+from .conf import conf
+from .consumers import SocketConsumer
+from .exceptions import BadRequest, BroadcastError, CloseCode, TooLarge, TooMany, Unavailable
+from .frames import Message, event
+from .hub import Topic
+from .publications import Draft, Kind, Mark, decode_json
+from .publishing import announce_streamer, append
+from .relay import get_relay
+from .sinks import EXTENSION
+from .starts import query_of
+from .tokens import Deed
+
+logger = logging.getLogger(__name__)
+
+MARKS = {"header": Mark.HEADER, "entry": Mark.ENTRY}
+
+#: Bytes of a streamer that wait for history, before its socket is read no more.
+STREAMER_BYTES = 4 * 1024 * 1024
+
+
+class StreamerConsumer(SocketConsumer):
+    """A socket that feeds a stream, at `/ws/streamer/<slug>/`; a `hub.Streamer`.
+
+    What came waits in `waiting` until the append that is under way is through; then all of it
+    goes into the next one. While too much waits, the socket is not read.
+    """
+
+    deed = Deed.PUBLISH
+    topic: Topic | None = None
+    feeding: asyncio.Task[None] | None = None
+    #: Whether what it publishes is counted: nothing is asked for each publication where not.
+    limited = False
+
+    async def enter(self) -> None:
+        self.id = new_streamer(time.time())
+        query = query_of(self.scope)
+        self.run = self._run_of(query)
+        stream = await self.admit(query)
+        self.max_frame = stream.max_frame
+        self.limited = limits.limits_publications()
+        self._allow_frames(stream.max_frame)
+        self.marks = 0
+        self.listeners = 0
+        self.waiting: list[Draft] = []
+        self.size = 0
+        self.arrived = asyncio.Event()
+        self.room = asyncio.Event()
+        #: The code and reason with which it is closed when nothing waits any more.
+        self.ending: tuple[CloseCode, str] | None = None
+        #: Whether its socket is full, and what it is told when it has drained, by event.
+        self.full = False
+        self.untold: dict[str, Message] = {}
+        backend = get_backend()
+        #: Publications of the run, or of this connection where there is none, that are in.
+        self.accepted = await backend.accepted(stream.slug, self.run) if self.run else 0
+        if self.refused:
+            return
+        #: The number of the next one that comes.
+        self.number = self.accepted + 1
+        async with get_relay().topic(stream.slug) as self.topic:
+            await backend.enter(stream.slug, self.id)
+            await announce_streamer(stream.slug, self.id)
+            state = await backend.state(stream.slug)
+            self.sink.on_drain(self._drained)
+            metrics.streamer_joins.inc()
+            self._tell_newest(
+                "ready",
+                stream=stream.slug,
+                epoch=state.epoch,
+                offset=state.offset,
+                accepted=self.accepted,
+            )
+            self.topic.add_streamer(self)
+        self.feeding = asyncio.ensure_future(self._feed())
+
+    @staticmethod
+    def _run_of(query: dict[str, str]) -> str:
+        try:
+            return str(uuid.UUID(query["run"])) if "run" in query else ""
+        except ValueError:
+            raise BadRequest("run is a UUID") from None
+
+    def _allow_frames(self, size: int) -> None:
+        transport = self.scope.get("extensions", {}).get(EXTENSION)
+        if transport is not None:
+            transport.maxMessagePayloadSize = transport.maxFramePayloadSize = size
+
+    @property
+    def behind(self) -> int:
+        return len(self.waiting) if self.topic else 0
+
+    # -- what the streamer sends ------------------------------------------------------------
+
+    async def receive(self, message: dict[str, Any]) -> None:
+        if self.topic is None or self.ending:
+            return
+        text = message.get("text")
+        payload = message["bytes"] if text is None else text.encode()
+        if len(payload) > self.max_frame:
+            raise TooLarge(f"a frame has at most {self.max_frame} bytes here")
+        if text is None:
+            self._take(Draft(Kind.BINARY, payload))
+        elif not self.encoding.tells:
+            self._take(Draft(Kind.TEXT, payload))
+        else:
+            self._receive_text(text)
+        if len(self.waiting) >= conf.STREAMER_QUEUE or self.size >= STREAMER_BYTES:
+            self.room.clear()
+            await self.room.wait()
+
+    def _receive_text(self, text: str) -> None:
+        try:
+            self._receive_event(decode_json(text))
+        except BadRequest as error:
+            if self.run and '"publication"' in text:
+                # Whether it counts, client and server could no longer agree on.
+                raise
+            logger.info("A streamer of %s said something wrong: %s", self.slug, error)
+            self._tell_newest("error", message=str(error))
+
+    def _receive_event(self, said: Any) -> None:
+        name = said.get("event") if isinstance(said, dict) else None
+        if name == "publication" and "data" in said:
+            self._take(Draft.of(said["data"]))
+        elif name == "mark" and said.get("as") in tuple(MARKS):
+            self.marks |= MARKS[said["as"]]
+        elif name == "reset":
+            self.marks = Mark.RESET
+        elif name == "ping":
+            self._tell_newest("pong")
+        else:
+            raise BadRequest(
+                'a text frame is JSON: {"event":"publication","data":…}, '
+                '{"event":"mark","as":"header"|"entry"} or {"event":"reset"}'
+            )
+
+    def _take(self, draft: Draft) -> None:
+        if self.limited and self._is_too_much(len(draft.payload)):
+            return
+        if self.marks:
+            draft = draft._replace(marks=self.marks)
+            self.marks = 0
+        self.waiting.append(draft)
+        self.size += len(draft.payload)
+        self.arrived.set()
+
+    def _is_too_much(self, size: int) -> bool:
+        """Whether one more is over a limit: what came before is published, then it is closed."""
+        try:
+            limits.check_publication(self.address, self.slug, size)
+        except TooMany as error:
+            logger.info("A streamer of %s is sent away: %s", self.slug, error)
+            metrics.note_refusal("socket", type(error))
+            self.remove(error)
+            return True
+        return False
+
+    # -- what becomes of it -----------------------------------------------------------------
+
+    async def _feed(self) -> None:
+        """Append what waits, all of it at once, until the socket ends and nothing waits."""
+        try:
+            while self.waiting or not self.ending:
+                await self.arrived.wait()
+                self.arrived.clear()
+                drafts, self.waiting, self.size = self.waiting, [], 0
+                self.room.set()
+                if drafts:
+                    await self._append(drafts)
+        except BroadcastError as error:
+            metrics.note_refusal("socket", type(error))
+            self.ending = (error.close_code, str(error))
+            self.tell(event("error", message=str(error)))
+        except Exception:
+            logger.exception("Publications on %s could not be appended", self.slug)
+            self.ending = (CloseCode.SHUTDOWN, "the server could not publish")
+            self.tell(event("error", message=self.ending[1]))
+        self.room.set()
+        self.sink.close(*self.ending)
+
+    async def _append(self, drafts: list[Draft]) -> None:
+        run = Run(self.run, self.number) if self.run else None
+        appended = await append(self.slug, drafts, run)
+        self.number += len(drafts)
+        self.accepted = appended.accepted if run else self.accepted + len(drafts)
+        self._tell_newest("accepted", accepted=self.accepted, offset=appended.offset)
+
+    def _tell_newest(self, name: str, **fields: Any) -> None:
+        """Tell an event now or, of each name the newest alone, when the full socket has drained."""
+        message = event(name, **fields)
+        if self.full:
+            self.untold[name] = message
+        else:
+            self.full = not self.tell(message)
+
+    def _drained(self) -> None:
+        self.full = False
+        untold, self.untold = self.untold, {}
+        for message in untold.values():
+            self.full = not self.tell(message) or self.full
+
+    # -- what the hub tells -----------------------------------------------------------------
+
+    def count(self, listeners: int) -> None:
+        if listeners != self.listeners:
+            self.listeners = listeners
+            self._tell_newest("listeners", count=listeners)
+
+    def remove(self, error: BroadcastError) -> None:
+        if self.topic is None:
+            super().remove(error)
+        elif not self.ending:
+            self.tell(event("error", message=str(error)))
+            self.end(error.close_code, str(error))
+
+    def end(self, code: CloseCode, reason: str) -> None:
+        self.ending = self.ending or (code, reason)
+        self.arrived.set()
+
+    async def closed(self) -> None:
+        if self.topic is None:
+            return
+        # What had come before the socket went is published all the same.
+        self.end(CloseCode.SHUTDOWN, "gone")
+        if self.feeding:
+            await self.feeding
+        self.topic.remove_streamer(self)
+        await get_relay().changed(self.topic)
+        # Where the engine is away, its presence expires.
+        with suppress(Unavailable):
+            if await get_backend().leave(self.slug, self.id):
+                await announce_streamer(self.slug, "")
