@@ -103,3 +103,4 @@ class RunGap(BroadcastError):
 class Unavailable(BroadcastError):
     close_code = CloseCode.SHUTDOWN
     http_status = 503
+    retry_after = 1.0

@@ -20,7 +20,7 @@ from channels.layers import get_channel_layer
 from django.db import connection
 from django.http import HttpRequest, JsonResponse
 
-from .api.answers import resource
+from .api.answers import reading
 from .backends import get_backend
 from .conf import conf
 from .exceptions import Unavailable
@@ -46,7 +46,8 @@ def note_drain() -> None:
     _draining = True
 
 
-async def look(request: HttpRequest) -> JsonResponse:
+@reading
+async def healthz(request: HttpRequest) -> JsonResponse:
     if "live" in request.GET:
         return answer({"live": True}, 200)
     names = one_name_each()
@@ -58,9 +59,6 @@ async def look(request: HttpRequest) -> JsonResponse:
     ready = not _draining and SILENT not in states
     body = {"live": True, "ready": ready, "draining": _draining, **said}
     return answer(body, 200 if ready else 503)
-
-
-healthz = resource(GET=look)
 
 
 def answer(body: dict[str, object], status: int) -> JsonResponse:

@@ -15,7 +15,7 @@ from django.utils.crypto import constant_time_compare
 from prometheus_client import CONTENT_TYPE_PLAIN_0_0_4
 
 from . import metrics
-from .api.answers import resource
+from .api.answers import reading
 from .conf import conf
 from .exceptions import Forbidden, Unavailable
 from .relay import all_topics
@@ -25,16 +25,14 @@ PROXY_HEADERS = ("Forwarded", "Via", "X-Forwarded-For", "X-Forwarded-Host", "X-R
 LOOPBACK_NAMES = ("localhost", "127.0.0.1", "[::1]")
 
 
-async def read(request: HttpRequest) -> HttpResponse:
+@reading
+async def scrape(request: HttpRequest) -> HttpResponse:
     if not (has_token(request) or is_local(request) or await is_staff(request)):
         raise Forbidden("staff and programs with the token may read the metrics")
     metrics.refresh(all_topics())
     text = await asyncio.to_thread(metrics.text)
     headers = {"Cache-Control": "no-store"}
     return HttpResponse(text, content_type=CONTENT_TYPE_PLAIN_0_0_4, headers=headers)
-
-
-scrape = resource(GET=read)
 
 
 def has_token(request: HttpRequest) -> bool:

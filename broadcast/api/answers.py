@@ -9,14 +9,11 @@ from django.views import defaults
 from django.views.decorators.csrf import csrf_exempt
 
 from .. import metrics
-from ..exceptions import BadToken, BroadcastError, NoSuchStream, StreamClosed, Unavailable
+from ..exceptions import BadToken, BroadcastError, NoSuchStream, StreamClosed
 from ..models import Stream
 from ..rows import find_stream
 
 View = Callable[..., Coroutine[Any, Any, HttpResponseBase]]
-
-#: Seconds after which whoever was told 503 may ask again.
-RETRY_SECONDS = 1
 
 
 class Refusal(Exception):
@@ -41,7 +38,10 @@ def resource(**views: View) -> View:
             if answer is None:
                 raise not_allowed(str(request.method), allowed)
             return await answer(request, *args, **kwargs)
-        except (BroadcastError, Refusal) as error:
+        except BroadcastError as error:
+            metrics.note_refusal("http", type(error))
+            return failure(error)
+        except Refusal as error:
             return failure(error)
         except Exception as error:
             return fault(request, error)
@@ -51,14 +51,17 @@ def resource(**views: View) -> View:
     return exempt
 
 
+def reading(view: View) -> View:
+    """A view for GET and HEAD alone."""
+    return resource(GET=view)
+
+
 def not_allowed(method: str, allowed: list[str]) -> Refusal:
     return Refusal(405, f"{method} is not allowed here", Allow=", ".join(allowed))
 
 
 def failure(error: BroadcastError | Refusal) -> JsonResponse:
-    """What whoever did something wrong is told; it is counted, too."""
-    if isinstance(error, BroadcastError):
-        metrics.note_refusal("http", type(error))
+    """What whoever did something wrong is told."""
     status, headers = describe(error)
     return JsonResponse({"error": str(error)}, status=status, headers=headers)
 
@@ -70,9 +73,7 @@ def describe(error: BroadcastError | Refusal) -> tuple[int, dict[str, str]]:
     headers = error.http_headers
     if isinstance(error, BadToken):
         # RFC 6750, section 3.1.
-        headers["WWW-Authenticate"] = 'Bearer error="invalid_token"'
-    elif isinstance(error, Unavailable):
-        headers["Retry-After"] = str(RETRY_SECONDS)
+        headers = headers | {"WWW-Authenticate": 'Bearer error="invalid_token"'}
     return error.http_status, headers
 
 

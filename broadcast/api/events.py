@@ -19,14 +19,7 @@ from .. import access, limits, metrics, sse
 from ..addresses import address_of
 from ..backends import get_backend
 from ..conf import conf
-from ..exceptions import (
-    BadRequest,
-    BroadcastError,
-    CloseCode,
-    Forbidden,
-    TooMany,
-    Unavailable,
-)
+from ..exceptions import BadRequest, BroadcastError, CloseCode, Forbidden, TooMany, Unavailable
 from ..frames import event
 from ..guard import get_guard
 from ..listeners import Listener
@@ -43,6 +36,8 @@ logger = logging.getLogger(__name__)
 
 #: What our own server puts into the scope's extensions: the request, to be ended or cut off.
 EXTENSION = "broadcast.request"
+#: The name of this process among all that there may be.
+PROCESS = secrets.token_hex(6)
 #: Milliseconds after which browsers come again: not all at once, when a server went.
 RETRY = (1000, 3000)
 #: Seconds in which a client that is sent away takes what was written to it before.
@@ -100,11 +95,9 @@ class EventStream:
 
     deed = Deed.LISTEN
     slug = ""
+    way = "events"
     visitor: Visitor
     listener: Listener | None = None
-    way = "events"
-    #: Whether it counts as a connection.
-    counted = False
     #: Why it was sent away, before it was let in.
     removed: BroadcastError | None = None
     #: Whether the answer has begun: its status stands.
@@ -112,16 +105,19 @@ class EventStream:
 
     def __init__(self, scope: dict[str, Any], receive: Any, send: Send) -> None:
         self.scope = scope
+        self.address = address_of(scope)
+        self.since = time.time()
         self.receive = receive
         self.send = send
         self.sink = EventSink(send)
-        self.id = f"events-{secrets.token_hex(8)}"
-        self.since = time.time()
-        self.address = address_of(scope)
         self.transport: RequestTransport | None = scope.get("extensions", {}).get(EXTENSION)
 
     async def run(self) -> None:
+        self.id = f"{PROCESS}-{id(self):x}-{self.since}"
+        counted = False
         try:
+            limits.enter(self.address)
+            counted = True
             await self._enter()
             if self.listener:
                 await self._stay()
@@ -131,7 +127,7 @@ class EventStream:
             logger.exception("The events of %r cannot be heard", self.slug)
             await self._refuse(Refusal(500, "the server failed"))
         finally:
-            if self.counted:
+            if counted:
                 limits.leave(self.address)
             get_guard().leave(self)
             await self._leave()
@@ -145,8 +141,6 @@ class EventStream:
     async def _enter(self) -> None:
         if self.scope["method"] not in ("GET", "HEAD"):
             raise not_allowed(self.scope["method"], ["GET", "HEAD"])
-        limits.enter(self.address)
-        self.counted = True
         self._check_origin()
         if not accepts(header(self.scope, b"accept")):
             raise Refusal(406, f"this answers {MEDIA_TYPE}, which the request does not accept")
@@ -203,9 +197,9 @@ class EventStream:
                 recovered=start.recovered,
                 content_type=stream.content_type or None,
             )
+            metrics.joins.labels(outcome(wish, start)).inc()
             self._write(self._opening(start, sse.told(joined, state.epoch)))
             topic.add(self.listener)
-        metrics.joins.labels(outcome(wish, start)).inc()
         if self.transport:
             self.transport.on_drain(self._end)
         if self.removed:
@@ -286,12 +280,13 @@ class EventStream:
             await get_relay().changed(self.listener.topic)
 
     async def _refuse(self, error: BroadcastError | Refusal) -> None:
+        if isinstance(error, BroadcastError):
+            metrics.note_refusal("http", type(error))
         body = sse.retry(random.randint(*RETRY)) + error_event(error)
         if not self.begun:
             # Any status but 200 ends an EventSource for good; after this one it comes back.
             comes_back = MEDIA_TYPE in (header(self.scope, b"accept") or "")
             if isinstance(error, Unavailable | TooMany) and comes_back:
-                metrics.note_refusal("http", type(error))
                 await self._begin()
             else:
                 status, headers = describe(error)

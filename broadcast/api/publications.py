@@ -13,6 +13,7 @@ from django.http import HttpRequest, HttpResponse, JsonResponse
 from django.middleware.csrf import CsrfViewMiddleware
 
 from .. import access, limits
+from ..addresses import address_of
 from ..backends import get_backend
 from ..conf import conf
 from ..exceptions import BadRequest, Forbidden, TooLarge
@@ -41,8 +42,7 @@ async def publish(request: HttpRequest, slug: str) -> JsonResponse:
     await check_publisher(stream, request)
     key = idempotency_key(request)
     draft = read_draft(request, stream.max_frame)
-    if limits.limits_publications():
-        limits.check_publication(request.META.get("REMOTE_ADDR", ""), slug, len(draft.payload))
+    limits.check_publication(address_of(getattr(request, "scope", {})), slug, len(draft.payload))
     position = await apublish_draft(stream, draft, key)
     return JsonResponse({"epoch": position.epoch, "offset": position.offset}, status=201)
 

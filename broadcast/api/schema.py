@@ -59,6 +59,7 @@ ERRORS = {
     "410": ("StreamClosed", "The stream was closed."),
     "413": ("TooLarge", "The publication is larger than the limit of the stream."),
     "415": ("Unsupported", "A charset or a content encoding that is not taken."),
+    "429": ("TooMany", "A limit is reached; `Retry-After` says when to try again."),
     "501": ("NotHere", "The server runs without its ASGI application for events."),
     "503": ("Unavailable", "Where the streams are kept does not answer now."),
 }
@@ -190,7 +191,7 @@ def publications() -> Json:
             "publish",
             {
                 "201": answer("It is published there.", schema_of("Position")),
-                **errors(400, 401, 403, 404, 410, 413, 415, 503),
+                **errors(400, 401, 403, 404, 410, 413, 415, 429, 503),
             },
             parameters=[key],
             requestBody={
@@ -215,7 +216,7 @@ def events() -> Json:
             "hearEvents",
             {
                 "200": answer("Events, without an end.", {"type": "string"}, "text/event-stream"),
-                **errors(400, 401, 403, 404, 406, 410, 501, 503),
+                **errors(400, 401, 403, 404, 406, 410, 429, 501, 503),
             },
             parameters=[
                 parameter("Last-Event-ID", TEXT, last, "header"),
