@@ -25,6 +25,7 @@ from .consumers import MAX_PING, SocketConsumer
 from .exceptions import BadRequest, BroadcastError, CloseCode, Forbidden, Unavailable
 from .frames import event
 from .publications import Kind, Publication, decode_json
+from .starts import query_of
 from .visitors import Visitor
 
 if TYPE_CHECKING:
@@ -129,7 +130,7 @@ class FiguresConsumer(SocketConsumer):
     telling: asyncio.Task[None] | None = None
 
     async def enter(self) -> None:
-        query = self.query()
+        query = query_of(self.scope)
         one = query.get("stream", "")
         self.slugs = [one] if one else query.get("streams", "").split(",")[:STREAMS]
         self.shown = one
