@@ -241,7 +241,12 @@ async def proxy(port: int, address: str) -> AsyncIterator[int]:
                 writer.write(data)
                 await writer.drain()
 
+    passing: set[asyncio.Task[Any]] = set()
+
     async def serve(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+        task = asyncio.current_task()
+        assert task
+        passing.add(task)
         head = (await reader.readuntil(b"\r\n\r\n")).decode()
         came = writer.get_extra_info("peername")[0]
         lines = head[:-4].split("\r\n")
@@ -254,6 +259,10 @@ async def proxy(port: int, address: str) -> AsyncIterator[int]:
 
     async with await asyncio.start_server(serve, "127.0.0.1", 0) as listening:
         yield listening.sockets[0].getsockname()[1]
+    for task in passing:
+        task.cancel()
+    await asyncio.gather(*passing, return_exceptions=True)
+    await asyncio.sleep(0)
 
 
 @pytest.fixture(scope="module", params=["broadcast", "uvicorn"])

@@ -99,6 +99,10 @@ async def served() -> AsyncIterator[Served]:
         server.task.cancel()
         with suppress(asyncio.CancelledError):
             await server.task
+        for writer in server.writers:
+            # One that has something left to say would wait for somebody to read it.
+            writer.transport.abort()
+        await asyncio.sleep(0)
 
 
 def request(msgid: int, method: str, *params: Any) -> bytes:

@@ -6,6 +6,7 @@ from types import SimpleNamespace
 from typing import Any
 
 import pytest
+from daphne.http_protocol import HTTPFactory
 from daphne.ws_protocol import WebSocketFactory
 from hypothesis import given, settings
 from hypothesis import strategies as st
@@ -62,6 +63,7 @@ class FakeServer(Server):
         self.ws_factory.setProtocolOptions(
             openHandshakeTimeout=0, maxFramePayloadSize=max_frame, maxMessagePayloadSize=max_frame
         )
+        self.http_factory = HTTPFactory(self)
         self._ready()
 
     def create_application(self, protocol: WebSocketProtocol, scope: Any) -> InboundQueue:
