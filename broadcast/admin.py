@@ -67,6 +67,19 @@ class StreamChangeList(ChangeList):
         self.socket = f"{SOCKET}?streams={','.join(slugs)}"
 
 
+class IsOpenFilter(admin.SimpleListFilter):
+    title = _("open")
+    parameter_name = "open"
+
+    def lookups(self, request: HttpRequest, model_admin: Any) -> list[tuple[str, Any]]:
+        return [("yes", _("Yes")), ("no", _("No, closed"))]
+
+    def queryset(self, request: HttpRequest, queryset: QuerySet[Stream]) -> QuerySet[Stream]:
+        if self.value() in ("yes", "no"):
+            return queryset.filter(closed_at__isnull=self.value() == "yes")
+        return queryset
+
+
 def figure(stream: Stream, name: str, value: Any, state: str = "") -> str:
     """A figure that the page keeps up to date."""
     html = '<span data-stream="{}" data-figure="{}" data-state="{}">{}</span>'
@@ -79,7 +92,7 @@ class StreamAdmin(ModelAdmin):
         *("title", "slug", "live", "since", "listeners", "rate"),
         *("access", "is_open", "pages"),
     )
-    list_filter = ("visibility", "publishing", "kind", ("closed_at", admin.EmptyFieldListFilter))
+    list_filter = (IsOpenFilter, "visibility", "publishing", "kind")
     search_fields = ("title", "slug", "description", "owner__username")
     autocomplete_fields = ("owner", "may_listen_users", "may_publish_users")
     readonly_fields = ("created_at", "closed_at", "tokens_valid_from")

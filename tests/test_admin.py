@@ -84,6 +84,16 @@ def test_search_finds_by_title_and_owner(admin: Client) -> None:
         assert page.count(b'class="field-title"') == 1
 
 
+@pytest.mark.parametrize(
+    ("value", "found"), [("yes", {"news"}), ("no", {"old"}), ("x", {"news", "old"})]
+)
+def test_open_and_closed_streams_are_told_apart(admin: Client, value: str, found: set[str]) -> None:
+    Stream.objects.create(slug="news", title="news")
+    Stream.objects.create(slug="old", title="old", closed_at=timezone.now())
+    page = admin.get("/admin/broadcast/stream/", {"open": value}).content.decode()
+    assert set(re.findall('field-slug">(\\w+)<', page)) == found
+
+
 def test_the_number_of_queries_does_not_grow_with_the_streams(
     admin: Client, django_assert_max_num_queries: object
 ) -> None:
