@@ -13,7 +13,6 @@ from channels.consumer import AsyncConsumer
 
 from . import access, limits, metrics
 from .addresses import address_of
-from .backends import get_backend
 from .exceptions import (
     BadRequest,
     BroadcastError,
@@ -30,7 +29,7 @@ from .publications import decode_json
 from .relay import get_relay
 from .rows import find_stream
 from .sinks import FrameSink, MessageSink, Send, open_sink
-from .starts import Wish, find_start, outcome, query_of
+from .starts import Wish, begin, outcome, query_of
 from .tokens import Deed
 from .visitors import TOKEN_PROTOCOL, Visitor
 
@@ -188,21 +187,9 @@ class ListenerConsumer(SocketConsumer):
         wish = Wish.of(query)
         stream = await self.admit(query)
         async with get_relay().topic(stream.slug) as topic:
-            state = await get_backend().state(stream.slug)
-            if state.epoch != topic.epoch:
-                topic.restart(state.epoch, state.offset)
+            start, joined = await begin(topic, stream, wish)
             if self.refused:
                 return
-            start = find_start(wish, state)
-            joined = event(
-                "joined",
-                stream=stream.slug,
-                epoch=state.epoch,
-                offset=start.cursor,
-                live=topic.live,
-                recovered=start.recovered,
-                content_type=stream.content_type or None,
-            )
             self.listener = Listener(topic, self.sink, self.encoding, start.cursor, start.opening)
             self.sink.on_drain(self.listener.drained)
             metrics.joins.labels(outcome(wish, start)).inc()

@@ -1,13 +1,18 @@
 """Where a listener begins on a stream: what it asks for, and what history can give."""
 
 import re
-from typing import Any, NamedTuple
+from typing import TYPE_CHECKING, Any, NamedTuple
 from urllib.parse import parse_qsl
 
-from .backends import StreamState
+from .backends import StreamState, get_backend
 from .conf import conf
 from .exceptions import BadRequest
+from .frames import Message, event
+from .models import Stream
 from .publications import Publication
+
+if TYPE_CHECKING:
+    from .hub import Topic
 
 
 class Wish(NamedTuple):
@@ -58,6 +63,27 @@ def outcome(wish: Wish, start: Start) -> str:
     if not wish.epoch:
         return "new"
     return "recovered" if start.recovered else "unrecovered"
+
+
+async def begin(topic: "Topic", stream: Stream, wish: Wish) -> tuple[Start, Message]:
+    """Where whoever comes to the topic begins, and the event `joined` that says so.
+
+    It holds until something else is awaited.
+    """
+    state = await get_backend().state(stream.slug)
+    if state.epoch != topic.epoch:
+        topic.restart(state.epoch, state.offset)
+    start = find_start(wish, state)
+    joined = event(
+        "joined",
+        stream=stream.slug,
+        epoch=state.epoch,
+        offset=start.cursor,
+        live=topic.live,
+        recovered=start.recovered,
+        content_type=stream.content_type or None,
+    )
+    return start, joined
 
 
 def find_start(wish: Wish, state: StreamState) -> Start:

@@ -145,6 +145,25 @@ def in_process(db: None, caplog: pytest.LogCaptureFixture) -> Iterator[InProcess
     assert not [record for record in caplog.records if record.exc_info]
 
 
+@pytest.fixture(scope="module")
+def impatient(tmp_path_factory: pytest.TempPathFactory) -> Iterator[ServerProcess]:
+    """A server of a module's own that closes listeners after a second without taking anything."""
+    with ServerProcess(
+        "broadcast",
+        tmp_path_factory.mktemp("impatient"),
+        DJANGO_SETTINGS_MODULE="tests.settings",
+        BROADCAST_SLOW_SECONDS="1",
+        BROADCAST_WATCH_SECONDS="0.2",
+        BROADCAST_METRICS_TOKEN="",
+    ) as process:
+        yield process
+
+
+@pytest.fixture
+def impatient_door(impatient: ServerProcess) -> Iterator[ServerDoor]:
+    yield from door_of(impatient)
+
+
 # -- installations: several servers on Redis, which a module runs as its fixture `running` ---------
 
 

@@ -13,6 +13,7 @@ from broadcast.api import events as module
 from broadcast.backends import get_backend
 from broadcast.exceptions import Unavailable
 from broadcast.models import Stream
+from broadcast.relay import get_relay
 from tests.doors import InProcessDoor, ServerDoor
 from tests.events import Event, hear, hear_in_process
 
@@ -224,12 +225,35 @@ async def test_a_fault_is_logged_once_and_told_without_its_reason(
 
     slug = await in_process.stream()
     with monkeypatch.context() as patch:
-        patch.setattr(module, "get_backend", fail)
+        patch.setattr(module, "get_relay", fail)
         async with hear_in_process(slug) as hearing:
             assert (hearing.status, await hearing.error()) == (500, "the server failed")
     assert [bool(one.exc_info) for one in caplog.records if one.levelname == "ERROR"] == [True]
     caplog.clear()
     assert await in_process.listeners(slug) == 0
+
+
+async def test_a_history_that_begins_anew_while_the_answer_begins_is_heard_from_its_beginning(
+    in_process: InProcessDoor, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    slug = await in_process.stream()
+    for number in range(5):
+        await apublish(slug, str(number))
+    begin = module.EventStream._begin
+
+    async def begin_slowly(self: module.EventStream) -> None:
+        await begin(self)
+        await get_backend().clear(slug)
+        state = await get_backend().state(slug)
+        get_relay().topics[slug].restart(state.epoch, state.offset)
+
+    monkeypatch.setattr(module.EventStream, "_begin", begin_slowly)
+    async with hear_in_process(slug) as hearing:
+        joined = await hearing.event()
+        epoch = (await get_backend().state(slug)).epoch
+        assert (joined.fields["epoch"], joined.fields["offset"]) == (epoch, 0)
+        await apublish(slug, "the first")
+        assert await hearing.event() == Event("message", "the first", f"{epoch}:1")
 
 
 # -- while it is open ----------------------------------------------------------------------------

@@ -3,7 +3,7 @@
 import asyncio
 import json
 import re
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
 from contextlib import AsyncExitStack
 from typing import Any
 
@@ -14,7 +14,6 @@ from prometheus_client import REGISTRY
 from pytest_django.fixtures import Settings
 
 from broadcast import metrics
-from tests.conftest import door_of
 from tests.doors import V1, Refused, ServerDoor, eventually
 from tests.processes import ROOT, ServerProcess
 from tests.raw import BINARY
@@ -33,27 +32,6 @@ async def figures(door: ServerDoor) -> Figures:
 
 async def grown(door: ServerDoor, before: Figures, *names: str) -> dict[str, float]:
     return (await figures(door)).since(before, *names)
-
-
-@pytest.fixture(scope="module")
-def impatient(
-    tmp_path_factory: pytest.TempPathFactory,
-) -> Iterator[ServerProcess]:
-    """A server of these tests alone, that closes listeners which take nothing for a second."""
-    with ServerProcess(
-        "broadcast",
-        tmp_path_factory.mktemp("impatient"),
-        DJANGO_SETTINGS_MODULE="tests.settings",
-        BROADCAST_SLOW_SECONDS="1",
-        BROADCAST_WATCH_SECONDS="0.2",
-        BROADCAST_METRICS_TOKEN="",
-    ) as process:
-        yield process
-
-
-@pytest.fixture
-def own_door(impatient: ServerProcess) -> Iterator[ServerDoor]:
-    yield from door_of(impatient)
 
 
 # -- what is counted ----------------------------------------------------------------------------
@@ -99,34 +77,34 @@ def is_time(name: str) -> bool:
     return "_seconds_" in name or name.startswith("flush_publications_")
 
 
-async def test_a_flush_is_counted_once_however_many_hear_it(own_door: ServerDoor) -> None:
-    slug = await own_door.stream()
-    listeners = [await own_door.listener(slug) for _ in range(20)]
-    streamer = await own_door.streamer(slug)
-    before = await figures(own_door)
+async def test_a_flush_is_counted_once_however_many_hear_it(impatient_door: ServerDoor) -> None:
+    slug = await impatient_door.stream()
+    listeners = [await impatient_door.listener(slug) for _ in range(20)]
+    streamer = await impatient_door.streamer(slug)
+    before = await figures(impatient_door)
     for number in range(1, 6):
         await streamer.publish(number)
         for listener in listeners:
             await listener.told()
     flushes = ("flush_seconds_count", "flush_publications_count", "flush_publications_sum")
-    assert await grown(own_door, before, *flushes) == dict.fromkeys(flushes, 5)
+    assert await grown(impatient_door, before, *flushes) == dict.fromkeys(flushes, 5)
 
 
-async def test_gauges_say_who_is_there_now(own_door: ServerDoor) -> None:
+async def test_gauges_say_who_is_there_now(impatient_door: ServerDoor) -> None:
     async def are_there(streams: int, listeners: int, streamers: int) -> bool:
-        now = await figures(own_door)
+        now = await figures(impatient_door)
         there = (now["streams"], now["listeners"], now["streamers"])
         return there == (streams, listeners, streamers)
 
     await eventually(lambda: are_there(0, 0, 0))
-    one, other = await own_door.stream(), await own_door.stream()
-    listeners = [await own_door.listener(slug) for slug in (one, one, other)]
-    await own_door.streamer(one)
+    one, other = await impatient_door.stream(), await impatient_door.stream()
+    listeners = [await impatient_door.listener(slug) for slug in (one, one, other)]
+    await impatient_door.streamer(one)
     assert await are_there(2, 3, 1)
     for listener in listeners:
         await listener.close()
     await eventually(lambda: are_there(1, 0, 1))
-    assert (await figures(own_door))["processes"] == 1
+    assert (await figures(impatient_door))["processes"] == 1
 
 
 async def refused(door: ServerDoor, path: str, code: int) -> None:
@@ -199,20 +177,20 @@ async def test_who_falls_behind_is_counted_with_what_it_got_and_what_it_missed(
     await door.aclose()
 
 
-async def test_who_takes_nothing_for_long_is_counted_as_stuck(own_door: ServerDoor) -> None:
-    slug = await own_door.stream()
+async def test_who_takes_nothing_for_long_is_counted_as_stuck(impatient_door: ServerDoor) -> None:
+    slug = await impatient_door.stream()
     async with AsyncExitStack() as stack:
-        before = await figures(own_door)
-        slow = await never_reading(stack, own_door, slug)
-        listener = await own_door.listener(slug)
-        streamer = await own_door.streamer(slug)
+        before = await figures(impatient_door)
+        slow = await never_reading(stack, impatient_door, slug)
+        listener = await impatient_door.listener(slug)
+        streamer = await impatient_door.streamer(slug)
         await flood(streamer, listener, 1, 200)
         # It reads no more until the server has given it up.
         await streamer.until("listeners", count=1)
         assert (await slow.rest())[1] == 4408
         closes = {name for name in before if name.startswith("slow_closes_total")}
         assert len(closes) == 3
-        assert await grown(own_door, before, *closes) == {"slow_closes_total{stuck}": 1}
+        assert await grown(impatient_door, before, *closes) == {"slow_closes_total{stuck}": 1}
 
 
 # -- how it is counted --------------------------------------------------------------------------

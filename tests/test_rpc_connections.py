@@ -3,7 +3,7 @@
 import asyncio
 import logging
 import random
-from collections.abc import AsyncIterator, Sequence
+from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager, suppress
 from typing import Any
 
@@ -12,11 +12,10 @@ import pytest
 from pytest_django.fixtures import Settings
 
 from broadcast import backends, rows, rpc_server
-from broadcast.backends import Appended, Limits, Run
+from broadcast.backends import Appended
 from broadcast.backends.memory import MemoryBackend
 from broadcast.exceptions import Unavailable
 from broadcast.models import Stream
-from broadcast.publications import Draft
 from broadcast.rpc import figures
 from tests.doors import PATIENCE, eventually
 from tests.processes import free_port
@@ -34,17 +33,10 @@ class GatedBackend(MemoryBackend):
         self.gates[stream] = asyncio.Event()
         return self.gates[stream]
 
-    async def append(
-        self,
-        stream: str,
-        drafts: Sequence[Draft],
-        limits: Limits,
-        run: Run | None = None,
-        key: str = "",
-    ) -> Appended:
+    async def append(self, stream: str, *arguments: Any) -> Appended:
         if stream in self.gates:
             await self.gates[stream].wait()
-        return await super().append(stream, drafts, limits, run, key)
+        return await super().append(stream, *arguments)
 
     def published(self, stream: str) -> list[Any]:
         return [one.data for one in self.history(stream).publications]

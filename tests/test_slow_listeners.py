@@ -1,14 +1,11 @@
 """Listeners that read too slowly or not at all, on our own server."""
 
 import asyncio
-from collections.abc import Iterator
 from contextlib import AsyncExitStack
 
 import pytest
 
-from tests.conftest import door_of
 from tests.doors import V1, ServerDoor, Socket
-from tests.processes import ServerProcess
 from tests.raw import BINARY, TEXT, RawSocket
 
 KIB = 1024
@@ -58,24 +55,6 @@ def decoded(frames: list[tuple[int, bytes]]) -> list[int]:
     numbers = [int.from_bytes(data[:4], "big") for _, data in frames]
     assert frames == [(BINARY, payload(number)) for number in numbers]
     return numbers
-
-
-@pytest.fixture(scope="module")
-def impatient(tmp_path_factory: pytest.TempPathFactory) -> Iterator[ServerProcess]:
-    """A server that closes listeners after a second in which they have taken nothing."""
-    with ServerProcess(
-        "broadcast",
-        tmp_path_factory.mktemp("impatient"),
-        DJANGO_SETTINGS_MODULE="tests.settings",
-        BROADCAST_SLOW_SECONDS="1",
-        BROADCAST_WATCH_SECONDS="0.2",
-    ) as process:
-        yield process
-
-
-@pytest.fixture
-def impatient_door(impatient: ServerProcess) -> Iterator[ServerDoor]:
-    yield from door_of(impatient)
 
 
 # -- one that stops reading ----------------------------------------------------------------------

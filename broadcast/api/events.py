@@ -17,7 +17,6 @@ from django.http import HttpRequest, HttpResponse
 
 from .. import access, limits, metrics, sse
 from ..addresses import address_of
-from ..backends import get_backend
 from ..conf import conf
 from ..exceptions import BadRequest, BroadcastError, CloseCode, Forbidden, TooMany, Unavailable
 from ..frames import event
@@ -27,7 +26,7 @@ from ..middleware import header, is_allowed
 from ..models import Stream
 from ..relay import get_relay
 from ..sinks import MessageSink, Send
-from ..starts import Start, Wish, find_start, outcome, query_of
+from ..starts import Start, Wish, begin, outcome, query_of
 from ..tokens import Deed
 from ..visitors import Visitor
 from .answers import Refusal, describe, failure, find, not_allowed, resource
@@ -178,27 +177,19 @@ class EventStream:
 
     async def _join(self, stream: Stream, wish: Wish) -> None:
         async with get_relay().topic(stream.slug) as topic:
-            state = await get_backend().state(stream.slug)
-            if state.epoch != topic.epoch:
-                topic.restart(state.epoch, state.offset)
+            start, joined = await begin(topic, stream, wish)
             if self.removed:
                 raise self.removed
+            epoch = topic.epoch
             await self._begin()
-            start = find_start(wish, state)
-            encoding = sse.encoding_of(state.epoch)
+            if topic.epoch != epoch:
+                # Another life of it began meanwhile.
+                start, joined = await begin(topic, stream, wish)
+            encoding = sse.encoding_of(topic.epoch)
             self.listener = Listener(topic, self.sink, encoding, start.cursor)
             self.sink.on_drain(self.listener.drained)
-            joined = event(
-                "joined",
-                stream=stream.slug,
-                epoch=state.epoch,
-                offset=start.cursor,
-                live=topic.live,
-                recovered=start.recovered,
-                content_type=stream.content_type or None,
-            )
             metrics.joins.labels(outcome(wish, start)).inc()
-            self._write(self._opening(start, sse.told(joined, state.epoch)))
+            self._write(self._opening(start, sse.told(joined, topic.epoch)))
             topic.add(self.listener)
         if self.transport:
             self.transport.on_drain(self._end)
