@@ -84,80 +84,94 @@ SINCE = parameter(
 EPOCH = parameter("epoch", TEXT, "The epoch that `since` is of.")
 
 
+def schemas() -> Json:
+    """What bodies look like."""
+    return {
+        "Error": thing(error={"type": "string"}),
+        "Position": thing(
+            "The life of the stream's history, and the number of a publication in it.",
+            epoch={"type": "string", "minLength": 1},
+            offset=OFFSET,
+        ),
+        "Stream": thing(
+            slug=TEXT,
+            title=TEXT,
+            description=TEXT,
+            kind={"enum": list(Stream.Kind.values)},
+            live={"type": "boolean", "description": "Whether a streamer is connected."},
+            listeners={"type": "integer", "minimum": 0},
+            position=schema_of("Position"),
+            limits=thing(
+                frame={"type": "integer", "description": "Bytes of a publication."},
+                history=thing(
+                    count={"type": "integer"},
+                    bytes={"type": "integer"},
+                    seconds={"type": "number"},
+                ),
+            ),
+            url=TEXT,
+        ),
+        "Publication": thing(
+            "",
+            ["offset", "time", "type", "data"],
+            offset={"type": "integer", "minimum": 1},
+            time={"type": "number", "description": "Seconds since 1970."},
+            type={"enum": ["text", "json", "binary"]},
+            marks={
+                "type": "array",
+                "items": {"enum": ["header", "entry", "reset"]},
+                "minItems": 1,
+            },
+            data={"description": "Text as a string, JSON as it is, binary in Base64."},
+        ),
+        "History": history_schema(),
+    }
+
+
+def history_schema() -> Json:
+    return thing(
+        stream=TEXT,
+        epoch={"type": "string", "minLength": 1},
+        offset=OFFSET | {"description": "The newest there is."},
+        complete={
+            "type": "boolean",
+            "description": "Nothing is missing between `since` (without one: the "
+            "beginning) and the first publication given here.",
+        },
+        header={
+            "description": "What a newcomer needs first, where it is not among them.",
+            "oneOf": [schema_of("Publication"), {"type": "null"}],
+        },
+        publications={"type": "array", "items": schema_of("Publication")},
+    )
+
+
+def security_schemes() -> Json:
+    """How somebody shows who they are."""
+    return {
+        "token": {
+            "type": "http",
+            "scheme": "bearer",
+            "description": "A token for one stream and one deed.",
+        },
+        "tokenInQuery": {"type": "apiKey", "in": "query", "name": "token"},
+        "session": {
+            "type": "apiKey",
+            "in": "cookie",
+            "name": settings.SESSION_COOKIE_NAME,
+            "description": "The session of a logged-in user. A POST needs its CSRF token in "
+            "the header X-CSRFToken, too.",
+        },
+    }
+
+
 def components() -> Json:
     return {
-        "schemas": {
-            "Error": thing(error={"type": "string"}),
-            "Position": thing(
-                "The life of the stream's history, and the number of a publication in it.",
-                epoch={"type": "string", "minLength": 1},
-                offset=OFFSET,
-            ),
-            "Stream": thing(
-                slug=TEXT,
-                title=TEXT,
-                description=TEXT,
-                kind={"enum": list(Stream.Kind.values)},
-                live={"type": "boolean", "description": "Whether a streamer is connected."},
-                listeners={"type": "integer", "minimum": 0},
-                position=schema_of("Position"),
-                limits=thing(
-                    frame={"type": "integer", "description": "Bytes of a publication."},
-                    history=thing(
-                        count={"type": "integer"},
-                        bytes={"type": "integer"},
-                        seconds={"type": "number"},
-                    ),
-                ),
-                url=TEXT,
-            ),
-            "Publication": thing(
-                "",
-                ["offset", "time", "type", "data"],
-                offset={"type": "integer", "minimum": 1},
-                time={"type": "number", "description": "Seconds since 1970."},
-                type={"enum": ["text", "json", "binary"]},
-                marks={
-                    "type": "array",
-                    "items": {"enum": ["header", "entry", "reset"]},
-                    "minItems": 1,
-                },
-                data={"description": "Text as a string, JSON as it is, binary in Base64."},
-            ),
-            "History": thing(
-                stream=TEXT,
-                epoch={"type": "string", "minLength": 1},
-                offset=OFFSET | {"description": "The newest there is."},
-                complete={
-                    "type": "boolean",
-                    "description": "Nothing is missing between `since` (without one: the "
-                    "beginning) and the first publication given here.",
-                },
-                header={
-                    "description": "What a newcomer needs first, where it is not among them.",
-                    "oneOf": [schema_of("Publication"), {"type": "null"}],
-                },
-                publications={"type": "array", "items": schema_of("Publication")},
-            ),
-        },
+        "schemas": schemas(),
         "responses": {
             name: answer(description, schema_of("Error")) for name, description in ERRORS.values()
         },
-        "securitySchemes": {
-            "token": {
-                "type": "http",
-                "scheme": "bearer",
-                "description": "A token for one stream and one deed.",
-            },
-            "tokenInQuery": {"type": "apiKey", "in": "query", "name": "token"},
-            "session": {
-                "type": "apiKey",
-                "in": "cookie",
-                "name": settings.SESSION_COOKIE_NAME,
-                "description": "The session of a logged-in user. A POST needs its CSRF token in "
-                "the header X-CSRFToken, too.",
-            },
-        },
+        "securitySchemes": security_schemes(),
     }
 
 
