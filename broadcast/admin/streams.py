@@ -24,12 +24,12 @@ from django.utils.html import format_html
 from django.utils.translation import gettext_lazy as _
 from django.utils.translation import ngettext
 
-from . import connections
-from .backends import get_backend
-from .exceptions import BroadcastError
-from .forms import PublishForm, TokenForm
-from .models import Stream
-from .publishing import publish
+from .. import connections
+from ..backends import get_backend
+from ..exceptions import BroadcastError
+from ..forms import PublishForm, TokenForm
+from ..models import Stream
+from ..publishing import publish
 
 if TYPE_CHECKING:
     ModelAdmin = admin.ModelAdmin[Stream]

@@ -1,4 +1,4 @@
-"""What is kept in the database: streams. Their publications are in the backend, not here.
+"""Streams: what they are, who may do what on them. Their publications are in the backend.
 
 The rules of who may do what are methods of `Stream`; a user is whoever Django says it is.
 """
@@ -15,10 +15,10 @@ from django.db import models
 from django.urls import get_script_prefix, reverse
 from django.utils.translation import gettext_lazy as _
 
-from . import tokens
-from .backends import Limits
-from .conf import conf
-from .tokens import Deed
+from .. import tokens
+from ..backends import Limits
+from ..conf import conf
+from ..tokens import Deed
 
 if TYPE_CHECKING:
     from django.contrib.auth.models import AnonymousUser, User
