@@ -8,13 +8,23 @@ publish("news", {"headline": "…"})
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
+    from .exceptions import RoomError as RoomError
     from .publications import Position as Position
     from .publishing import apublish as apublish
     from .publishing import publish as publish
+    from .rooms import Peer as Peer
+    from .rooms import room_handler as room_handler
 
-_WHERE = {"Position": "publications", "apublish": "publishing", "publish": "publishing"}
+_WHERE = {
+    "Peer": "rooms",
+    "Position": "publications",
+    "RoomError": "exceptions",
+    "apublish": "publishing",
+    "publish": "publishing",
+    "room_handler": "rooms",
+}
 
-__all__ = ["Position", "apublish", "publish"]
+__all__ = ["Peer", "Position", "RoomError", "apublish", "publish", "room_handler"]
 
 
 def __getattr__(name: str) -> Any:

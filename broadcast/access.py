@@ -1,4 +1,4 @@
-"""Who may do what on a stream: one answer for every door."""
+"""Who may do what on a stream or in a room: one answer for every door."""
 
 import time
 from functools import partial
@@ -8,7 +8,7 @@ from django.http import HttpRequest
 
 from . import sessions
 from .exceptions import Forbidden
-from .models import Stream
+from .models import Room, Stream
 from .tokens import Deed
 from .visitors import Visitor
 
@@ -18,7 +18,7 @@ async def check_request(stream: Stream, deed: Deed, request: HttpRequest) -> Non
     await check(stream, deed, await Visitor.of_request(request))
 
 
-async def check(stream: Stream, deed: Deed, visitor: Visitor) -> None:
+async def check(stream: Stream | Room, deed: Deed, visitor: Visitor) -> None:
     """Whether the visitor may do it now. Forbidden, BadToken: no, and why.
 
     A token that is wrong takes nothing from somebody who may without one.

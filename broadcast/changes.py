@@ -15,7 +15,7 @@ from django.db.models.signals import m2m_changed, post_delete, post_save
 from django.http import HttpRequest
 
 from .guard import CHANGE, mark
-from .models import Stream
+from .models import Room, Stream
 from .publishing import tell_everybody
 
 
@@ -24,9 +24,11 @@ def connect() -> None:
     user = get_user_model()
     for signal in (post_save, post_delete):
         signal.connect(_stream_changed, sender=Stream)
+        signal.connect(_room_changed, sender=Room)
         signal.connect(_person_changed, sender=user)
     post_delete.connect(_person_changed, sender=Group)
-    for relation in (Stream.may_listen_users, Stream.may_publish_users, Group.permissions):
+    users = (Stream.may_listen_users, Stream.may_publish_users, Room.may_enter_users)
+    for relation in (*users, Group.permissions):
         m2m_changed.connect(_person_changed, sender=relation.through)
     # A model of users need not have them.
     for name in ("groups", "user_permissions"):
@@ -42,6 +44,10 @@ def _tell(using: str | None = None, stream: str = "", session: str = "") -> None
 
 def _stream_changed(instance: Stream, using: str, **kwargs: Any) -> None:
     _tell(using, stream=instance.slug)
+
+
+def _room_changed(instance: Room, using: str, **kwargs: Any) -> None:
+    _tell(using, stream=instance.stream)
 
 
 def _person_changed(

@@ -119,6 +119,15 @@ class Conf:
     #: Streams that a user may own who is no superuser; None: any number.
     MAX_STREAMS_PER_OWNER = Setting[int | None](100, kind=int)
 
+    #: Rooms: members of one, and how many there may be in the installation; None: any number.
+    MAX_PEERS = Setting(100, positive=True)
+    MAX_ROOMS = Setting[int | None](10_000, kind=int, positive=True)
+    #: What a client of rooms may say: bytes of a message, messages per second; None: any number.
+    MAX_SIGNAL = Setting(1024 * 1024, positive=True)
+    MAX_SIGNALS_PER_SECOND = Setting[float | None](500.0, kind=float, positive=True)
+    #: Seconds after which the members of a process that died leave their rooms.
+    PEER_SECONDS = Setting(25.0, positive=True, most=50)
+
     #: Seconds between a stream's last listener and this process leaving the stream's group.
     LINGER_SECONDS = Setting(1.0)
     #: Seconds between two looks for publications the channel layer lost on quiet streams.

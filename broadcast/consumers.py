@@ -55,6 +55,8 @@ class SocketConsumer(AsyncConsumer):  # type: ignore[misc]
 
     deed: Deed
     slug = ""
+    #: Whether it can speak `broadcast.v1`.
+    has_v1 = True
     visitor: Visitor
     sink: FrameSink | MessageSink
     #: Whether it counts as a connection.
@@ -95,7 +97,7 @@ class SocketConsumer(AsyncConsumer):  # type: ignore[misc]
 
     async def connect(self) -> None:
         offered = self.scope["subprotocols"]
-        speaks_v1 = SUBPROTOCOL in offered
+        speaks_v1 = self.has_v1 and SUBPROTOCOL in offered
         # A browser that offers only its token takes no other answer.
         tokens = [name for name in offered if name.startswith(TOKEN_PROTOCOL)]
         subprotocol = SUBPROTOCOL if speaks_v1 else next(iter(tokens), None)

@@ -7,8 +7,11 @@
     │   └── BadToken           a token that is none, or ran out    4503   401
     ├── NoSuchStream                                               4504   404
     ├── StreamClosed           a person closed the stream          4510   410
+    ├── RoomClosed             a person closed the room            4510   410
     ├── Removed                a person removed the connection     4510   410
+    ├── TooSlow                cannot be told what it missed       4408   503
     ├── TooMany                over a limit                        4429   429
+    ├── RoomError              a peer of a room said it in vain    (stays) 400
     ├── RunGap                 publications of a run are missing   4200   409
     └── Unavailable            the server or its engine is away    4200   503
 
@@ -78,9 +81,19 @@ class StreamClosed(BroadcastError):
     http_status = 410
 
 
+class RoomClosed(BroadcastError):
+    close_code = CloseCode.CLOSED
+    http_status = 410
+
+
 class Removed(BroadcastError):
     close_code = CloseCode.CLOSED
     http_status = 410
+
+
+class TooSlow(BroadcastError):
+    close_code = CloseCode.SLOW
+    http_status = 503
 
 
 class TooMany(BroadcastError):
@@ -91,6 +104,12 @@ class TooMany(BroadcastError):
         """`retry_after`: where it depends on others, in a while."""
         super().__init__(message)
         self.retry_after = retry_after
+
+
+class RoomError(BroadcastError):
+    """What a peer said cannot be done, and its socket stays open."""
+
+    http_status = 400
 
 
 class RunGap(BroadcastError):

@@ -30,11 +30,12 @@ from .exceptions import (
     Forbidden,
     NoSuchStream,
     Removed,
+    RoomClosed,
     StreamClosed,
     Unavailable,
 )
-from .groups import EVERYBODY
-from .models import Stream
+from .groups import EVERYBODY, is_room, room_of
+from .models import Room, Stream
 from .publishing import answer
 from .relay import get_relay
 from .rows import forget
@@ -64,7 +65,7 @@ class Connection(Protocol):
     #: Its name among the connections of all processes; when it came, in seconds since 1970.
     id: str
     since: float
-    #: What it speaks: "broadcast.v1", "plain" or "events".
+    #: What it speaks: "broadcast.v1", "plain", "events" or "palava".
     way: str
     address: str
 
@@ -200,26 +201,29 @@ class Guard:
         names = [name for name in self.connections if changed is None or name in changed]
         for start in range(0, len(names), ROWS):
             some = names[start : start + ROWS]
-            rows = await database_sync_to_async(Stream.objects.in_bulk)(some, field_name="slug")
+            rows = await database_sync_to_async(rows_of)(some)
             for name in some:
                 await self._look_at(name, rows.get(name))
 
-    async def _look_at(self, name: str, stream: Stream | None) -> None:
+    async def _look_at(self, name: str, row: Stream | Room | None) -> None:
         here = list(self.connections.get(name, ()))
-        if stream is None:
-            self.remove(here, NoSuchStream("there is no such stream any more"))
-        elif stream.closed_at:
-            self.remove(here, StreamClosed("the stream was closed"))
+        if row is None:
+            # A room needs none.
+            if not is_room(name):
+                self.remove(here, NoSuchStream("there is no such stream any more"))
+        elif row.closed_at:
+            what = RoomClosed("the room was closed") if is_room(name) else None
+            self.remove(here, what or StreamClosed("the stream was closed"))
         else:
-            for deed in Deed:
-                if not stream.may(deed, AnonymousUser()):
-                    await self._ask_for(stream, [one for one in here if one.deed == deed])
+            for deed in {one.deed for one in here}:
+                if not row.may(deed, AnonymousUser()):
+                    await self._ask_for(row, [one for one in here if one.deed == deed])
 
-    async def _ask_for(self, stream: Stream, connections: list[Connection]) -> None:
+    async def _ask_for(self, row: Stream | Room, connections: list[Connection]) -> None:
         for start in range(0, len(connections), PEOPLE):
             some = connections[start : start + PEOPLE]
             answers = await asyncio.gather(
-                *(access.check(stream, one.deed, one.visitor) for one in some),
+                *(access.check(row, one.deed, one.visitor) for one in some),
                 return_exceptions=True,
             )
             refused: dict[str, list[Connection]] = {}
@@ -230,6 +234,15 @@ class Guard:
                     raise error
             for reason, leaving in refused.items():
                 self.remove(leaving, Forbidden(reason))
+
+
+def rows_of(names: list[str]) -> dict[str, Stream | Room]:
+    """The rows of streams and rooms by the names of their streams, of those that have one."""
+    slugs = [name for name in names if not is_room(name)]
+    found: dict[str, Stream | Room] = dict(Stream.objects.in_bulk(slugs, field_name="slug"))
+    ids = [room_of(name) for name in names if is_room(name)]
+    found.update((room.stream, room) for room in Room.objects.filter(room_id__in=ids))
+    return found
 
 
 def mark(key: str) -> str:

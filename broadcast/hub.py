@@ -145,10 +145,11 @@ class Topic:
             publications, size = self.slice(self.flushed, self.offset)
             self.flushed = publications[-1].offset
             for encoding, edge in self.edge.items():
-                if edge:
+                # What is said in a room is not for each of its members.
+                if edge and (data := encoding.publications(publications)):
                     deliveries += len(publications) * len(edge)
                     written += size * len(edge)
-                    self._write(encoding.publications(publications), edge)
+                    self._write(data, edge)
         self._admit_ahead()
         ended = loop.time()
         pause = PAUSE if self.size < LARGE * len(self.ring) else 0
@@ -204,7 +205,12 @@ class Topic:
         self.listeners.discard(listener)
         self.ahead.discard(listener)
         self.full.discard(listener)
-        self.edge.get(listener.encoding, set()).discard(listener)
+        edge = self.edge.get(listener.encoding)
+        if edge is not None:
+            edge.discard(listener)
+            if not edge:
+                # A member of a room has an encoding of its own.
+                del self.edge[listener.encoding]
         self._count()
 
     def arrive(self, listener: Listener) -> None:

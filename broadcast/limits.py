@@ -1,4 +1,4 @@
-"""How much is too much: connections, joins, and what one streamer publishes.
+"""How much is too much: connections, joins, what one streamer or peer says.
 
 The rules know no clock (`Pace`, `Limits`); each event loop counts for itself, so with several
 server processes every limit holds in each of them. Who is over one is refused, with 4429 or 429,
@@ -67,6 +67,7 @@ class Limits:
         self.joins = Pace()
         self.publications = Pace()
         self.bytes = Pace()
+        self.signals = Pace()
         #: When it was logged that a connection was refused, and how many were since.
         self._logged = float("-inf")
         self._unlogged = 0
@@ -133,6 +134,13 @@ class Limits:
         if of_bytes:
             self.bytes.take(key, of_bytes, now)
 
+    def signal(self, key: Hashable, now: float) -> None:
+        """Count a message of a client of rooms. TooMany: it is one too many."""
+        if rate := conf.MAX_SIGNALS_PER_SECOND:
+            if wait := self.signals.wait(key, 1 / rate, now):
+                raise TooMany(f"too many messages: {rate:g} per second are the most", wait)
+            self.signals.take(key, 1 / rate, now)
+
 
 _limits: WeakKeyDictionary[asyncio.AbstractEventLoop, Limits] = WeakKeyDictionary()
 
@@ -168,3 +176,8 @@ def check_publication(who: str, stream: str, size: int) -> None:
     once. TooMany: nothing is counted, and it is not to be published now.
     """
     get_limits().publish(who, stream, size, asyncio.get_running_loop().time())
+
+
+def check_signal(who: Hashable) -> None:
+    """Count what a client of rooms says. TooMany: too many of the last seconds were its own."""
+    get_limits().signal(who, asyncio.get_running_loop().time())

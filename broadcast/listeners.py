@@ -114,8 +114,9 @@ class Listener:
         self.sink.close(code, reason)
 
     def _hand_over(self, publications: list[Publication]) -> None:
-        metrics.note_deliveries(publications)
-        self._write(self.encoding.publications(publications))
+        if data := self.encoding.publications(publications):
+            metrics.note_deliveries(publications)
+            self._write(data)
 
     def _write(self, data: Any) -> None:
         if not self.sink.write(data):

@@ -34,6 +34,7 @@ from prometheus_client import (
 from prometheus_client.multiprocess import MultiProcessCollector, mark_process_dead
 
 from .exceptions import BroadcastError
+from .groups import is_room
 from .publications import Publication
 
 if TYPE_CHECKING:
@@ -84,6 +85,9 @@ streams = gauge(
 listeners = gauge("listeners", "Sockets that hear a stream.")
 full_listeners = gauge("full_listeners", "Of the listeners those whose sockets take no more now.")
 streamers = gauge("streamers", "Sockets that feed a stream.")
+
+rooms = gauge("rooms", "Rooms with a member here; once for each process that has one.")
+peers = gauge("peers", "Members of rooms.")
 
 # -- what is said, and who hears it ---------------------------------------------------------
 
@@ -139,6 +143,16 @@ joins = counter(
     ["new", "recovered", "unrecovered"],
 )
 streamer_joins = counter("streamer_joins", "Streamers that came in.")
+room_errors = counter("room_errors", "What clients of rooms were told that is wrong.")
+relays = counter("relays", "What members of rooms said to each other.")
+room_peaks = histogram(
+    "room_peaks", "Most members at a time of rooms that ended.", (1, 2, 3, 4, 5, 10, 20, 50, 100)
+)
+room_minutes = histogram(
+    "room_minutes",
+    "Whole minutes that somebody stayed in a room.",
+    (0, 1, 2, 5, 10, 20, 30, 60, 120, 240),
+)
 refusals = counter(
     "refusals",
     "What was refused, by door (socket, http, rpc) and reason: the error's name, or origin.",
@@ -226,6 +240,10 @@ def refresh(topics: Iterable["Topic"]) -> None:
     for tally in (flush_sizes, flush_durations, relay_lags):
         tally.pour()
     topics = list(topics)
+    meetings = [topic for topic in topics if is_room(topic.name) and topic.listeners]
+    rooms.set(len(meetings))
+    peers.set(sum(len(topic.listeners) for topic in meetings))
+    topics = [topic for topic in topics if not is_room(topic.name)]
     streams.set(len(topics))
     listeners.set(sum(len(topic.listeners) for topic in topics))
     full_listeners.set(sum(len(topic.full) for topic in topics))

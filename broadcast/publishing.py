@@ -2,7 +2,8 @@
 
 `apublish` answers when the publication has its offset, is in history and was handed to the
 channel layer; every process that hears the stream gets it from there. `publish` is the same for
-sync code. Nothing else calls `group_send`.
+sync code. What happens in rooms is appended elsewhere (`meetings`), and handed over here, too.
+Nothing else calls `group_send`.
 
 Without a shared backend only the server's process has the streams. In any other one (a shell, a
 management command, a task queue) publications go through the server's MessagePack-RPC port.
@@ -25,7 +26,7 @@ from . import metrics, remote
 from .backends import Appended, Limits, Run, get_backend
 from .conf import conf
 from .exceptions import BadRequest, StreamClosed, TooLarge
-from .groups import EVERYBODY, group_name
+from .groups import EVERYBODY, group_name, is_room
 from .models import Stream
 from .publications import Draft, Mark, Position, Publication, encode_text, pack
 from .relay import PUBLICATIONS, STREAMER
@@ -187,7 +188,7 @@ async def _append_waiting(name: str, waiting: dict[str, list[Waiting]]) -> None:
         outcomes = await asyncio.gather(
             *(_append_together(name, group) for group in groups), return_exceptions=True
         )
-        await _hand_over(name, [one for one in outcomes if isinstance(one, Appended)])
+        await hand_over(name, [one for one in outcomes if isinstance(one, Appended)])
         for group, outcome in zip(groups, outcomes, strict=True):
             _answer(group, outcome)
     del waiting[name]
@@ -263,7 +264,7 @@ def _answer(group: list[Waiting], outcome: Appended | BaseException) -> None:
                 call.answer.set_exception(outcome)
 
 
-async def _hand_over(name: str, appended: Iterable[Appended]) -> None:
+async def hand_over(name: str, appended: Iterable[Appended]) -> None:
     """Give what is in history to the channel layer, in order."""
     for epoch, of_epoch in groupby(appended, key=lambda one: one.epoch):
         for message in _messages(new for one in of_epoch for new in one.publications):
@@ -276,6 +277,8 @@ def check_name(stream: str | Stream) -> str:
         return stream.slug
     if not isinstance(stream, str) or not 0 < len(stream) <= MAX_NAME:
         raise BadRequest(f"the name of a stream has 1 to {MAX_NAME} characters")
+    if is_room(stream):
+        raise BadRequest("a name that begins with room: is no stream's")
     encode_text(stream)
     return stream
 

@@ -26,7 +26,7 @@ from . import metrics
 from .backends import get_backend
 from .conf import conf
 from .exceptions import Unavailable
-from .groups import group_name
+from .groups import group_name, is_room
 from .hub import Topic
 from .publications import Publication, unpack
 
@@ -106,9 +106,8 @@ class Relay:
         # After joining: what is published from here on arrives, and what the state has already
         # is dropped by its offset.
         state = await get_backend().state(name)
-        presence = (await get_backend().presence([name])).get(name)
         topic = Topic(name, state.epoch, state.offset)
-        if presence:
+        if not is_room(name) and (presence := (await get_backend().presence([name])).get(name)):
             topic.streamer, topic.elsewhere = presence.streamer, presence.elsewhere
         self.topics[name] = topic
         return topic
@@ -148,7 +147,8 @@ class Relay:
             self._leaving[topic.name] = asyncio.get_running_loop().call_later(
                 conf.LINGER_SECONDS, lambda: self._spawn(self._leave(topic))
             )
-        await get_backend().count_listeners(topic.name, len(topic.listeners))
+        if not is_room(topic.name):
+            await get_backend().count_listeners(topic.name, len(topic.listeners))
 
     async def _leave(self, topic: Topic) -> None:
         async with self._locks.setdefault(topic.name, asyncio.Lock()):
@@ -282,7 +282,8 @@ class Relay:
                 places.setdefault(get_backend().place(name), []).append(name)
             for place, names in places.items():
                 self._look(f"what was lost at {place}", partial(self._look_for_lost, names))
-                self._look(f"who is there at {place}", partial(self._look_around, names))
+                streams = [name for name in names if not is_room(name)]
+                self._look(f"who is there at {place}", partial(self._look_around, streams))
 
     def _look(self, kind: str, look: Callable[[], Awaitable[None]]) -> None:
         """Begin a look, unless the last one of its kind still waits for an answer."""

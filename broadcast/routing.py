@@ -11,11 +11,13 @@ from .consumers import ListenerConsumer, NowhereConsumer
 from .figures import FiguresConsumer
 from .middleware import OriginMiddleware
 from .publishing import serve_here
+from .signaling import SignalingConsumer
 from .streamers import StreamerConsumer
 
 websocket_urlpatterns: list[Any] = [
     re_path(r"^ws/listener/(?P<slug>[^/]*)/$", ListenerConsumer.as_asgi()),
     re_path(r"^ws/streamer/(?P<slug>[^/]*)/$", StreamerConsumer.as_asgi()),
+    re_path(r"^ws/signaling/$", SignalingConsumer.as_asgi()),
     re_path(r"^ws/admin/streams/$", FiguresConsumer.as_asgi()),
     re_path(r"", NowhereConsumer.as_asgi()),
 ]

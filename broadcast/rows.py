@@ -1,4 +1,4 @@
-"""The row of a stream, without asking the database for each socket and each publication.
+"""The row of a stream or room, without asking the database for each socket and each publication.
 
 A process goes on for `SECONDS` with what it read; what it changes itself it sees at once. So
 thousands of sockets may come in a second at the price of one query, and a change made elsewhere
@@ -7,45 +7,61 @@ holds here two seconds later.
 
 import asyncio
 import time
+from typing import Any
 
 from channels.db import database_sync_to_async
 from django.db import transaction
 from django.db.models.signals import post_delete, post_save
 
-from .models import Stream
+from .models import Room, Stream
 
 SECONDS = 2.0
 #: Rows that are kept, and names that have none.
 MOST = 10_000
 
-_rows: dict[str, tuple[float, Stream | None]] = {}
+#: What is looked for: the model, and the value of its unique field.
+Name = tuple[type[Stream] | type[Room], str]
+
+_rows: dict[Name, tuple[float, Any]] = {}
 #: Queries that are under way: who asks for the same row meanwhile waits for its answer.
-_reading: dict[tuple[asyncio.AbstractEventLoop, str], asyncio.Task[Stream | None]] = {}
+_reading: dict[tuple[asyncio.AbstractEventLoop, Name], asyncio.Task[Any]] = {}
 #: How often rows were forgotten: what was asked before is not kept after.
 _forgotten = 0
 
 
 async def find_stream(slug: str) -> Stream | None:
     """The stream's row, at most `SECONDS` old; None: it has none."""
-    known = _rows.get(slug)
+    found: Stream | None = await _find((Stream, slug))
+    return found
+
+
+async def find_room(room_id: str) -> Room | None:
+    """The room's row, at most `SECONDS` old; None: it has none."""
+    found: Room | None = await _find((Room, room_id))
+    return found
+
+
+async def _find(name: Name) -> Any:
+    known = _rows.get(name)
     if known and known[0] > time.monotonic():
         return known[1]
-    key = (asyncio.get_running_loop(), slug)
+    key = (asyncio.get_running_loop(), name)
     reading = _reading.get(key)
     if reading is None:
-        reading = _reading[key] = asyncio.ensure_future(_read(slug))
+        reading = _reading[key] = asyncio.ensure_future(_read(name))
         reading.add_done_callback(lambda task: _reading.pop(key, None))
     return await asyncio.shield(reading)
 
 
-async def _read(slug: str) -> Stream | None:
+async def _read(name: Name) -> Any:
     forgotten = _forgotten
-    row: Stream | None = await database_sync_to_async(Stream.objects.filter(slug=slug).first)()
+    model, value = name
+    row = await database_sync_to_async(model.objects.named(value).first)()
     if forgotten == _forgotten:
         if len(_rows) > MOST:
             # Names that somebody tries out must not fill the memory.
             _rows.clear()
-        _rows[slug] = (time.monotonic() + SECONDS, row)
+        _rows[name] = (time.monotonic() + SECONDS, row)
     return row
 
 
@@ -62,5 +78,6 @@ def _forget_twice(using: str, **kwargs: object) -> None:
     transaction.on_commit(forget, using=using)
 
 
-post_save.connect(_forget_twice, sender=Stream)
-post_delete.connect(_forget_twice, sender=Stream)
+for _model in (Stream, Room):
+    post_save.connect(_forget_twice, sender=_model)
+    post_delete.connect(_forget_twice, sender=_model)

@@ -5,9 +5,9 @@ What differs from Daphne, through its own hooks (`server_cls`, `server_class`):
 * Its WebSockets write prepared frames and have flow control both ways: `ws_protocol`. Its HTTP
   has flow control, too: `http_protocol`.
 * *Drain.* SIGTERM: no new connections, `shutdown` to everybody at once, then the sockets are
-  closed with 4200 in batches spread over `DRAIN_SECONDS`; then it exits. Requests and handshakes
-  that are under way are answered within that time; event streams, which would never end, end at
-  once. A second one exits now.
+  closed with 4200 in batches spread over `DRAIN_SECONDS`, those of rooms at the end of them; then
+  it exits. Requests and handshakes that are under way are answered within that time; event
+  streams, which would never end, end at once. A second one exits now.
 * The MessagePack-RPC server runs on the same event loop.
 * It may be given a socket that listens already, and that other processes listen at, too.
 
@@ -31,7 +31,7 @@ import daphne.server  # first: it installs the reactor
 from daphne.http_protocol import WebRequest
 from twisted.internet import reactor
 
-from . import health, metrics
+from . import health, metrics, room_hours, signaling
 from .api.events import EXTENSION as REQUEST
 from .backends import get_backend
 from .conf import conf
@@ -39,6 +39,7 @@ from .exceptions import CloseCode
 from .frames import event
 from .http_protocol import HTTPRequest
 from .hub import tell_all
+from .meetings import get_meetings
 from .relay import all_topics
 from .rpc_server import serve_beside
 from .sinks import EXTENSION
@@ -156,7 +157,9 @@ class Server(daphne.server.Server):  # type: ignore[misc]
         self.drain_until = asyncio.get_event_loop().time() + conf.DRAIN_SECONDS
         seconds = conf.DRAIN_SECONDS if self._open_sockets() else 0
         logger.info("Shutting down within %g s", seconds)
-        tell_all(all_topics(), event("shutdown", seconds=math.ceil(seconds)))
+        shutdown = event("shutdown", seconds=math.ceil(seconds))
+        tell_all(all_topics(), shutdown)
+        signaling.tell_all(shutdown)
         self._drain_step(max(round(seconds / DRAIN_STEP), 1))
 
     def _open_sockets(self) -> list[WebSocketProtocol]:
@@ -179,7 +182,9 @@ class Server(daphne.server.Server):  # type: ignore[misc]
 
     def _drain_step(self, steps: int, was_idle: bool = False) -> None:
         sockets = self._open_sockets()
-        for protocol in sockets[: math.ceil(len(sockets) / max(steps, 1))]:
+        # A call goes on to the last moment.
+        going = [protocol for protocol in sockets if steps <= 1 or not protocol.stays]
+        for protocol in going[: math.ceil(len(going) / max(steps, 1))]:
             protocol.close_with(CloseCode.SHUTDOWN, "the server is going down")
         self._end_requests()
         is_idle = not sockets and not self._is_answering()
@@ -199,9 +204,13 @@ class Server(daphne.server.Server):  # type: ignore[misc]
 
     async def _leave(self) -> None:
         """Say that nobody is here any more, where it would be believed for some time; then go."""
+        with suppress(Exception):
+            await asyncio.wait_for(get_meetings().everybody_leaves(), LEAVE_SECONDS)
         metrics.refresh(all_topics())
         with suppress(Exception):
             await asyncio.wait_for(get_backend().renew(), LEAVE_SECONDS)
+        with suppress(Exception):
+            await asyncio.wait_for(room_hours.write(), LEAVE_SECONDS)
         self.stop()
 
     def stop(self) -> None:

@@ -1,4 +1,4 @@
-"""Tokens: signed, expiring grants for one stream and one deed.
+"""Tokens: signed, expiring grants for one stream or room, and one deed.
 
 A token says what it grants, and is signed with the site's `SECRET_KEY`; nothing is kept of it. It
 is made of characters that are legal in a URL and as a sub-protocol of a WebSocket (RFC 9110,
@@ -16,10 +16,12 @@ MOST = 500
 
 
 class Deed(StrEnum):
-    """What somebody does on a stream."""
+    """What somebody does on a stream, or in a room."""
 
     LISTEN = "listen"
     PUBLISH = "publish"
+    #: A room, which no other deed is done in: so no token of a stream is one of a room.
+    ENTER = "enter"
 
 
 def _signer() -> Signer:

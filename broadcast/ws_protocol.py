@@ -110,6 +110,8 @@ class WebSocketProtocol(DaphneWebSocketProtocol):  # type: ignore[misc]
     is_direct = False
     #: Whether something could not be sent: then we are the transport's producer.
     is_full = False
+    #: Whether a server that goes serves it to the end.
+    stays = False
     #: Where the application writes to it.
     sink: FrameSink | None = None
 

@@ -7,13 +7,16 @@ stream count from 1 without gaps within one epoch. `Unavailable`: the engine doe
 
 import secrets
 from collections.abc import Iterable, Sequence
-from typing import NamedTuple, Protocol
+from typing import TYPE_CHECKING, NamedTuple, Protocol
 
 from django.core.signals import setting_changed
 from django.utils.module_loading import import_string
 
 from ..conf import conf
 from ..publications import Draft, Publication
+
+if TYPE_CHECKING:
+    from .rooms import Rooms
 
 
 class Limits(NamedTuple):
@@ -88,6 +91,8 @@ def new_streamer(now: float) -> str:
 class Backend(Protocol):
     #: Whether several processes see the same streams through it.
     shared: bool
+    #: The members of rooms.
+    rooms: "Rooms"
 
     async def check(self) -> None:
         """ImproperlyConfigured: it will never work so. Unavailable: it does not answer now."""

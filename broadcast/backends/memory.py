@@ -13,6 +13,7 @@ from itertools import islice
 from ..exceptions import RunGap
 from ..publications import Draft, Mark, Publication
 from . import Appended, Limits, Presence, Run, StreamState
+from .rooms_memory import MemoryRooms
 
 #: Runs and idempotency keys that a stream remembers, the newest ones.
 KNOWN_RUNS = 100
@@ -91,6 +92,7 @@ class MemoryBackend:
         self.histories: dict[str, History] = {}
         self.streamers: dict[str, str] = {}
         self.listeners: dict[str, int] = {}
+        self.rooms = MemoryRooms(self)
 
     async def check(self) -> None:
         """There is nothing that could be wrong."""

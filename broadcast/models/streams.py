@@ -32,6 +32,10 @@ def listener_path(slug: str) -> str:
 
 
 class StreamQuerySet(models.QuerySet["Stream"]):
+    def named(self, slug: str) -> "StreamQuerySet":
+        """The stream of that slug, if there is one."""
+        return self.filter(slug=slug)
+
     def listed_for(self, user: "AnyUser") -> "StreamQuerySet":
         """The streams that a list shows to `user`: public ones, one's own, to staff all."""
         if getattr(user, "is_staff", False):

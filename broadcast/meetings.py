@@ -1,0 +1,149 @@
+"""What happens in rooms, in one order, and told to every process that has a member there.
+
+Everything that changes a room goes through `Meetings.do`: while something of a room is under way
+in this process, what comes for it waits, and goes together into the next round trip. So what this
+process appended is handed to the channel layer in its order, and a joiner's announcement is on its
+way before anything that the joiner says.
+
+Every few seconds the backend is told that this process lives. What that puts right is announced
+like everything else: members whose process died leave. Members of ours whom the backend has
+forgotten, since we were away for too long, cannot know what they missed: they are closed with 4408
+and come back.
+"""
+
+import asyncio
+import logging
+from collections.abc import Awaitable, Callable
+from typing import Any, Protocol, TypeVar
+from weakref import WeakKeyDictionary
+
+from . import room_hours
+from .backends import Appended, get_backend
+from .backends.rooms import Joined, Left
+from .conf import conf
+from .exceptions import Unavailable
+from .groups import room_stream
+from .publishing import hand_over
+from .room_messages import FAREWELL
+
+logger = logging.getLogger(__name__)
+
+T = TypeVar("T", Joined, Left | None, Appended, Appended | None)
+
+#: What is to be done, and who waits for what becomes of it.
+Waiting = tuple[Callable[[], Awaitable[Any]], asyncio.Future[Any]]
+
+
+class Attendee(Protocol):
+    """A member that is connected to this process."""
+
+    def forget(self) -> None:
+        """The room went on without it."""
+
+    async def go(self) -> None:
+        """Leave the room now."""
+
+
+class Meetings:
+    """The rooms of one event loop."""
+
+    def __init__(self) -> None:
+        #: The members that are connected here, by room and id.
+        self.here: dict[tuple[str, str], Attendee] = {}
+        self._waiting: dict[str, list[Waiting]] = {}
+        self._tasks: set[asyncio.Task[None]] = set()
+        self._watching = False
+
+    async def do(self, room: str, deed: Callable[[], Awaitable[T]]) -> T:
+        """What `deed`, a call of the backend for this room, answers; what it appended is told.
+
+        RoomError, Unavailable: as the backend says.
+        """
+        answer: asyncio.Future[T] = asyncio.get_running_loop().create_future()
+        if room in self._waiting:
+            self._waiting[room].append((deed, answer))
+        else:
+            self._waiting[room] = [(deed, answer)]
+            self._spawn(self._work(room))
+        return await answer
+
+    async def _work(self, room: str) -> None:
+        while calls := self._waiting[room]:
+            self._waiting[room] = []
+            # They begin in this order, and an engine keeps it.
+            outcomes = await asyncio.gather(*(deed() for deed, _ in calls), return_exceptions=True)
+            await self._tell(room, outcomes)
+            for (_, answer), outcome in zip(calls, outcomes, strict=True):
+                if answer.done():
+                    continue
+                if isinstance(outcome, BaseException):
+                    answer.set_exception(outcome)
+                else:
+                    answer.set_result(outcome)
+        del self._waiting[room]
+
+    async def _tell(self, room: str, outcomes: list[Any]) -> None:
+        """Hand over what was appended, and note who left."""
+        appended = []
+        for outcome in outcomes:
+            if isinstance(outcome, Left):
+                room_hours.note(outcome)
+            if isinstance(outcome, Joined | Left):
+                appended.append(outcome.appended)
+            elif isinstance(outcome, Appended):
+                appended.append(outcome)
+        await hand_over(room_stream(room), appended)
+
+    def _spawn(self, work: Any) -> None:
+        task = asyncio.ensure_future(work)
+        self._tasks.add(task)
+        task.add_done_callback(self._tasks.discard)
+
+    # -- who is here ------------------------------------------------------------------------
+
+    def enter(self, room: str, peer: str, attendee: Attendee) -> None:
+        """It is a member now, and will be looked after."""
+        self.here[room, peer] = attendee
+        if not self._watching:
+            self._watching = True
+            self._spawn(self._watch())
+
+    def leave(self, room: str, peer: str) -> None:
+        self.here.pop((room, peer), None)
+
+    async def everybody_leaves(self) -> None:
+        """Let all leave that are connected here: the server goes."""
+        leaving = [attendee.go() for attendee in list(self.here.values())]
+        await asyncio.gather(*leaving, return_exceptions=True)
+
+    async def _watch(self) -> None:
+        while True:
+            await asyncio.sleep(conf.WATCH_SECONDS)
+            try:
+                await self._renew()
+            except Unavailable:
+                # Whoever talks to the engine has told of it.
+                logger.debug("Who is in rooms could not be told")
+            except Exception:
+                logger.exception("Who is in rooms could not be told; trying again")
+
+    async def _renew(self) -> None:
+        renewed = await get_backend().rooms.renew(FAREWELL)
+        for left in renewed.left:
+            logger.info("Somebody left %r with a process that died", left.room)
+            await self._tell(left.room, [left])
+        for room, peer in renewed.forgotten:
+            if attendee := self.here.get((room, peer)):
+                attendee.forget()
+
+
+_meetings: WeakKeyDictionary[asyncio.AbstractEventLoop, Meetings] = WeakKeyDictionary()
+
+
+def get_meetings() -> Meetings:
+    """The meetings of the running event loop."""
+    loop = asyncio.get_running_loop()
+    meetings = _meetings.get(loop)
+    if meetings is None:
+        meetings = _meetings[loop] = Meetings()
+    return meetings

@@ -1,0 +1,239 @@
+"""The socket of rooms, at `/ws/signaling/`: clients of palava connect here.
+
+It speaks no sub-protocol: one JSON object in each text frame (`room_messages`). What a client gets
+wrong it is told, and its socket stays open; only what no client says by mistake closes it: frames
+over the limit (1009), too many of them (4429), and answers that nobody takes (4408).
+
+What a client says is done in its order, one at a time, while the next is read; `ping` alone is
+answered at once. What is said in its room reaches it as a listener of the room's topic.
+"""
+
+import asyncio
+import logging
+import time
+import uuid
+from collections import deque
+from typing import Any
+from weakref import WeakKeyDictionary
+
+from . import limits, metrics
+from .backends.rooms import Joined
+from .conf import conf
+from .consumers import SocketConsumer
+from .exceptions import BroadcastError, RoomError, TooLarge, TooSlow, Unavailable
+from .frames import Message
+from .groups import room_stream
+from .guard import get_guard
+from .hub import Topic
+from .listeners import Listener
+from .relay import get_relay
+from .room_messages import Said, as_message, encoding_of, joined_room, parse
+from .room_messages import error as told_error
+from .rooms import Peer
+from .sinks import EXTENSION
+from .starts import query_of
+from .tokens import Deed
+from .visitors import Visitor
+
+logger = logging.getLogger(__name__)
+
+#: What a client said that waits, before its socket is read no more: messages and bytes.
+WAITING, WAITING_BYTES = 1024, 4 * 1024 * 1024
+#: Bytes of answers to a client that takes nothing, before it is closed.
+OWED_BYTES = 1024 * 1024
+
+#: What is told where the engine does not answer.
+UNAVAILABLE = "not available now, try again"
+#: What is told where a handler of an app failed.
+FAILED = "the server failed to do that"
+
+
+class SignalingConsumer(SocketConsumer):
+    """A client of rooms; a `rooms.Seat`, a `meetings.Attendee` and a `guard.Connection`."""
+
+    deed = Deed.ENTER
+    has_v1 = False
+    way = "palava"
+    listener: Listener | None = None
+    peer: Peer | None = None
+
+    async def enter(self) -> None:
+        self.since = time.time()
+        self.visitor = Visitor.of_scope(self.scope, query_of(self.scope).get("token", ""))
+        self.id = str(uuid.uuid4())
+        self.peer = Peer(self.id, self)
+        self.room_encoding = encoding_of(self.id, self.encoding)
+        #: What it said and is not done yet, with its size in bytes.
+        self.waiting: deque[tuple[Said | RoomError, int]] = deque()
+        self.size = 0
+        self.space = asyncio.Event()
+        self.working: asyncio.Task[None] | None = None
+        #: Bytes that it was told since its socket took something.
+        self.owed = 0
+        self.erred = False
+        self.sink.on_drain(self._drained)
+        transport = self.scope.get("extensions", {}).get(EXTENSION)
+        if transport is not None:
+            transport.maxMessagePayloadSize = transport.maxFramePayloadSize = conf.MAX_SIGNAL
+            transport.stays = True
+        sockets().add(self)
+
+    # -- what the client says ---------------------------------------------------------------
+
+    async def receive(self, message: dict[str, Any]) -> None:
+        if self.peer is None:
+            return
+        limits.check_signal(self.id)
+        text = message.get("text")
+        size = len(message["bytes"] if text is None else text.encode())
+        if size > conf.MAX_SIGNAL:
+            raise TooLarge(f"a message has at most {conf.MAX_SIGNAL} bytes here")
+        try:
+            said: Said | RoomError = parse(text)
+        except RoomError as error:
+            said = error
+        if isinstance(said, Said) and said.event == "ping":
+            await self.peer.hear(said)
+            return
+        self.waiting.append((said, size))
+        self.size += size
+        if self.working is None:
+            self.working = asyncio.ensure_future(self._work())
+        while len(self.waiting) >= WAITING or self.size >= WAITING_BYTES:
+            self.space.clear()
+            await self.space.wait()
+
+    async def _work(self) -> None:
+        assert self.peer
+        while self.waiting and not self.refused:
+            said, size = self.waiting.popleft()
+            self.size -= size
+            self.space.set()
+            try:
+                if isinstance(said, RoomError):
+                    raise said
+                await self.peer.hear(said)
+            except RoomError as wrong:
+                self._tell_error(str(wrong))
+            except Unavailable:
+                self._tell_error(UNAVAILABLE)
+            except BroadcastError as wrong:
+                self.refuse(wrong)
+            except Exception:
+                logger.exception("What a client of rooms said could not be done")
+                self._tell_error(FAILED)
+        self.working = None
+        if self.refused:
+            self.waiting.clear()
+            self.size = 0
+            self.space.set()
+            await self.peer.leave()
+
+    def _tell_error(self, text: str) -> None:
+        metrics.room_errors.inc()
+        if not self.erred:
+            # Of each client once: it may go on and on.
+            logger.info(
+                "A client of rooms at %s did something wrong: %s", self.address or "?", text
+            )
+            self.erred = True
+        self.say(told_error(text))
+
+    # -- what it is told --------------------------------------------------------------------
+
+    def say(self, message: dict[str, Any]) -> None:
+        self._say(as_message(message))
+
+    def _say(self, message: Message) -> None:
+        if self.sink.write(self.encoding.messages([message])):
+            return
+        if self.listener:
+            self.listener.topic.note_full(self.listener)
+        self.owed += len(message[1][0])
+        if self.owed > OWED_BYTES and not self.refused:
+            self.refuse(TooSlow("nothing is taken of what is answered"))
+
+    def _drained(self) -> None:
+        self.owed = 0
+        if self.listener:
+            self.listener.drained()
+
+    def tell(self, message: Message) -> bool:
+        """Tell an event of the server's, in the words of this protocol."""
+        self._say(message)
+        return True
+
+    # -- its place in a room ----------------------------------------------------------------
+
+    def watch(self, room: str) -> None:
+        self.slug = room_stream(room)
+        get_guard().enter(self)
+
+    def hear(self, topic: Topic, joined: Joined) -> None:
+        assert self.peer
+        epoch, offset = joined.appended.epoch, joined.appended.offset
+        if epoch != topic.epoch:
+            topic.restart(epoch, offset)
+        # What was said before its own announcement is not for it, and all that comes after is.
+        self.listener = Listener(topic, self.sink, self.room_encoding, offset)
+        known = ((member.id, member.status) for member in joined.members)
+        self.say(joined_room(self.id, known))
+        if not self.refused:
+            topic.add(self.listener)
+
+    async def hear_no_more(self) -> None:
+        get_guard().leave(self)
+        listener, self.listener = self.listener, None
+        if listener:
+            listener.topic.remove(listener)
+            await get_relay().changed(listener.topic)
+
+    @property
+    def behind(self) -> int:
+        return self.listener.behind if self.listener else 0
+
+    def forget(self) -> None:
+        self.remove(TooSlow("the room went on without you"))
+
+    # -- its end ----------------------------------------------------------------------------
+
+    def _close(self, error: BroadcastError) -> None:
+        if self.listener:
+            # Nothing of the room after the reason.
+            self.listener.topic.remove(self.listener)
+        self.say(told_error(str(error)))
+        self.sink.close(error.close_code, str(error))
+        if self.peer and self.working is None:
+            # A client that does not answer a close must not stay in its room.
+            self.working = asyncio.ensure_future(self._work())
+
+    async def go(self) -> None:
+        self.refused = True
+        await self._end()
+
+    async def closed(self) -> None:
+        sockets().discard(self)
+        await self._end()
+
+    async def _end(self) -> None:
+        """What it said before is done, unless it was sent away; then it leaves."""
+        if self.peer is None:
+            return
+        if self.working:
+            await self.working
+        await self.peer.leave()
+
+
+_sockets: WeakKeyDictionary[asyncio.AbstractEventLoop, set[SignalingConsumer]]
+_sockets = WeakKeyDictionary()
+
+
+def sockets() -> set[SignalingConsumer]:
+    """The clients of rooms of the running event loop, in a room or not."""
+    return _sockets.setdefault(asyncio.get_running_loop(), set())
+
+
+def tell_all(message: Message) -> None:
+    """Tell something to all clients of rooms."""
+    for socket in list(sockets()):
+        socket.tell(message)
