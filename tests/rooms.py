@@ -26,3 +26,43 @@ async def join(socket: Socket, room: str, **status: Any) -> dict[str, Any]:
     joined = await socket.event()
     assert joined["event"] == "joined_room", joined
     return joined
+
+
+async def meet(door: Door, count: int = 2) -> tuple[str, list[Socket], list[str]]:
+    """So many clients in a room of their own, who know of each other; the room, and their ids."""
+    room = new_room()
+    sockets: list[Socket] = []
+    ids: list[str] = []
+    for _ in range(count):
+        socket, joined = await enter(door, room)
+        for other in sockets:
+            assert (await other.event())["event"] == "new_peer"
+        sockets.append(socket)
+        ids.append(joined["own_id"])
+    return room, sockets, ids
+
+
+async def answers(socket: Socket) -> list[dict[str, Any]]:
+    """Everything that it is told before the answer to what it asks now; in no room, that is all."""
+    await socket.tell("info")
+    found = []
+    while (said := await socket.event()) != INFO:
+        found.append(said)
+    return found
+
+
+async def heard(socket: Socket, own: str) -> list[dict[str, Any]]:
+    """Everything that it is told in its room before what it says to itself now."""
+    mark = {"event": "message", "mark": secrets.token_hex(8)}
+    await socket.tell("send_to_peer", peer_id=own, data=mark)
+    found = []
+    while (said := await socket.event()) != {**mark, "sender_id": own}:
+        found.append(said)
+    return found
+
+
+INFO = {"event": "info", "protocol_version": "1.0.0"}
+
+
+def error(text: str) -> dict[str, str]:
+    return {"event": "error", "message": text, "description": text}

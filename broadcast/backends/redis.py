@@ -30,6 +30,7 @@ from ..publications import Draft, Publication
 from . import Appended, Limits, Presence, Run, StreamState
 from .memory import KNOWN_KEYS, KNOWN_RUNS
 from .redis_server import RedisServer
+from .rooms_redis import RedisRooms
 
 #: Seconds for which what a process said of itself holds: the longest a killed one is counted.
 PRESENCE_SECONDS = 25.0
@@ -51,6 +52,7 @@ class RedisBackend:
         #: What this process says of itself: streamers and numbers of listeners by stream.
         self.streamers: dict[str, str] = {}
         self.listeners: dict[str, int] = {}
+        self.rooms = RedisRooms(self)
 
     # -- Redis ------------------------------------------------------------------------------
 

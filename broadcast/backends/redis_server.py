@@ -50,14 +50,18 @@ OLDEST = (6, 2)
 
 #: The scripts of history begin with the same functions.
 HISTORY = ("append", "expire", "read", "restart", "state")
+#: Those of rooms with these, and some more.
+ROOMS = ("room_join", "room_leave", "room_relay", "room_renew")
 
 
 @cache
 def script(name: str) -> str:
     """The Lua source of a script."""
     folder = Path(__file__).parent / "lua"
-    source = (folder / f"{name}.lua").read_text()
-    return (folder / "common.lua").read_text() + source if name in HISTORY else source
+    before = ["common"] if name in HISTORY + ROOMS else []
+    if name in ROOMS:
+        before.append("room_common")
+    return "".join((folder / f"{part}.lua").read_text() for part in (*before, name))
 
 
 @cache
@@ -154,7 +158,8 @@ class RedisServer:
         )
         self.client = Redis.from_pool(pool)
         #: Appends do not wait behind what thousands of listeners read who resume at once.
-        self.appends, self.others = Lane(self), Lane(self)
+        #: All that changes who is in a room keeps its order.
+        self.appends, self.rooms, self.others = Lane(self), Lane(self), Lane(self)
         #: Why it does not answer, while it does not.
         self.away: Exception | None = None
         self.probing: asyncio.Task[None] | None = None
@@ -167,6 +172,7 @@ class RedisServer:
     async def call(self, script: str, keys: Sequence[str], *arguments: Any) -> Any:
         """What the script answers. Unavailable: it may have been carried out or not."""
         lane = self.appends if script == "append" else self.others
+        lane = self.rooms if script in ROOMS else lane
         return await lane.call(Call(script, keys, arguments, asyncio.Future()))
 
     @asynccontextmanager

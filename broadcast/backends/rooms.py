@@ -16,7 +16,7 @@ from . import Appended, Limits
 HISTORY = Limits(10_000, 8 * 1024 * 1024, 60)
 #: Seconds for which the order of a room goes on that has ended: whoever comes meanwhile must not
 #: take it for another.
-AFTERLIFE_SECONDS = 300
+AFTERLIFE_SECONDS = 30
 
 #: Why something is refused (`RoomError`).
 FULL = "room is full"

@@ -55,9 +55,11 @@ class MemoryRooms:
         self, room: str, peer: str, status: dict[str, Any], announcement: bytes, most: Most
     ) -> Joined:
         found = self.rooms.get(room)
-        if found is None and most.rooms is not None and len(self.rooms) >= most.rooms:
-            raise RoomError(TOO_MANY_ROOMS)
         now = self.backend.clock()
+        if found is None and most.rooms is not None and len(self.rooms) >= most.rooms:
+            # Whoever came for it made it a history.
+            self.ended.setdefault(room, now)
+            raise RoomError(TOO_MANY_ROOMS)
         found = found or Room(now)
         if peer in found.members:
             raise RoomError(ALREADY_IN)

@@ -1,0 +1,50 @@
+-- What every script of rooms begins with, after common.lua. KEYS further: the room's members, the
+-- processes they are connected to, what is known of the room, and all rooms of this server. ARGV of
+-- all: now, a fresh epoch, the room's id, the process that asks, until when what it says holds,
+-- limits of history (publications, bytes, seconds), seconds the keys live while the room is there,
+-- and after it. A script's own begin with ARGV[FIRST].
+--
+-- members: by id `<process> <since> <status as JSON>`. processes: until when each is believed to
+-- live. room: since, peak. all rooms (sorted set): until when somebody is believed to be in.
+
+local members, processes, room, all_rooms = KEYS[3], KEYS[4], KEYS[5], KEYS[6]
+local now, id, process, until_ = tonumber(ARGV[1]), ARGV[3], ARGV[4], ARGV[5]
+local FIRST = 11
+local epoch = epoch_or(ARGV[2])
+
+local function append(payload)
+    local offset = number_of('offset') + 1
+    local total = string.format('%.0f', number_of('total') + #payload)
+    redis.call('XADD', stream, offset .. '-1',
+        'k', '0', 'm', '0', 't', ARGV[1], 'z', total, 'p', payload)
+    redis.call('HSET', meta, 'offset', offset, 'total', total, 'seconds', ARGV[8])
+    redis.call('XTRIM', stream, 'MAXLEN', '=', ARGV[6])
+    trim(tonumber(ARGV[7]), now - tonumber(ARGV[8]))
+    return offset
+end
+
+-- The process lives, and the room with it.
+local function keep()
+    redis.call('HSET', processes, process, until_)
+    redis.call('ZADD', all_rooms, 'GT', until_, id)
+    for index = 1, 5 do
+        redis.call('EXPIRE', KEYS[index], ARGV[9])
+    end
+end
+
+-- Take a member out, and say so if anybody is left. Answers {id, record, offset (0: nobody is left),
+-- peak (of a room that ended with it, or 0)}.
+local function take_out(peer, farewell)
+    local record = redis.call('HGET', members, peer)
+    redis.call('HDEL', members, peer)
+    if redis.call('HLEN', members) > 0 then
+        local said = string.gsub(farewell, '{}', peer, 1)
+        return {peer, record, append(said), 0}
+    end
+    local peak = tonumber(redis.call('HGET', room, 'peak') or 1)
+    redis.call('DEL', stream, processes, room)
+    redis.call('ZREM', all_rooms, id)
+    -- Where it stood is kept for a while: who comes next must not take its order for another.
+    redis.call('EXPIRE', meta, ARGV[10])
+    return {peer, record, 0, peak}
+end
