@@ -120,7 +120,7 @@ class Conf:
     MAX_STREAMS_PER_OWNER = Setting[int | None](100, kind=int)
 
     #: Rooms: members of one, and how many there may be in the installation; None: any number.
-    MAX_PEERS = Setting(100, positive=True)
+    MAX_PEERS = Setting(250, positive=True)
     MAX_ROOMS = Setting[int | None](10_000, kind=int, positive=True)
     #: What a client of rooms may say: bytes of a message, messages per second; None: any number.
     MAX_SIGNAL = Setting(1024 * 1024, positive=True)
