@@ -8,13 +8,19 @@ publish("news", {"headline": "…"})
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
+    from .handlers import socket_handler as socket_handler
     from .publications import Position as Position
     from .publishing import apublish as apublish
     from .publishing import publish as publish
 
-_WHERE = {"Position": "publications", "apublish": "publishing", "publish": "publishing"}
+_WHERE = {
+    "Position": "publications",
+    "apublish": "publishing",
+    "publish": "publishing",
+    "socket_handler": "handlers",
+}
 
-__all__ = ["Position", "apublish", "publish"]
+__all__ = ["Position", "apublish", "publish", "socket_handler"]
 
 
 def __getattr__(name: str) -> Any:

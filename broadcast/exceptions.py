@@ -8,6 +8,7 @@
     ├── NoSuchStream                                               4504   404
     ├── StreamClosed           a person closed the stream          4510   410
     ├── Removed                a person removed the connection     4510   410
+    ├── SessionEnded           the session is another one now      4200   401
     ├── TooMany                over a limit                        4429   429
     ├── RunGap                 publications of a run are missing   4200   409
     └── Unavailable            the server or its engine is away    4200   503
@@ -81,6 +82,13 @@ class StreamClosed(BroadcastError):
 class Removed(BroadcastError):
     close_code = CloseCode.CLOSED
     http_status = 410
+
+
+class SessionEnded(BroadcastError):
+    """Whoever comes back is looked at anew: they may have logged in, and go on as another."""
+
+    close_code = CloseCode.SHUTDOWN
+    http_status = 401
 
 
 class TooMany(BroadcastError):

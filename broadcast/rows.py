@@ -27,6 +27,9 @@ _forgotten = 0
 
 async def find_stream(slug: str) -> Stream | None:
     """The stream's row, at most `SECONDS` old; None: it has none."""
+    if ":" in slug:
+        # Topics that are no streams: a page, a room.
+        return None
     known = _rows.get(slug)
     if known and known[0] > time.monotonic():
         return known[1]

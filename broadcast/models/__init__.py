@@ -2,10 +2,12 @@
 
 from typing import TYPE_CHECKING
 
+from .streams import EVERYONE as EVERYONE
 from .streams import Stream as Stream
 from .streams import listener_path as listener_path
+from .subscriptions import Subscription as Subscription
 
 if TYPE_CHECKING:
     from .streams import AnyUser as AnyUser
 
-__all__ = ["Stream", "listener_path"]
+__all__ = ["EVERYONE", "Stream", "Subscription", "listener_path"]
