@@ -182,7 +182,8 @@ class Relay:
             for handler in self._handlers[message["type"]]:
                 handler(message)
             return
-        topic = self.topics.get(message["stream"])
+        # Others tell each other things that this process has no use for.
+        topic = self.topics.get(message.get("stream", ""))
         if topic is None:
             return
         if message["type"] == PUBLICATIONS:
