@@ -49,7 +49,8 @@ class Call:
             raise BadRequest(f"method is one of {', '.join(METHODS)}")
         self.method = self.method.upper()
         self.path, self.query = split(message.get("uri"))
-        fields = encode(message.get("input") or {})
+        input = message.get("input")
+        fields = encode({} if input is None else input)
         self.body = b""
         if self.method in IN_QUERY:
             self.query = "&".join(filter(None, (self.query, fields)))
