@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
     from .exceptions import RoomError as RoomError
+    from .handlers import socket_handler as socket_handler
     from .publications import Position as Position
     from .publishing import apublish as apublish
     from .publishing import publish as publish
@@ -22,9 +23,18 @@ _WHERE = {
     "apublish": "publishing",
     "publish": "publishing",
     "room_handler": "rooms",
+    "socket_handler": "handlers",
 }
 
-__all__ = ["Peer", "Position", "RoomError", "apublish", "publish", "room_handler"]
+__all__ = [
+    "Peer",
+    "Position",
+    "RoomError",
+    "apublish",
+    "publish",
+    "room_handler",
+    "socket_handler",
+]
 
 
 def __getattr__(name: str) -> Any:

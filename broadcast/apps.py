@@ -1,4 +1,5 @@
 from django.apps import AppConfig
+from django.utils.module_loading import autodiscover_modules
 from django.utils.translation import gettext_lazy as _
 
 
@@ -12,3 +13,4 @@ class BroadcastConfig(AppConfig):
         from . import changes, checks  # noqa: F401
 
         changes.connect()
+        autodiscover_modules("sockets")

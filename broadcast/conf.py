@@ -156,6 +156,17 @@ class Conf:
     RPC_MAX_CALLS = Setting(256, positive=True)
     RPC_MAX_CONNECTIONS = Setting(200)
 
+    #: Seconds for which a subscribed page's socket is waited for, and for which a page that lost
+    #: its socket keeps its subscriptions.
+    SUBSCRIPTION_WAIT = Setting(60.0, positive=True)
+    SUBSCRIPTION_AGE = Setting(86400.0, positive=True)
+    #: Calls of one page that run at a time, seconds that one may take, bytes of an answer.
+    PAGE_CALLS = Setting(8, positive=True)
+    PAGE_CALL_SECONDS = Setting(30.0, positive=True)
+    PAGE_ANSWER_BYTES = Setting(1024 * 1024, positive=True)
+    #: Paths that pages may call through their sockets, by how they begin.
+    PAGE_PATHS = Setting[list[str]](["/"])
+
     #: Whoever says so in `Authorization: Bearer` may read `/metrics`. Empty: nobody may so.
     METRICS_TOKEN = Setting("")
 

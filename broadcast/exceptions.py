@@ -10,6 +10,7 @@
     ├── RoomClosed             a person closed the room            4510   410
     ├── Removed                a person removed the connection     4510   410
     ├── TooSlow                cannot be told what it missed       4408   503
+    ├── SessionEnded           the session is another one now      4200   401
     ├── TooMany                over a limit                        4429   429
     ├── RoomError              a peer of a room said it in vain    (stays) 400
     ├── RunGap                 publications of a run are missing   4200   409
@@ -94,6 +95,13 @@ class Removed(BroadcastError):
 class TooSlow(BroadcastError):
     close_code = CloseCode.SLOW
     http_status = 503
+
+
+class SessionEnded(BroadcastError):
+    """Whoever comes back is looked at anew: they may have logged in, and go on as another."""
+
+    close_code = CloseCode.SHUTDOWN
+    http_status = 401
 
 
 class TooMany(BroadcastError):

@@ -1,14 +1,17 @@
 """A publication as WebSocket messages and frames, per encoding. Pure functions.
 
 What a listener is told of a publication depends on its sub-protocol: `plain` (exactly the frame
-that was published) or `v1` (`broadcast.v1`). What it is made into depends on the server: bytes of
-whole frames, ready to be written (RFC 6455, section 5.2: unmasked, unfragmented), or messages for
-`websocket.send`. An `Encoding` is one of each. The parts of a message are joined once, at the
-very end, so that a large payload is copied once per flush and no more.
+that was published), `v1` (`broadcast.v1`), or what a page is told (`page_message`). What it is made
+into depends on the server: bytes of whole frames, ready to be written (RFC 6455, section 5.2:
+unmasked, unfragmented), or messages for `websocket.send`. An `Encoding` is one of each. The parts
+of a message are joined once, at the very end, so that a large payload is copied once per flush and
+no more.
 """
 
+import base64
 import json
 from collections.abc import Callable, Iterable
+from functools import lru_cache
 from typing import Any, NamedTuple
 
 from .publications import Kind, Mark, Publication
@@ -112,3 +115,45 @@ PLAIN_FRAMES = Encoding(_plain_frames, to_frames, tells=False)
 V1_FRAMES = Encoding(_v1_frames, to_frames, tells=True)
 PLAIN_MESSAGES = Encoding(_plain_messages, list, tells=False)
 V1_MESSAGES = Encoding(_v1_messages, list, tells=True)
+
+
+def page_message(publication: Publication, channel: str, epoch: str) -> Message:
+    """What pages are told of a publication: `{"payload":…,"channel":…}`.
+
+    With an `epoch` also its position: `"offset"` and `"epoch"`. On the topic of one page (`channel`
+    "") a publication is such a message already, and its position is that of the page.
+    """
+    parts = _for_page(publication, channel)
+    if epoch:
+        page = b"" if channel else b',"page":true'
+        parts += (b',"offset":%d,"epoch":%s' % (publication.offset, _dump(epoch)), page)
+    return (TEXT, (*parts, b"}"))
+
+
+def _for_page(publication: Publication, channel: str) -> tuple[bytes, ...]:
+    """The message but for its last brace."""
+    if not channel:
+        return (publication.payload[:-1],)
+    end = b',"channel":' + _dump(channel)
+    if publication.kind == Kind.BINARY:
+        return b'{"payload":{"base64":"', base64.b64encode(publication.payload), b'"}', end
+    return b'{"payload":', _json(publication), end
+
+
+def _dump(value: Any) -> bytes:
+    return json.dumps(value, ensure_ascii=False).encode()
+
+
+@lru_cache(maxsize=10_000)
+def page_encoding(channel: str, epoch: str, prepared: bool) -> Encoding:
+    """The encoding of all pages that hear `channel`, so that each frame is made once for them.
+
+    `epoch`: that of the topic, for pages that are told positions, else "". `prepared`: as frames.
+    """
+
+    def messages(publications: Iterable[Publication]) -> Iterable[Message]:
+        return (page_message(publication, channel, epoch) for publication in publications)
+
+    if prepared:
+        return Encoding(lambda publications: to_frames(messages(publications)), to_frames, False)
+    return Encoding(lambda publications: list(messages(publications)), list, tells=False)

@@ -24,7 +24,6 @@ from channels.db import database_sync_to_async
 from django.contrib.auth.models import AnonymousUser
 
 from . import access, metrics, sessions
-from .conf import conf
 from .exceptions import (
     BroadcastError,
     Forbidden,
@@ -41,6 +40,7 @@ from .relay import get_relay
 from .rows import forget
 from .tokens import Deed
 from .visitors import Visitor
+from .watch import Watch
 
 logger = logging.getLogger(__name__)
 
@@ -52,8 +52,6 @@ WHO, HERE, REMOVE = "broadcast.who", "broadcast.here", "broadcast.remove"
 MOST = 50
 #: Streams in one query, and people who are asked for at a time: newcomers get their turn between.
 ROWS, PEOPLE = 500, 100
-#: Of its time a process looks at most one part in so many.
-SHARE = 20
 
 
 class Connection(Protocol):
@@ -82,19 +80,13 @@ class Guard:
 
     def __init__(self) -> None:
         self.connections: dict[str, set[Connection]] = {}
-        #: The streams to look at now; None: all.
-        self._changed: set[str] | None = set()
-        self._woken = asyncio.Event()
-        self._task: asyncio.Task[None] | None = None
+        self._watch = Watch("Who may still be at the streams", self._look)
         self._answering: set[asyncio.Task[None]] = set()
-        #: Whether the last look failed: it is told once.
-        self._failed = False
 
     def enter(self, connection: Connection) -> None:
         """Look after it; from before it is let in, so that no change is missed between."""
         self.connections.setdefault(connection.slug, set()).add(connection)
-        if self._task is None:
-            self._task = asyncio.ensure_future(self._watch())
+        self._watch.start()
 
     def leave(self, connection: Connection) -> None:
         """It is gone, or going. One that never entered may leave, too."""
@@ -120,11 +112,7 @@ class Guard:
             return
         # Who comes from now on is let in by what is so now.
         forget()
-        if not message["stream"]:
-            self._changed = None
-        elif self._changed is not None:
-            self._changed.add(message["stream"])
-        self._woken.set()
+        self._watch.changed(message["stream"] or None)
 
     def hear_removal(self, message: dict[str, Any]) -> None:
         """Somebody is to go."""
@@ -164,40 +152,14 @@ class Guard:
             ended = [one for one in here if one.visitor.key and mark(one.visitor.key) == session]
             self.remove(ended, Forbidden("the session has ended"))
 
-    async def _watch(self) -> None:
-        loop = asyncio.get_running_loop()
-        while True:
-            started = loop.time()
-            await self._look_once()
-            took = loop.time() - started
-            # Many changes in a row are looked at together.
-            await asyncio.sleep(took)
-            try:
-                async with asyncio.timeout(max(conf.WATCH_SECONDS, SHARE * took)):
-                    await self._woken.wait()
-            except TimeoutError:
-                self._changed = None
-
-    async def _look_once(self) -> None:
-        try:
-            await self._attend()
-            await self._look()
-        except Exception:
-            if not self._failed:
-                logger.exception("Who may still be at the streams is not known; trying again")
-            self._failed = True
-        else:
-            self._failed = False
-
     async def _attend(self) -> None:
         with suppress(Unavailable):
             await get_relay().attend(EVERYBODY, CHANGE, self.hear)
             await get_relay().attend(EVERYBODY, WHO, self.hear_question)
             await get_relay().attend(EVERYBODY, REMOVE, self.hear_removal)
 
-    async def _look(self) -> None:
-        self._woken.clear()
-        changed, self._changed = self._changed, set()
+    async def _look(self, changed: set[str] | None) -> None:
+        await self._attend()
         names = [name for name in self.connections if changed is None or name in changed]
         for start in range(0, len(names), ROWS):
             some = names[start : start + ROWS]

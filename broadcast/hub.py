@@ -158,7 +158,8 @@ class Topic:
             metrics.note_flush(self.flushed - before, deliveries, written, ended - started)
 
     def _write(self, data: Any, edge: set[Listener]) -> None:
-        full = [listener for listener in edge if not listener.sink.write(data)]
+        # A copy: a page that is full leaves the edges of all its topics.
+        full = [listener for listener in tuple(edge) if not listener.sink.write(data)]
         for listener in full:
             self.note_full(listener)
 

@@ -68,10 +68,15 @@ class Listener:
         self._reading: asyncio.Task[None] | None = None
 
     @property
+    def offset(self) -> int:
+        """The newest publication that it was handed."""
+        at_edge = self in self.topic.edge.get(self.encoding, ())
+        return self.topic.flushed if at_edge else self.cursor
+
+    @property
     def behind(self) -> int:
         """How many publications it has still to be handed."""
-        at_edge = self in self.topic.edge.get(self.encoding, ())
-        return self.topic.offset - (self.topic.flushed if at_edge else self.cursor)
+        return self.topic.offset - self.offset
 
     def drained(self) -> None:
         """Its socket takes more again."""

@@ -1,4 +1,6 @@
-"""Whose pages come in: the `Origin` of a WebSocket; and what pages may run: their CSP."""
+"""Whose pages come in: the `Origin` of a WebSocket; what pages may run: their CSP; and the page
+socket of a request.
+"""
 
 import inspect
 from collections.abc import Awaitable, Callable
@@ -9,10 +11,12 @@ from django.conf import settings
 from django.http import HttpRequest
 from django.http.request import split_domain_port, validate_host
 from django.http.response import HttpResponseBase
+from django.utils.cache import patch_cache_control
 from django.utils.decorators import sync_and_async_middleware
 
 from . import metrics
 from .conf import conf
+from .page_markup import socket_attributes, with_attributes
 
 Application = Callable[[dict[str, Any], Any, Any], Awaitable[None]]
 
@@ -63,6 +67,55 @@ def ContentSecurityPolicyMiddleware(get_response: Callable[..., Any]) -> Callabl
         return protect(get_response(request))
 
     return sync_middleware
+
+
+@sync_and_async_middleware
+def SocketMiddleware(get_response: Callable[..., Any]) -> Callable[..., Any]:
+    """Gives every request its `request.socket`; it stands after the middleware of sessions.
+
+    Where a view used the connection id and its page came out without it, it is put into the page's
+    `<body>`. Whoever does not use it gets neither session nor `Vary`.
+    """
+    # It needs the models, and this module is imported by the settings' middleware before them.
+    from .subscriptions import PageSocket
+
+    def begin(request: Any) -> None:
+        if not hasattr(request, "socket"):
+            request.socket = PageSocket(request)
+
+    if inspect.iscoroutinefunction(get_response):
+
+        async def middleware(request: Any) -> HttpResponseBase:
+            begin(request)
+            response: HttpResponseBase = await get_response(request)
+            if request.socket.is_new:
+                await request.socket.akey()
+                render_socket(request.socket, response)
+            return response
+
+        return middleware
+
+    def sync_middleware(request: Any) -> HttpResponseBase:
+        begin(request)
+        response: HttpResponseBase = get_response(request)
+        if request.socket.is_new:
+            request.socket.key()
+            render_socket(request.socket, response)
+        return response
+
+    return sync_middleware
+
+
+def render_socket(socket: Any, response: Any) -> None:
+    """Have the page say its connection id; and nobody keep it for another visitor."""
+    patch_cache_control(response, private=True)
+    is_page = response.get("Content-Type", "").split(";")[0].strip().lower() == "text/html"
+    if socket.is_rendered or not is_page or response.streaming or "Content-Encoding" in response:
+        return
+    page = response.content.decode(response.charset)
+    response.content = with_attributes(page, socket_attributes(socket.connection_id))
+    if "Content-Length" in response:
+        response["Content-Length"] = str(len(response.content))
 
 
 class OriginMiddleware:

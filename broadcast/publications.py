@@ -14,6 +14,9 @@ from django.core.serializers.json import DjangoJSONEncoder
 
 from .exceptions import BadRequest
 
+#: The longest name of a stream, in characters.
+MAX_NAME = 200
+
 
 class Kind(IntEnum):
     TEXT = 0

@@ -12,11 +12,11 @@ management command, a task queue) publications go through the server's MessagePa
 import asyncio
 import logging
 import time
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Coroutine, Iterable, Iterator, Sequence
 from contextlib import suppress
 from dataclasses import dataclass, field
 from itertools import groupby
-from typing import Any
+from typing import Any, TypeVar
 from weakref import WeakKeyDictionary
 
 from asgiref.sync import async_to_sync, sync_to_async
@@ -28,16 +28,16 @@ from .conf import conf
 from .exceptions import BadRequest, StreamClosed, TooLarge
 from .groups import EVERYBODY, group_name, is_room
 from .models import Stream
-from .publications import Draft, Mark, Position, Publication, encode_text, pack
+from .publications import MAX_NAME, Draft, Mark, Position, Publication, encode_text, pack
 from .relay import PUBLICATIONS, STREAMER
 from .rows import find_stream
 
 logger = logging.getLogger(__name__)
 
+T = TypeVar("T")
+
 #: Publications that go into one message of the layer: bytes, about.
 MESSAGE_BYTES = 1024 * 1024
-#: The longest name of a stream, in characters.
-MAX_NAME = 200
 
 
 @dataclass(slots=True, eq=False)
@@ -117,14 +117,17 @@ async def apublish_draft(stream: str | Stream, draft: Draft, key: str = "") -> P
     if not (_serving or shared):
         name = stream.slug if isinstance(stream, Stream) else stream
         return await sync_to_async(remote.publish)(name, draft, key)
-    appending = append(stream, [draft], key=key, any_size=False)
-    loop = asyncio.get_running_loop()
-    if not shared and _loop is not None and _loop is not loop and _loop.is_running():
-        # A thread of the server: what is in memory belongs to the server's own loop.
-        appended = await asyncio.wrap_future(asyncio.run_coroutine_threadsafe(appending, _loop))
-    else:
-        appended = await appending
+    appended = await at_engine(append(stream, [draft], key=key, any_size=False))
     return Position(appended.epoch, appended.offset)
+
+
+async def at_engine(coroutine: Coroutine[Any, Any, T]) -> T:
+    """Await it where the engine is: what is in memory belongs to the server's own event loop."""
+    here = asyncio.get_running_loop()
+    if get_backend().shared or _loop is None or _loop is here or not _loop.is_running():
+        return await coroutine
+    # A thread of the server.
+    return await asyncio.wrap_future(asyncio.run_coroutine_threadsafe(coroutine, _loop))
 
 
 def publish_draft(stream: str | Stream, draft: Draft, key: str = "") -> Position:

@@ -58,7 +58,7 @@ class Relay:
         self._groups: set[str] = set()
         self._rejoin_at = asyncio.get_running_loop().time() + REJOIN_SECONDS
         #: Who hears messages that are of no topic, by their type.
-        self._handlers: dict[str, Callable[[dict[str, Any]], None]] = {}
+        self._handlers: dict[str, list[Callable[[dict[str, Any]], None]]] = {}
         #: A lock for each name that is being joined or left, for as long as anybody needs it.
         self._locks: WeakValueDictionary[str, asyncio.Lock] = WeakValueDictionary()
         #: Offsets of topics that were behind history at the last look.
@@ -89,9 +89,9 @@ class Relay:
         self, group: str, kind: str, handler: Callable[[dict[str, Any]], None]
     ) -> None:
         """Give `handler` every message of a type `kind` that is sent to `group` from now on."""
-        if self._handlers.get(kind) != handler:
+        if handler not in self._handlers.get(kind, ()):
             await self._enter(group)
-            self._handlers[kind] = handler
+            self._handlers.setdefault(kind, []).append(handler)
 
     async def _enter(self, group: str) -> None:
         try:
@@ -179,9 +179,11 @@ class Relay:
 
     def _receive(self, message: dict[str, Any]) -> None:
         if message["type"] in self._handlers:
-            self._handlers[message["type"]](message)
+            for handler in self._handlers[message["type"]]:
+                handler(message)
             return
-        topic = self.topics.get(message["stream"])
+        # Others tell each other things that this process has no use for.
+        topic = self.topics.get(message.get("stream", ""))
         if topic is None:
             return
         if message["type"] == PUBLICATIONS:

@@ -31,6 +31,9 @@ _forgotten = 0
 
 async def find_stream(slug: str) -> Stream | None:
     """The stream's row, at most `SECONDS` old; None: it has none."""
+    if ":" in slug:
+        # Topics that are no streams: a page, a room.
+        return None
     found: Stream | None = await _find((Stream, slug))
     return found
 

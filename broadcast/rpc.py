@@ -22,9 +22,9 @@ from . import metrics
 from .backends import get_backend
 from .conf import conf
 from .exceptions import BadRequest, BroadcastError, Forbidden
-from .models import Stream
-from .publications import Draft, Kind, Mark, Publication
-from .publishing import MAX_NAME, apublish_draft, check_name, enqueue
+from .models import EVERYONE, Stream
+from .publications import MAX_NAME, Draft, Kind, Mark, Publication
+from .publishing import apublish_draft, check_name, enqueue
 from .relay import all_topics
 
 logger = logging.getLogger(__name__)
@@ -158,8 +158,6 @@ def encode_answer(msgid: int, error: str | None, result: Any) -> bytes:
 
 #: Most channels of one `push`.
 MAX_CHANNELS = 1000
-#: The stream that every page hears.
-EVERYONE = "everyone"
 
 
 @dataclass

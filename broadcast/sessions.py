@@ -34,6 +34,8 @@ from django.utils.crypto import constant_time_compare
 from .visitors import Visitor
 
 if TYPE_CHECKING:
+    from django.contrib.sessions.backends.base import SessionBase
+
     from .models import AnyUser
 
 #: Sessions that are looked up together: the first one waits for all.
@@ -98,6 +100,26 @@ async def name_of(visitor: Visitor) -> str:
     return names[0]
 
 
+async def load(visitor: Visitor) -> "tuple[SessionBase, AnyUser]":
+    """The visitor's session and its user, for code that may change them."""
+    found: tuple[SessionBase, AnyUser] = await database_sync_to_async(_load)(visitor)
+    return found
+
+
+def _load(visitor: Visitor) -> "tuple[SessionBase, AnyUser]":
+    engine = import_module(settings.SESSION_ENGINE).SessionStore
+    is_sound = not issubclass(engine, SessionStore) or _is_sound(visitor.key)
+    session = engine(visitor.key if is_sound else None)
+    user = visitor.user or get_user(SimpleNamespace(session=session))  # type: ignore[arg-type]
+    return session, user
+
+
+async def values(keys: Iterable[str], name: str) -> dict[str, Any]:
+    """What the sessions of these keys have under a name; "" where there is nothing."""
+    sessions = await database_sync_to_async(_load_sessions)(list(keys))
+    return {key: session.get(name, "") for key, session in sessions.items()}
+
+
 def _ask_again(user: "AnyUser", question: "Callable[[AnyUser], bool]") -> bool:
     """Ask for `user` with what is so by now: permissions are kept by the object."""
     if user.pk is None:
@@ -140,12 +162,16 @@ def _load_sessions(keys: Iterable[str]) -> dict[str, Session]:
     if engine is not SessionStore:
         return {key: Session(engine(key).load()) for key in keys}
     sessions = {key: Session() for key in keys}
-    # A key that is none would fail the query of all: PostgreSQL takes no NUL.
-    sound = [key for key in keys if re.fullmatch("[0-9a-z]{8,40}", key)]
+    sound = [key for key in keys if _is_sound(key)]
     rows = SessionStore.get_model_class().objects
     for row in rows.filter(session_key__in=sound, expire_date__gt=timezone.now()):
         sessions[row.session_key].update(SessionStore(row.session_key).decode(row.session_data))
     return sessions
+
+
+def _is_sound(key: str) -> bool:
+    """Whether it can be the key of a row: others fail the query of all, PostgreSQL takes no NUL."""
+    return bool(re.fullmatch("[0-9a-z]{8,40}", key))
 
 
 def _load_users(sessions: Iterable[Session]) -> dict[str, Any]:

@@ -70,20 +70,25 @@ async def begin(topic: "Topic", stream: Stream, wish: Wish) -> tuple[Start, Mess
 
     It holds until something else is awaited.
     """
-    state = await get_backend().state(stream.slug)
-    if state.epoch != topic.epoch:
-        topic.restart(state.epoch, state.offset)
-    start = find_start(wish, state)
+    start = await begin_at(topic, wish)
     joined = event(
         "joined",
         stream=stream.slug,
-        epoch=state.epoch,
+        epoch=topic.epoch,
         offset=start.cursor,
         live=topic.live,
         recovered=start.recovered,
         content_type=stream.content_type or None,
     )
     return start, joined
+
+
+async def begin_at(topic: "Topic", wish: Wish) -> Start:
+    """`begin` without a word."""
+    state = await get_backend().state(topic.name)
+    if state.epoch != topic.epoch:
+        topic.restart(state.epoch, state.offset)
+    return find_start(wish, state)
 
 
 def find_start(wish: Wish, state: StreamState) -> Start:

@@ -18,6 +18,7 @@ from broadcast.backends.redis import RedisBackend
 from tests.backends import BACKENDS
 from tests.clock import Clock
 from tests.doors import Door, InProcessDoor, ServerDoor
+from tests.pages import Person
 from tests.processes import Installation, RedisProcess, ServerProcess
 
 
@@ -35,7 +36,7 @@ def pytest_pyfunc_call(pyfuncitem: pytest.Function) -> bool | None:
         finally:
             # What a test opened is closed in the loop that it belongs to.
             for argument in arguments.values():
-                if isinstance(argument, Door | RedisBackend):
+                if isinstance(argument, Door | Person | RedisBackend):
                     await argument.aclose()
 
     async_to_sync(run)()

@@ -196,7 +196,7 @@ async def test_a_database_that_fails_sends_nobody_away(
             asked.clear()
     # It is told once, however often it failed.
     told = [record for record in caplog.records if record.exc_info]
-    assert [record.name for record in told] == ["broadcast.guard"]
+    assert [record.name for record in told] == ["broadcast.watch"]
     caplog.clear()
     await sync_to_async(person.row.update)(owner=None)
     assert await listener.closed() == 4503
@@ -224,9 +224,12 @@ def test_a_change_is_announced_when_it_is_committed(
     deed: str,
 ) -> None:
     told: list[str] = []
-    monkeypatch.setattr(
-        changes, "tell_everybody", lambda type, stream, session: told.append(stream)
-    )
+
+    def hear(type: str, stream: str = "", session: str = "") -> None:
+        if type == guard.CHANGE:
+            told.append(stream)
+
+    monkeypatch.setattr(changes, "tell_everybody", hear)
     Stream.objects.create(slug="s")
     person = Person("s", "listener")
     do, expected = DEEDS[deed]

@@ -26,8 +26,8 @@ from broadcast.exceptions import (
     Unavailable,
 )
 from broadcast.models import Stream
-from broadcast.publications import Draft, Kind, Mark, Publication
-from broadcast.publishing import MAX_NAME, append, serve_here
+from broadcast.publications import MAX_NAME, Draft, Kind, Mark, Publication
+from broadcast.publishing import append, serve_here
 from tests.doors import PATIENCE, InProcessDoor, ServerDoor
 from tests.processes import free_port
 

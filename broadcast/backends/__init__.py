@@ -144,6 +144,9 @@ class Backend(Protocol):
     async def clear(self, stream: str) -> None:
         """Forget the history: a new epoch begins."""
 
+    async def forget(self, stream: str) -> None:
+        """Drop all there is of a stream that nobody will name again."""
+
     async def prune(self) -> int:
         """Drop what is older than its limits allow; answers how many publications went."""
 

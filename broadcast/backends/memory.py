@@ -8,6 +8,7 @@ import secrets
 import time
 from collections import OrderedDict, deque
 from collections.abc import Callable, Iterable, Sequence
+from hashlib import blake2b
 from itertools import islice
 
 from ..exceptions import RunGap
@@ -23,8 +24,8 @@ KNOWN_KEYS = 1000
 class History:
     """The history of one stream."""
 
-    def __init__(self) -> None:
-        self.epoch = secrets.token_hex(8)
+    def __init__(self, epoch: str) -> None:
+        self.epoch = epoch
         self.offset = 0
         self.publications: deque[Publication] = deque()
         self.size = 0
@@ -90,6 +91,7 @@ class MemoryBackend:
     def __init__(self, clock: Callable[[], float] = time.time) -> None:
         self.clock = clock
         self.histories: dict[str, History] = {}
+        self.secret = secrets.token_bytes(16)
         self.streamers: dict[str, str] = {}
         self.listeners: dict[str, int] = {}
         self.rooms = MemoryRooms(self)
@@ -101,10 +103,14 @@ class MemoryBackend:
         return 0
 
     def history(self, stream: str) -> History:
-        """The history of `stream`, without what is too old."""
+        """The history of `stream`, without what is too old.
+
+        To ask for one that nobody published to keeps nothing: it has the same epoch next time.
+        """
         history = self.histories.get(stream)
         if history is None:
-            history = self.histories[stream] = History()
+            name = stream.encode("utf-8", "surrogatepass")
+            history = History(blake2b(name, key=self.secret, digest_size=8).hexdigest())
         history.expire(self.clock())
         return history
 
@@ -116,7 +122,7 @@ class MemoryBackend:
         run: Run | None = None,
         key: str = "",
     ) -> Appended:
-        history = self.history(stream)
+        history = self.histories[stream] = self.history(stream)
         if key and key in history.keys:
             return Appended(history.epoch, history.keys[key], [], 0)
         accepted = 0
@@ -153,7 +159,7 @@ class MemoryBackend:
         return StreamState(history.epoch, history.offset, history.first, history.header, entry)
 
     async def restart(self, stream: str, epoch: str) -> None:
-        history = self.history(stream)
+        history = self.histories[stream] = self.history(stream)
         if history.epoch == epoch:
             history.epoch = secrets.token_hex(8)
 
@@ -165,6 +171,9 @@ class MemoryBackend:
         return self.history(stream).runs.get(run, 0)
 
     async def clear(self, stream: str) -> None:
+        self.histories[stream] = History(secrets.token_hex(8))
+
+    async def forget(self, stream: str) -> None:
         self.histories.pop(stream, None)
 
     async def prune(self) -> int:

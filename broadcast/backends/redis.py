@@ -224,6 +224,10 @@ class RedisBackend:
             keys = self.keys(stream, "meta", "stream", "run_counts", "runs", "keys")
             await server.client.delete(*keys)
 
+    async def forget(self, stream: str) -> None:
+        # Its epoch is one of its keys.
+        await self.clear(stream)
+
     async def prune(self) -> int:
         dropped = 0
         for server in self.servers():

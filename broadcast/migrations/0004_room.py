@@ -9,7 +9,7 @@ from django.db import migrations, models
 class Migration(migrations.Migration):
 
     dependencies = [
-        ('broadcast', '0002_stream_permissions_tokens'),
+        ('broadcast', '0003_subscription'),
         migrations.swappable_dependency(settings.AUTH_USER_MODEL),
     ]
 

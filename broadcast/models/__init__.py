@@ -4,10 +4,12 @@ from typing import TYPE_CHECKING
 
 from .room_hours import RoomHour as RoomHour
 from .rooms import Room as Room
+from .streams import EVERYONE as EVERYONE
 from .streams import Stream as Stream
 from .streams import listener_path as listener_path
+from .subscriptions import Subscription as Subscription
 
 if TYPE_CHECKING:
     from .streams import AnyUser as AnyUser
 
-__all__ = ["Room", "RoomHour", "Stream", "listener_path"]
+__all__ = ["EVERYONE", "Room", "RoomHour", "Stream", "Subscription", "listener_path"]

@@ -26,6 +26,10 @@ if TYPE_CHECKING:
     AnyUser = User | AnonymousUser
 
 
+#: The stream of what programs push to every page.
+EVERYONE = "everyone"
+
+
 def listener_path(slug: str) -> str:
     """The path of the listener socket of `slug`, whatever characters that has."""
     return f"{get_script_prefix()}ws/listener/{quote(slug, safe='')}/"
@@ -58,7 +62,7 @@ class StreamQuerySet(models.QuerySet["Stream"]):
                 "publishing": Stream.Publishing.ANYONE,
             },
             {
-                "slug": "everyone",
+                "slug": EVERYONE,
                 "title": "Everyone",
                 "description": "What programs push to all pages.",
                 "publishing": Stream.Publishing.OWNER,

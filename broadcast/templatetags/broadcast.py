@@ -9,6 +9,7 @@ from django.templatetags.static import static
 from django.utils.html import format_html, format_html_join
 from django.utils.safestring import SafeString
 
+from .. import page_markup
 from ..models import Stream, listener_path
 
 register = template.Library()
@@ -39,6 +40,17 @@ def listener(
         item_template(context, item),
         title,
     )
+
+
+@register.simple_tag(takes_context=True)
+def socket_attributes(context: template.Context) -> SafeString:
+    """The attributes of the `<body>` of a page that has a socket: `<body {% socket_attributes %}>`.
+
+    Needs `broadcast.middleware.SocketMiddleware` and a template that is rendered for a request.
+    """
+    socket = context["request"].socket
+    socket.is_rendered = True
+    return page_markup.socket_attributes(socket.connection_id)
 
 
 def attribute(name: str, value: object) -> SafeString:

@@ -1,0 +1,139 @@
+"""Which page hears which channel: what a view subscribed it to, from which position, until when."""
+
+from collections.abc import Iterable, Mapping
+from datetime import datetime, timedelta
+from typing import TYPE_CHECKING
+
+from django.conf import settings
+from django.db import models
+from django.utils.translation import gettext_lazy as _
+
+from ..conf import conf
+from ..publications import MAX_NAME, Position
+
+if TYPE_CHECKING:
+    from .streams import AnyUser
+
+
+class SubscriptionQuerySet(models.QuerySet["Subscription"]):
+    def live(self, now: datetime) -> "SubscriptionQuerySet":
+        """Those that hold at that time: not expired, and not of a user who was deactivated."""
+        whose = models.Q(user=None) | models.Q(user__is_active=True)
+        return self.filter(whose, expires_at__gt=now)
+
+    def subscribe(
+        self,
+        digest: str,
+        positions: Mapping[str, Position],
+        now: datetime,
+        *,
+        user: "AnyUser | None" = None,
+        path: str = "",
+        is_open: bool = False,
+    ) -> None:
+        """Subscribe a page to channels, each from the position after which it is to hear.
+
+        Where it is subscribed already, that stays as it is. The socket of a page that is not
+        `is_open` yet is waited for, `BROADCAST_SUBSCRIPTION_WAIT` seconds.
+        """
+        self.filter(digest=digest, expires_at__lte=now).delete()
+        seconds = conf.SUBSCRIPTION_AGE if is_open else conf.SUBSCRIPTION_WAIT
+        rows = [
+            Subscription(
+                digest=digest,
+                channel=channel,
+                user_id=getattr(user, "pk", None),
+                path=path[:200],
+                epoch=position.epoch,
+                offset=position.offset,
+                created_at=now,
+                opened_at=now if is_open else None,
+                expires_at=now + timedelta(seconds=seconds),
+            )
+            for channel, position in positions.items()
+        ]
+        self.bulk_create(rows, ignore_conflicts=True)
+
+    def open(self, digest: str, now: datetime) -> dict[str, Position]:
+        """The socket of a page is open: where it is to begin on each of its channels."""
+        rows = self.filter(digest=digest).live(now)
+        found = {row.channel: row.position for row in rows}
+        self.filter(digest=digest, channel__in=found).update(
+            opened_at=now, closed_at=None, expires_at=self._end(now)
+        )
+        return found
+
+    def renew(self, digests: Iterable[str], now: datetime) -> None:
+        """The sockets of these pages are open still."""
+        self.live(now).filter(digest__in=list(digests)).update(expires_at=self._end(now))
+
+    def close(self, digest: str, positions: Mapping[str, Position], now: datetime) -> None:
+        """The page's socket went, and was handed what is up to these positions."""
+        rows = self.filter(digest=digest, expires_at__gt=now)
+        rows.update(closed_at=now, expires_at=self._end(now))
+        for channel, (epoch, offset) in positions.items():
+            before = rows.filter(channel=channel).exclude(epoch=epoch, offset__gte=offset)
+            before.update(epoch=epoch, offset=offset)
+
+    def channels(self, now: datetime, prefix: str) -> list[str]:
+        """The channels that any page hears, of those that begin so."""
+        heard = self.live(now).filter(channel__startswith=prefix).exclude(channel="")
+        return list(heard.order_by("channel").values_list("channel", flat=True).distinct())
+
+    def prune(self, now: datetime) -> list[str]:
+        """Drop what has expired; answers the digests of the pages that are forgotten by it."""
+        expired = self.filter(expires_at__lte=now)
+        digests = set(expired.values_list("digest", flat=True))
+        # Whose socket is open is looked after there: nobody need be told of each row.
+        expired._raw_delete(self.db)
+        kept = self.filter(digest__in=digests).values_list("digest", flat=True)
+        return sorted(digests.difference(kept))
+
+    def _end(self, now: datetime) -> datetime:
+        return now + timedelta(seconds=conf.SUBSCRIPTION_AGE)
+
+
+class Subscription(models.Model):
+    """A page hears a channel. The page is known by a digest alone, its connection id by nobody.
+
+    The one with the channel "" is of the page itself: what is pushed to it alone.
+    """
+
+    digest = models.CharField(_("digest of the page"), max_length=64)
+    channel = models.CharField(_("channel"), max_length=MAX_NAME, blank=True)
+    user = models.ForeignKey(
+        settings.AUTH_USER_MODEL,
+        verbose_name=_("user"),
+        on_delete=models.CASCADE,
+        null=True,
+        blank=True,
+        related_name="+",
+        help_text=_("Whose page it is; it ends with them."),
+    )
+    path = models.CharField(_("page"), max_length=200, blank=True)
+    epoch = models.CharField(_("epoch"), max_length=40)
+    offset = models.PositiveBigIntegerField(
+        _("offset"), help_text=_("It hears what comes after this publication.")
+    )
+    created_at = models.DateTimeField(_("created"))
+    opened_at = models.DateTimeField(_("socket opened"), null=True, blank=True)
+    closed_at = models.DateTimeField(_("socket closed"), null=True, blank=True)
+    expires_at = models.DateTimeField(_("expires"), db_index=True)
+
+    objects = SubscriptionQuerySet.as_manager()
+
+    class Meta:
+        ordering = ("-created_at", "channel")
+        verbose_name = _("subscription")
+        verbose_name_plural = _("subscriptions")
+        constraints = (
+            models.UniqueConstraint(fields=("digest", "channel"), name="subscription_of_page"),
+        )
+        indexes = (models.Index(fields=("channel",), name="subscription_channel"),)
+
+    def __str__(self) -> str:
+        return f"{self.channel or _('the page itself')} ({self.digest[:8]}…)"
+
+    @property
+    def position(self) -> Position:
+        return Position(self.epoch, self.offset)

@@ -1,0 +1,154 @@
+"""What pages say on their sockets: `ping`, `call-route`, and the actions that handlers answer.
+
+Every message is answered with its `id`; one that makes no sense too, and the socket stays open.
+The calls of a page run beside each other, up to a limit; then its socket is read no more until one
+has ended.
+"""
+
+import asyncio
+import logging
+from functools import cache
+from inspect import iscoroutinefunction
+from typing import Any, Protocol
+from weakref import WeakKeyDictionary
+
+from asgiref.sync import ThreadSensitiveContext
+from channels.db import database_sync_to_async
+
+from .call_route import Call, RouteHandler
+from .conf import conf
+from .exceptions import BadRequest, BroadcastError
+from .handlers import OWN, find_handler
+from .publications import decode_json, encode_json
+from .subscriptions import PageSocket
+
+logger = logging.getLogger(__name__)
+
+#: Calls of all pages that run at a time in one event loop: each needs a thread.
+CALLS = 100
+
+_slots: WeakKeyDictionary[asyncio.AbstractEventLoop, asyncio.Semaphore] = WeakKeyDictionary()
+
+
+class Page(Protocol):
+    """Whoever calls."""
+
+    connection_id: str
+    #: See `call_route.caller`.
+    caller: dict[str, Any]
+
+    async def present(self) -> PageSocket:
+        """The page's socket, with its session and user as they are now."""
+
+    def answer(self, payload: bytes) -> None:
+        """Send a JSON text to the page."""
+
+
+class Actions:
+    """The calls of one page."""
+
+    def __init__(self, page: Page) -> None:
+        self.page = page
+        self.running: set[asyncio.Task[None]] = set()
+
+    async def take(self, text: str | None) -> None:
+        """Begin with what the page said, as soon as it may have one more call running."""
+        id = None
+        try:
+            if text is None:
+                raise BadRequest("a message is JSON in a text frame")
+            message = decode_json(text)
+            if not isinstance(message, dict):
+                raise BadRequest("a message is an object")
+            id = message.get("id")
+            work = self._work(message)
+        except BroadcastError as error:
+            self._refuse(id, error)
+            return
+        if work is None:
+            self._answer(id, {"status": 200, "headers": {}, "body": "pong"})
+            return
+        while len(self.running) >= conf.PAGE_CALLS:
+            await asyncio.wait(self.running, return_when=asyncio.FIRST_COMPLETED)
+        task = asyncio.ensure_future(self._run(id, work))
+        self.running.add(task)
+        task.add_done_callback(self.running.discard)
+
+    def cancel(self) -> None:
+        """The page is gone: nobody waits for its answers, as when a browser leaves a page."""
+        for task in self.running:
+            task.cancel()
+
+    def _work(self, message: dict[str, Any]) -> Any:
+        """The call that a message asks for; None: ping."""
+        for name in ("id", "action"):
+            if name not in message:
+                raise BadRequest(f"a message has an {name}")
+        if message["action"] == OWN[0]:
+            return None
+        if message["action"] == OWN[1]:
+            return _Route(Call(message))
+        return _Handled(find_handler(message["action"]), message)
+
+    async def _run(self, id: Any, work: Any) -> None:
+        limit = asyncio.timeout(conf.PAGE_CALL_SECONDS)
+        try:
+            async with limit, _slot():
+                answer = await work.run(self.page)
+            self._answer(id, answer)
+        except BroadcastError as error:
+            self._refuse(id, error)
+        except Exception:
+            if limit.expired():
+                logger.warning("A call of a page took longer than %g s", conf.PAGE_CALL_SECONDS)
+                self._answer(id, {"status": 504, "body": "the call took too long"})
+            else:
+                logger.exception("A call of a page failed")
+                self._answer(id, {"status": 500, "body": "the call failed"})
+
+    def _refuse(self, id: Any, error: BroadcastError) -> None:
+        logger.info("A page said something wrong: %s", error)
+        self._answer(id, {"status": error.http_status, "body": str(error)})
+
+    def _answer(self, id: Any, answer: dict[str, Any]) -> None:
+        try:
+            payload = encode_json({**answer, "id": id})
+        except BadRequest as error:
+            # Not the page's fault, but that of who made the answer.
+            raise ValueError(str(error)) from None
+        self.page.answer(payload)
+
+
+class _Route:
+    def __init__(self, call: Call) -> None:
+        self.call = call
+
+    async def run(self, page: Page) -> dict[str, Any]:
+        return await _django().call(self.call, page.caller, page.connection_id)
+
+
+class _Handled:
+    def __init__(self, handler: Any, message: dict[str, Any]) -> None:
+        self.handler = handler
+        self.message = message
+
+    async def run(self, page: Page) -> dict[str, Any]:
+        response = {"id": self.message["id"], "status": 200, "headers": {}, "body": ""}
+        async with ThreadSensitiveContext():
+            arguments = (self.message, await page.present(), response)
+            if iscoroutinefunction(self.handler):
+                said = await self.handler(*arguments)
+            else:
+                said = await database_sync_to_async(self.handler)(*arguments)
+        if said is None or isinstance(said, dict):
+            return said or response
+        return {**response, "body": said}
+
+
+@cache
+def _django() -> RouteHandler:
+    return RouteHandler()
+
+
+def _slot() -> asyncio.Semaphore:
+    return _slots.setdefault(asyncio.get_running_loop(), asyncio.Semaphore(CALLS))

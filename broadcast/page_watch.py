@@ -1,0 +1,151 @@
+"""The open page sockets of this process, and what changes for them.
+
+A subscription that is made or ends, a session that ends: all processes are told (`changes`), and
+the one that has the page's socket follows at once. Every few seconds they look anyway, since rows
+also change without a word, and expire. On the way what has expired is dropped.
+"""
+
+import asyncio
+import logging
+from collections.abc import Coroutine, Iterator
+from contextlib import suppress
+from typing import TYPE_CHECKING, Any
+from weakref import WeakKeyDictionary
+
+from channels.db import database_sync_to_async
+from django.utils import timezone
+from django.utils.crypto import constant_time_compare
+
+from . import sessions
+from .backends import get_backend
+from .conf import conf
+from .exceptions import SessionEnded, Unavailable
+from .groups import EVERYBODY
+from .guard import mark
+from .hub import Topic
+from .models import EVERYONE, Subscription
+from .relay import get_relay
+from .subscriptions import PAGE, SOCKET_KEY, topic_of
+from .watch import Watch
+
+if TYPE_CHECKING:
+    from .pages import PageConsumer
+
+logger = logging.getLogger(__name__)
+
+#: The type of the message that says that a session ended: `session`, its `guard.mark`.
+SESSION = "broadcast.session"
+#: Pages in one query.
+ROWS = 500
+#: Seconds between two looks for what has expired.
+PRUNE_SECONDS = 600.0
+
+
+class Pages:
+    """The page sockets of one event loop."""
+
+    def __init__(self) -> None:
+        self.sockets: set[PageConsumer] = set()
+        #: Those that may be subscribed, by digest. A page may have two: a reconnect before the old
+        #: one is noticed.
+        self.by_digest: dict[str, set[PageConsumer]] = {}
+        self._watch = Watch("What pages hear", self._look)
+        self._tasks: set[asyncio.Task[None]] = set()
+        self._renew_at = self._prune_at = asyncio.get_running_loop().time()
+
+    def enter(self, page: "PageConsumer") -> None:
+        self.sockets.add(page)
+        if page.digest:
+            self.by_digest.setdefault(page.digest, set()).add(page)
+        self._watch.start()
+
+    def leave(self, page: "PageConsumer") -> None:
+        self.sockets.discard(page)
+        here = self.by_digest.get(page.digest, set())
+        here.discard(page)
+        if not here:
+            self.by_digest.pop(page.digest, None)
+
+    def note_left(self, topic: Topic) -> None:
+        """A page left it: presence follows soon."""
+        self._spawn(get_relay().changed(topic))
+
+    def hear(self, message: dict[str, Any]) -> None:
+        """The subscriptions of a page changed."""
+        pages = self.by_digest.get(message["digest"], ())
+        for page in pages:
+            # Before anything else that this process hears.
+            page.leave(set(message["leave"]) - {EVERYONE})
+        if pages:
+            self._watch.changed(message["digest"])
+
+    def hear_session(self, message: dict[str, Any]) -> None:
+        """A session ended."""
+        for page in list(self.sockets):
+            if page.visitor.key and mark(page.visitor.key) == message["session"]:
+                self._end(page)
+
+    def _end(self, page: "PageConsumer") -> None:
+        page.refuse(SessionEnded("the session has ended"))
+
+    def _spawn(self, coroutine: Coroutine[Any, Any, None]) -> None:
+        task = asyncio.ensure_future(coroutine)
+        self._tasks.add(task)
+        task.add_done_callback(self._tasks.discard)
+
+    # -- looking ----------------------------------------------------------------------------
+
+    async def _look(self, changed: set[str] | None) -> None:
+        with suppress(Unavailable):
+            await get_relay().attend(EVERYBODY, PAGE, self.hear)
+            await get_relay().attend(EVERYBODY, SESSION, self.hear_session)
+        digests = [one for one in self.by_digest if changed is None or one in changed]
+        for some in parts(digests):
+            await self._look_at(some, sessions_too=changed is None)
+        if changed is None:
+            await self._keep_house()
+
+    async def _look_at(self, digests: list[str], sessions_too: bool) -> None:
+        rows = Subscription.objects.live(timezone.now()).filter(digest__in=digests)
+        heard: dict[str, set[str]] = {digest: set() for digest in digests}
+        async for digest, channel in rows.values_list("digest", "channel"):
+            heard[digest].add(channel)
+        pages = [page for digest in digests for page in self.by_digest.get(digest, ())]
+        if sessions_too:
+            found = await sessions.values({page.visitor.key for page in pages}, SOCKET_KEY)
+            for page in pages:
+                if not constant_time_compare(str(found[page.visitor.key]), page.socket_key):
+                    self._end(page)
+        following = (
+            page.follow() for page in pages if page.hears != heard[page.digest] | {EVERYONE}
+        )
+        await asyncio.gather(*following)
+
+    async def _keep_house(self) -> None:
+        """Say that open pages are open still, and drop what has expired."""
+        now = asyncio.get_running_loop().time()
+        if now >= self._renew_at:
+            self._renew_at = now + conf.SUBSCRIPTION_AGE / 4
+            for some in parts(list(self.by_digest)):
+                await database_sync_to_async(Subscription.objects.renew)(some, timezone.now())
+        if now >= self._prune_at:
+            self._prune_at = now + PRUNE_SECONDS
+            for digest in await database_sync_to_async(Subscription.objects.prune)(timezone.now()):
+                await get_backend().forget(topic_of(digest))
+
+
+def parts(digests: list[str]) -> Iterator[list[str]]:
+    """At most `ROWS` at a time."""
+    return (digests[start : start + ROWS] for start in range(0, len(digests), ROWS))
+
+
+_pages: WeakKeyDictionary[asyncio.AbstractEventLoop, Pages] = WeakKeyDictionary()
+
+
+def get_pages() -> Pages:
+    """The page sockets of the running event loop."""
+    loop = asyncio.get_running_loop()
+    pages = _pages.get(loop)
+    if pages is None:
+        pages = _pages[loop] = Pages()
+    return pages

@@ -1,0 +1,245 @@
+"""The socket of a page: it hears the channels that the page was subscribed to, and calls views.
+
+However many channels it hears, it is one socket in as many topics of the hub, with a `Listener` in
+each and no task of its own. What it hears, and whether it still may, are rows of `Subscription` and
+the visitor's session: it follows when they change (`page_watch`).
+"""
+
+import asyncio
+import json
+import logging
+from collections.abc import Iterable, Mapping
+from types import SimpleNamespace
+from typing import Any, NamedTuple
+
+from channels.db import database_sync_to_async
+from django.dispatch import Signal
+from django.utils import timezone
+
+from . import page_watch, sessions
+from .call_route import caller
+from .conf import conf
+from .consumers import SocketConsumer
+from .exceptions import BadRequest, BroadcastError, CloseCode, TooLarge
+from .frames import TEXT, Message, page_encoding
+from .listeners import Listener
+from .models import EVERYONE, Subscription
+from .page_actions import Actions
+from .publications import Position, decode_json
+from .relay import get_relay
+from .signals import socket_joined, socket_left
+from .sinks import FrameSink
+from .starts import Wish, begin_at, query_of
+from .subscriptions import SOCKET_KEY, PageSocket, digest_of, is_id, positions, topic_of
+from .visitors import Visitor
+
+logger = logging.getLogger(__name__)
+
+
+class Person(NamedTuple):
+    """Whose page it is."""
+
+    session: Any
+    user: Any
+
+    @property
+    def socket_key(self) -> str:
+        """The key that digests are made with; "": the session has none."""
+        key = self.session.get(SOCKET_KEY)
+        return key if is_id(key) else ""
+
+
+class PageConsumer(SocketConsumer):
+    """A page's socket, at `/` and `/ws/socket/`; for the hub the `Sink` of all its listeners.
+
+    A wrong, missing or foreign connection id is let in: its digest matches no subscription.
+    """
+
+    #: What others know the page by; "": it is of no session that has pages.
+    digest = ""
+    socket_key = ""
+    connection_id = ""
+    #: Whoever opened it; None: that is not known yet.
+    person: Person | None = None
+    #: Whether it heard its channels, so that it is to be told when it leaves.
+    joined = False
+
+    async def enter(self) -> None:
+        query = query_of(self.scope)
+        self.connection_id = query.get("socket_connection_id", "")
+        self.tells_positions = query.get("positions") == "1"
+        self.known = known_positions(query.get("since", "{}"))
+        self.visitor = Visitor.of_scope(self.scope)
+        self.caller = caller(self.scope)
+        self.actions = Actions(self)
+        self.changing = asyncio.Lock()
+        #: By channel: who hears it, and what was handed over of those it hears no more.
+        self.listeners: dict[str, Listener] = {}
+        self.heard: dict[str, Position] = {}
+        self.sink.on_drain(self.drained)
+        person = await self._find_person()
+        self.person, self.socket_key = person, person.socket_key
+        if self.socket_key and self.connection_id:
+            self.digest = digest_of(self.socket_key, self.connection_id)
+        page_watch.get_pages().enter(self)
+        await self.follow()
+        if not self.refused:
+            self.joined = True
+            await self._send_signal(socket_joined, person)
+
+    # -- who it is --------------------------------------------------------------------------
+
+    async def _find_person(self) -> Person:
+        return Person(*await sessions.load(self.visitor))
+
+    @property
+    def user(self) -> Any:
+        return self.person.user if self.person else None
+
+    async def present(self) -> PageSocket:
+        return self._socket(await self._find_person())
+
+    def _socket(self, person: Person) -> PageSocket:
+        request = SimpleNamespace(session=person.session, user=person.user, path="")
+        return PageSocket(request, self.connection_id, is_open=True)
+
+    async def _send_signal(self, signal: Signal, person: Person) -> None:
+        """Robustly: Django logs which receiver failed."""
+        await signal.asend_robust(
+            sender=type(self),
+            socket=self._socket(person),
+            session=person.session,
+            user=person.user,
+            digest=self.digest,
+        )
+
+    # -- what it hears ----------------------------------------------------------------------
+
+    @property
+    def hears(self) -> set[str]:
+        """The channels that it is in; "" is what is pushed to it alone."""
+        return set(self.listeners)
+
+    async def follow(self) -> None:
+        """Hear what the page is subscribed to now, what goes to everyone, and nothing else."""
+        async with self.changing:
+            rows = await self._subscriptions()
+            rows.setdefault(EVERYONE, Position("", 0))
+            self.leave(self.listeners.keys() - rows.keys())
+            joining = rows.keys() - self.listeners.keys()
+            await asyncio.gather(*(self._join(channel, rows[channel]) for channel in joining))
+
+    async def _subscriptions(self) -> dict[str, Position]:
+        """By channel where the page is to begin, with what is pushed to it alone."""
+        if not self.digest:
+            return {}
+        rows = Subscription.objects
+        found: dict[str, Position]
+        found = await database_sync_to_async(rows.open)(self.digest, timezone.now())
+        if "" not in found:
+            own = await positions([], self.digest)
+            await database_sync_to_async(rows.subscribe)(
+                self.digest, own, timezone.now(), user=self.user, is_open=True
+            )
+            found |= own
+        return found
+
+    async def _join(self, channel: str, position: Position) -> None:
+        """Hear the channel from the position on, or from where the page says it was."""
+        epoch, since = self.known.pop(channel, position)
+        async with get_relay().topic(channel or topic_of(self.digest)) as topic:
+            start = await begin_at(topic, Wish(0, epoch, since))
+            if self.refused or channel in self.listeners:
+                return
+            told = topic.epoch if self.tells_positions else ""
+            encoding = page_encoding(channel, told, isinstance(self.sink, FrameSink))
+            listener = Listener(topic, self, encoding, start.cursor, start.opening)
+            self.listeners[channel] = listener
+            if told:
+                self._say({"channel": channel, "epoch": told, "offset": start.cursor})
+            topic.add(listener)
+
+    def leave(self, channels: Iterable[str]) -> None:
+        """Hear them no more, from now on."""
+        for channel in list(channels):
+            listener = self.listeners.pop(channel, None)
+            if listener:
+                self.heard[channel] = Position(listener.topic.epoch, listener.offset)
+                listener.topic.remove(listener)
+                page_watch.get_pages().note_left(listener.topic)
+
+    # -- its socket, as the hub sees it -----------------------------------------------------
+
+    def write(self, data: Any) -> bool:
+        if self.sink.write(data):
+            return True
+        # No topic may write more: each keeps nothing but its cursor.
+        for listener in self.listeners.values():
+            listener.topic.note_full(listener)
+        return False
+
+    def drained(self) -> None:
+        """Its socket takes more: whoever fills it again is the last one to be asked next time."""
+        for channel, listener in list(self.listeners.items()):
+            if listener.full_since:
+                listener.drained()
+            if listener.full_since:
+                self.listeners[channel] = self.listeners.pop(channel)
+                return
+
+    def close(self, code: CloseCode, reason: str) -> None:
+        self.refused = True
+        self.leave(self.listeners)
+        self.sink.close(code, reason)
+
+    def _close(self, error: BroadcastError) -> None:
+        if self.person:
+            self.leave(self.listeners)
+        super()._close(error)
+
+    # -- what it says -----------------------------------------------------------------------
+
+    async def receive(self, message: dict[str, Any]) -> None:
+        text = message.get("text")
+        if len(text or "") > conf.MAX_FRAME:
+            raise TooLarge(f"a message has at most {conf.MAX_FRAME} bytes")
+        await self.actions.take(text)
+
+    def answer(self, payload: bytes) -> None:
+        if not self.refused:
+            self.write(self.encoding.messages([(TEXT, (payload,))]))
+
+    def _say(self, value: Any) -> None:
+        message: Message = (TEXT, (json.dumps(value, ensure_ascii=False).encode(),))
+        self.write(self.encoding.messages([message]))
+
+    async def closed(self) -> None:
+        if self.person is None:
+            return
+        self.refused = True
+        self.actions.cancel()
+        self.leave(self.listeners)
+        page_watch.get_pages().leave(self)
+        if self.digest:
+            close = database_sync_to_async(Subscription.objects.close)
+            await close(self.digest, self.heard, timezone.now())
+        if self.joined:
+            await self._send_signal(socket_left, self.person)
+
+
+def known_positions(text: str) -> dict[str, Position]:
+    """What a page says it heard last, by channel: `{"news": ["epoch", 12]}`.
+
+    BadRequest: it makes no sense.
+    """
+    said = decode_json(text)
+    if not isinstance(said, Mapping):
+        raise BadRequest("since is an object of positions by channel")
+    found = {}
+    for channel, position in said.items():
+        match position:
+            case [str(epoch), int(offset)] if offset >= 0:
+                found[channel] = Position(epoch, offset)
+            case _:
+                raise BadRequest("a position is an epoch and an offset")
+    return found
