@@ -144,7 +144,7 @@ class Topic:
         while self.flushed < self.offset:
             publications, size = self.slice(self.flushed, self.offset)
             self.flushed = publications[-1].offset
-            for encoding, edge in self.edge.items():
+            for encoding, edge in list(self.edge.items()):
                 # What is said in a room is not for each of its members.
                 if edge and (data := encoding.publications(publications)):
                     deliveries += len(publications) * len(edge)

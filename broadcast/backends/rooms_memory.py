@@ -4,6 +4,7 @@ from collections import OrderedDict
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any
 
+from ..conf import conf
 from ..exceptions import RoomError
 from ..groups import room_stream
 from ..publications import Draft, Kind
@@ -25,7 +26,7 @@ from .rooms import (
 )
 
 if TYPE_CHECKING:
-    from .memory import MemoryBackend
+    from .memory import History, MemoryBackend
 
 
 @dataclass
@@ -44,9 +45,14 @@ class MemoryRooms:
         #: When rooms ended whose histories are still there, by their ids.
         self.ended: OrderedDict[str, float] = OrderedDict()
 
+    def _history(self, room: str) -> "History":
+        stream = room_stream(room)
+        history = self.backend.histories[stream] = self.backend.history(stream)
+        return history
+
     def _append(self, room: str, payload: bytes) -> Appended:
         now = self.backend.clock()
-        history = self.backend.history(room_stream(room))
+        history = self._history(room)
         publication = history.add(Draft(Kind.TEXT, payload), now)
         history.trim(HISTORY, now)
         return Appended(history.epoch, history.offset, [publication], 0)
@@ -55,11 +61,9 @@ class MemoryRooms:
         self, room: str, peer: str, status: dict[str, Any], announcement: bytes, most: Most
     ) -> Joined:
         found = self.rooms.get(room)
-        now = self.backend.clock()
         if found is None and most.rooms is not None and len(self.rooms) >= most.rooms:
-            # Whoever came for it made it a history.
-            self.ended.setdefault(room, now)
             raise RoomError(TOO_MANY_ROOMS)
+        now = self.backend.clock()
         found = found or Room(now)
         if peer in found.members:
             raise RoomError(ALREADY_IN)
@@ -83,7 +87,7 @@ class MemoryRooms:
             return Left(room, member, now, appended, 0)
         del self.rooms[room]
         self.ended[room] = now
-        history = self.backend.history(room_stream(room))
+        history = self._history(room)
         history.publications.clear()
         history.size = 0
         return Left(room, member, now, Appended(history.epoch, history.offset, [], 0), found.peak)
@@ -112,7 +116,8 @@ class MemoryRooms:
 
     async def renew(self, farewell: bytes) -> Renewed:
         """Forget what was said in rooms that ended; members of other processes there are none."""
-        past = self.backend.clock() - AFTERLIFE_SECONDS
+        # Its order begins anew then: nobody here may have heard the old one.
+        past = self.backend.clock() - max(AFTERLIFE_SECONDS, 2 * conf.LINGER_SECONDS)
         while self.ended and next(iter(self.ended.values())) < past:
             room, _ = self.ended.popitem(last=False)
             self.backend.histories.pop(room_stream(room), None)
