@@ -15,6 +15,7 @@ import logging
 import time
 from collections import deque
 from collections.abc import Sequence
+from functools import partial
 from itertools import count
 from typing import TYPE_CHECKING, Any
 
@@ -51,9 +52,9 @@ SIGNATURES = (
 )
 
 
-def may_look(user: "AnyUser") -> bool:
-    """Whether the user may see who is at streams."""
-    return bool(getattr(user, "is_staff", False) and user.has_perm("broadcast.view_stream"))
+def may_look(user: "AnyUser", what: str) -> bool:
+    """Whether the user may see who is at streams, or in rooms."""
+    return bool(getattr(user, "is_staff", False) and user.has_perm(f"broadcast.view_{what}"))
 
 
 def excerpt(publication: Publication) -> dict[str, Any]:
@@ -128,11 +129,13 @@ class FiguresConsumer(SocketConsumer):
     """A page of the admin that moves by itself."""
 
     telling: asyncio.Task[None] | None = None
+    #: What it is about, and how the query names one and many.
+    one, many = "stream", "streams"
 
     async def enter(self) -> None:
         query = query_of(self.scope)
-        one = query.get("stream", "")
-        self.slugs = [one] if one else query.get("streams", "").split(",")[:STREAMS]
+        one = query.get(self.one, "")
+        self.slugs = [one] if one else query.get(self.many, "").split(",")[:STREAMS]
         self.shown = one
         self.visitor = Visitor.of_scope(self.scope)
         self.room = asyncio.Event()
@@ -152,8 +155,8 @@ class FiguresConsumer(SocketConsumer):
             self.telling.cancel()
 
     async def _check(self) -> None:
-        if not await sessions.ask(self.visitor, may_look):
-            raise Forbidden("only staff who may view streams see this")
+        if not await sessions.ask(self.visitor, partial(may_look, what=self.one)):
+            raise Forbidden(f"only staff who may view {self.many} see this")
 
     def _say(self, name: str, **fields: Any) -> None:
         if not self.tell(event(name, **fields)):
@@ -178,15 +181,19 @@ class FiguresConsumer(SocketConsumer):
 
     async def _tell_once(self, tick: int) -> None:
         now = time.time()
-        told = await figures(self.slugs, self.rates, now)
+        told = await self._figures(now)
         self._say("figures", streams=told, now=now)
         if tick % SLOW_TICK:
             return
         await self._check()
         if self.shown in told:
-            await self._tell_details(told[self.shown]["offset"])
+            await self._tell_details(told[self.shown])
 
-    async def _tell_details(self, offset: int) -> None:
+    async def _figures(self, now: float) -> dict[str, Any]:
+        return await figures(self.slugs, self.rates, now)
+
+    async def _tell_details(self, told: dict[str, Any]) -> None:
+        offset = told["offset"]
         if offset != self.told_offset:
             self.told_offset = offset
             self._say("publications", publications=await last_publications(self.shown, offset))

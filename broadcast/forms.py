@@ -38,6 +38,18 @@ class PublishForm(forms.Form):
         return cleaned
 
 
+AGES = [
+    (HOUR, _("an hour")),
+    (DAY, _("a day")),
+    (30 * DAY, _("30 days")),
+    (365 * DAY, _("a year")),
+]
+
+
+class RoomTokenForm(forms.Form):
+    max_age = forms.TypedChoiceField(label=_("For"), coerce=int, choices=AGES, initial=DAY)
+
+
 class TokenForm(forms.Form):
     deed = forms.ChoiceField(
         label=_("Lets whoever has it"),
@@ -45,14 +57,4 @@ class TokenForm(forms.Form):
         widget=forms.RadioSelect,
         initial=Deed.LISTEN.value,
     )
-    max_age = forms.TypedChoiceField(
-        label=_("For"),
-        coerce=int,
-        choices=[
-            (HOUR, _("an hour")),
-            (DAY, _("a day")),
-            (30 * DAY, _("30 days")),
-            (365 * DAY, _("a year")),
-        ],
-        initial=DAY,
-    )
+    max_age = forms.TypedChoiceField(label=_("For"), coerce=int, choices=AGES, initial=DAY)

@@ -12,6 +12,7 @@ from .figures import FiguresConsumer
 from .middleware import OriginMiddleware
 from .pages import PageConsumer
 from .publishing import serve_here
+from .room_figures import RoomFiguresConsumer
 from .signaling import SignalingConsumer
 from .streamers import StreamerConsumer
 
@@ -20,6 +21,7 @@ websocket_urlpatterns: list[Any] = [
     re_path(r"^ws/streamer/(?P<slug>[^/]*)/$", StreamerConsumer.as_asgi()),
     re_path(r"^ws/signaling/$", SignalingConsumer.as_asgi()),
     re_path(r"^ws/admin/streams/$", FiguresConsumer.as_asgi()),
+    re_path(r"^ws/admin/rooms/$", RoomFiguresConsumer.as_asgi()),
     # At `/` too, as the documented snippet of pakyow-realtime has it.
     re_path(r"^(?:ws/socket/)?$", PageConsumer.as_asgi()),
     re_path(r"", NowhereConsumer.as_asgi()),

@@ -29,7 +29,7 @@ def _signer() -> Signer:
 
 
 def make(stream: int, deed: Deed, issued: float, expires: float) -> str:
-    """A token for the stream with this primary key; the times are seconds since 1970."""
+    """A token for the stream or room with this primary key; the times are seconds since 1970."""
     return _signer().sign_object([stream, deed, round(issued, 6), int(expires)])
 
 
@@ -46,7 +46,8 @@ def check(token: str, stream: int, deed: Deed, valid_from: float, now: float) ->
     except BadSignature:
         raise BadToken("the token is none, or was tampered with") from None
     if granted_stream != stream:
-        raise Forbidden("the token is for another stream")
+        what = "room" if deed == Deed.ENTER else "stream"
+        raise Forbidden(f"the token is for another {what}")
     if granted_deed != deed:
         raise Forbidden(f"the token is to {granted_deed}, not to {deed}")
     if issued < valid_from:

@@ -4,38 +4,24 @@ What moves on these pages comes over a socket of theirs (`figures`); what is don
 through the same doors as anywhere else.
 """
 
-from collections.abc import Callable
 from datetime import datetime
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 from asgiref.sync import async_to_sync
-from django import forms
-from django.contrib import admin, messages
+from django.contrib import admin
 from django.contrib.admin.views.main import ChangeList
 from django.db import transaction
-from django.db.models import QuerySet
-from django.http import HttpRequest, HttpResponse, HttpResponseNotAllowed
-from django.shortcuts import redirect
-from django.template.response import TemplateResponse
-from django.urls import path
+from django.db.models import Model, QuerySet
+from django.http import HttpRequest, HttpResponse
 from django.utils import timezone
-from django.utils.cache import add_never_cache_headers
 from django.utils.html import format_html
 from django.utils.translation import gettext_lazy as _
-from django.utils.translation import ngettext
 
-from .. import connections
 from ..backends import get_backend
-from ..exceptions import BroadcastError
 from ..forms import PublishForm, TokenForm
 from ..models import Stream
 from ..publishing import publish
-
-if TYPE_CHECKING:
-    ModelAdmin = admin.ModelAdmin[Stream]
-else:
-    # It takes a parameter in the type stubs alone.
-    ModelAdmin = admin.ModelAdmin
+from .asking import AskingAdmin
 
 #: Where the socket of these pages is.
 SOCKET = "/ws/admin/streams/"
@@ -48,9 +34,6 @@ FIGURES = (
     ("rate", _("publications per second")),
     ("offset", _("publications")),
 )
-
-#: What is done with one stream, after a person said yes; what it answers goes into the log.
-Doing = Callable[[Stream, dict[str, Any]], str]
 
 
 class StreamChangeList(ChangeList):
@@ -87,7 +70,7 @@ def figure(stream: Stream, name: str, value: Any, state: str = "") -> str:
 
 
 @admin.register(Stream)
-class StreamAdmin(ModelAdmin):
+class StreamAdmin(AskingAdmin):
     list_display = (
         *("title", "slug", "live", "since", "listeners", "rate"),
         *("access", "is_open", "pages"),
@@ -205,7 +188,7 @@ class StreamAdmin(ModelAdmin):
 
     @admin.action(permissions=["change"], description=_("Make a new token"))
     def new_token(self, request: HttpRequest, streams: QuerySet[Stream]) -> Any:
-        made: list[tuple[Stream, str]] = []
+        made: list[tuple[Model, str]] = []
 
         def deed(stream: Stream, said: dict[str, Any]) -> str:
             made.append((stream, stream.make_token(said["deed"], said["max_age"])))
@@ -214,9 +197,7 @@ class StreamAdmin(ModelAdmin):
         answer = self._ask(request, streams, deed, TokenForm)
         if not made:
             return answer
-        answer = self._page(request, "tokens", tokens=made, title=_("New tokens"))
-        add_never_cache_headers(answer)
-        return answer
+        return self._tell_tokens(request, made)
 
     @admin.action(permissions=["change"], description=_("Withdraw all tokens"))
     def withdraw_tokens(self, request: HttpRequest, streams: QuerySet[Stream]) -> Any:
@@ -250,57 +231,8 @@ class StreamAdmin(ModelAdmin):
 
         return self._ask(request, streams, deed)
 
-    def _ask(
-        self,
-        request: HttpRequest,
-        streams: QuerySet[Stream],
-        deed: Doing,
-        kind: type[forms.Form] = forms.Form,
-    ) -> HttpResponse | None:
-        """Ask what is wanted, then do it with each stream, and tell what became of it."""
-        form = kind(request.POST if "do" in request.POST else None)
-        if form.is_valid():
-            self._do(request, streams, deed, form.cleaned_data)
-            # Back to where it was asked for.
-            page = request.POST.get("page")
-            return redirect("admin:broadcast_stream_change", page) if page else None
-        name = request.POST["action"]
-        title = dict(self.get_action_choices(request, []))[name]
-        return self._page(request, "ask", title=title, streams=streams, form=form)
-
-    def _do(
-        self, request: HttpRequest, streams: QuerySet[Stream], deed: Doing, said: dict[str, Any]
-    ) -> None:
-        done = 0
-        for stream in streams:
-            try:
-                self.log_change(request, stream, deed(stream, said))
-                done += 1
-            except BroadcastError as error:
-                self.message_user(request, f"{stream}: {error}.", messages.ERROR)
-        if done:
-            told = ngettext("Done with %d stream.", "Done with %d streams.", done) % done
-            self.message_user(request, told, messages.SUCCESS)
-
-    def _page(self, request: HttpRequest, name: str, **context: Any) -> TemplateResponse:
-        context = {**self.admin_site.each_context(request), "opts": self.opts, **context}
-        return TemplateResponse(request, f"admin/broadcast/stream/{name}.html", context)
-
-    def get_urls(self) -> list[Any]:
-        remove = self.admin_site.admin_view(self.remove_view)
-        name = "broadcast_stream_remove"
-        return [path("<int:pk>/remove/", remove, name=name), *super().get_urls()]
-
-    def remove_view(self, request: HttpRequest, pk: int) -> HttpResponse:
-        """Remove the connection whose id is posted."""
-        if request.method != "POST":
-            return HttpResponseNotAllowed(["POST"])
-        stream = self.get_object(request, str(pk))
-        if stream is None or not self.has_change_permission(request, stream):
-            return HttpResponse(status=404 if stream is None else 403)
-        async_to_sync(connections.remove)(stream.slug, request.POST.get("connection", ""))
-        self.log_change(request, stream, "Removed a connection.")
-        return HttpResponse(status=204)
+    def topic_of(self, one: Stream) -> str:
+        return one.slug
 
     # -- the end of a stream ----------------------------------------------------------------
 

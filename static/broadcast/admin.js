@@ -1,5 +1,6 @@
 /**
- * The pages of streams in the admin, kept up to date in place by a socket of theirs: see `figures.py`.
+ * The pages of streams and rooms in the admin, kept up to date in place by a socket of theirs: see `figures.py` and
+ * `room_figures.py`.
  *
  * `[data-socket]` says where the socket is, and tells whether what is shown is current. What moves is found by
  * `[data-figure]` (of the stream in `data-stream`), `[data-publications]` and `[data-connections]`.
@@ -15,6 +16,12 @@ const TIME = new Intl.DateTimeFormat([], { timeStyle: "short" });
 const DAY = new Intl.DateTimeFormat([], { dateStyle: "short", timeStyle: "short" });
 const CLOCK = new Intl.DateTimeFormat([], { timeStyle: "medium" });
 const NUMBER = new Intl.NumberFormat([], { maximumFractionDigits: 1 });
+
+/** What somebody does who is connected; in a room, where all do the same, it is told what they do it with. */
+const DOES = {
+  listen: ({ way }) => `listens (${way})`,
+  publish: ({ way }) => `publishes (${way})`,
+};
 
 const SHOW = {
   figures: ({ streams, now }) => {
@@ -114,6 +121,11 @@ function showConnections(found) {
     }
   }
   for (const one of found) {
+    // A member may change its name.
+    if (rows.has(one.id) && rows.get(one.id).dataset.name !== (one.name ?? "")) {
+      rows.get(one.id).remove();
+      rows.delete(one.id);
+    }
     if (!rows.has(one.id)) rows.set(one.id, rowOf(one));
     const cells = rows.get(one.id).cells;
     set(cells[3], one.behind ? `${NUMBER.format(one.behind)} publications` : "no");
@@ -129,11 +141,11 @@ function showConnections(found) {
 }
 
 function rowOf(one) {
-  const row = element("tr", "");
-  const who = one.user || (one.token ? "somebody with a token" : "somebody");
+  const row = element("tr", "", { "data-name": one.name ?? "" });
+  const who = one.name || one.user || (one.token ? "somebody with a token" : "somebody");
   row.append(element("th", who, { scope: "row" }));
   row.append(element("td", one.address || "unknown"));
-  row.append(element("td", `${one.deed === "listen" ? "listens" : "publishes"} (${one.way})`));
+  row.append(element("td", DOES[one.deed]?.(one) ?? (one.agent || "unknown")));
   row.append(element("td", ""), element("td", ""), element("td", ""));
   if (connections.dataset.remove) {
     const button = element("button", "Remove", { type: "button", class: "button", "aria-label": `Remove ${who}` });
@@ -145,6 +157,8 @@ function rowOf(one) {
 }
 
 async function remove(button, id) {
+  const question = connections.dataset.ask;
+  if (question && !confirm(`${button.getAttribute("aria-label")}? ${question}`)) return;
   button.disabled = true;
   const token = document.querySelector("[name=csrfmiddlewaretoken]").value;
   const body = new URLSearchParams({ connection: id });
