@@ -13,7 +13,7 @@ from contextlib import suppress
 from functools import partial
 from typing import Any, Protocol
 
-from . import access
+from . import access, metrics
 from .backends import get_backend
 from .backends.rooms import ALREADY_IN, NOT_IN_ROOM, UNKNOWN_PEER, Joined, Most
 from .conf import conf
@@ -170,6 +170,7 @@ class Peer:
         await self._relay(target, payload)
         if not allowed:
             raise RoomError("event not allowed")
+        metrics.relays.inc()
 
     async def _update_status(self, message: dict[str, Any]) -> None:
         room = self._in_room()

@@ -1,6 +1,7 @@
 """What all tests share: coroutine tests, a clean slate for each, real server processes."""
 
 import inspect
+from collections import Counter
 from collections.abc import Callable, Iterator
 from contextlib import ExitStack
 from functools import cache
@@ -12,7 +13,7 @@ from channels.layers import channel_layers
 from django.test import override_settings
 from pytest_django.fixtures import Settings
 
-from broadcast import backends, publishing, rows
+from broadcast import backends, publishing, room_hours, rows
 from broadcast.backends import Backend
 from broadcast.backends.redis import RedisBackend
 from tests.backends import BACKENDS
@@ -52,6 +53,7 @@ def clean_slate(monkeypatch: pytest.MonkeyPatch) -> Iterator[None]:
     monkeypatch.setattr(backends, "_backend", None)
     monkeypatch.setattr(publishing, "_serving", True)
     monkeypatch.setattr(publishing, "_loop", None)
+    monkeypatch.setattr(room_hours, "_counts", Counter())
     rows.forget()
     with override_settings(BROADCAST_LINGER_SECONDS=0.05, BROADCAST_WATCH_SECONDS=0.2):
         yield
