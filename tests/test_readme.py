@@ -8,10 +8,14 @@ from collections.abc import Callable
 from pathlib import Path
 from urllib.parse import urlsplit
 
+import pytest
 from django.core.management import get_commands
 
+from broadcast import rooms
 from broadcast.conf import Conf, Setting
+from tests.doors import Door
 from tests.processes import ROOT, ServerProcess
+from tests.rooms import error, meet
 
 README = (ROOT / "README.md").read_text()
 
@@ -93,6 +97,20 @@ def test_the_quick_tour_works_line_by_line(tmp_path: Path) -> None:
             *("listen", "news", "--url", server.ws, "--history", "2", "--count", "2")
         )
         assert heard.stdout.splitlines()[0] == '{"headline": "Ferry leaves at nine"}'
+
+
+async def test_the_event_of_ones_own_is_answered_in_rooms(
+    in_process: Door, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(rooms, "handlers", {})
+    (code,) = (one for one in blocks(section("Rooms"), "python") if "room_handler" in one)
+    exec(code, {})
+    _, (first, second), (own, _) = await meet(in_process)
+    await first.tell("hand")
+    assert await first.event() == error("a hand is up or not")
+    await first.tell("hand", up=True)
+    for socket in (first, second):
+        assert await socket.event() == {"event": "hand", "up": True, "sender_id": own}
 
 
 #: What is done with the code of the README, in another process than the server.
