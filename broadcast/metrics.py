@@ -84,6 +84,7 @@ streams = gauge(
 listeners = gauge("listeners", "Sockets that hear a stream.")
 full_listeners = gauge("full_listeners", "Of the listeners those whose sockets take no more now.")
 streamers = gauge("streamers", "Sockets that feed a stream.")
+pages = gauge("pages", "Sockets of pages.")
 
 # -- what is said, and who hears it ---------------------------------------------------------
 
@@ -139,6 +140,7 @@ joins = counter(
     ["new", "recovered", "unrecovered"],
 )
 streamer_joins = counter("streamer_joins", "Streamers that came in.")
+page_calls = counter("page_calls", "Calls of pages that were answered, by status.", ["status"])
 refusals = counter(
     "refusals",
     "What was refused, by door (socket, http, rpc) and reason: the error's name, or origin.",
