@@ -13,6 +13,7 @@
     broadcast.W006  sessions in cookies cannot be ended  (--deploy)
     broadcast.W007  MessagePack-RPC can be reached from other machines
     broadcast.W008  `runserver` is not on our server, but on a slower one
+    broadcast.W009  the middleware of page sockets does not stand behind that of sessions
 
 Values that may hold a password are never shown.
 """
@@ -294,3 +295,15 @@ def check_runserver(**kwargs: Any) -> list[CheckMessage]:
     )
     hint = "Put 'broadcast' before it in INSTALLED_APPS."
     return [Warning(message, hint=hint, id="broadcast.W008")]
+
+
+@register(TAG)
+def check_socket_middleware(**kwargs: Any) -> list[CheckMessage]:
+    """`request.socket` keeps its key in the session, which must be saved behind it."""
+    sockets = "broadcast.middleware.SocketMiddleware"
+    sessions = "django.contrib.sessions.middleware.SessionMiddleware"
+    names = list(settings.MIDDLEWARE)
+    if sockets not in names or sessions in names[: names.index(sockets)]:
+        return []
+    message = f"{sockets} does not stand behind {sessions}: no page could use request.socket."
+    return [Warning(message, hint="Put it right behind.", id="broadcast.W009")]

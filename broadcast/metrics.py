@@ -85,7 +85,7 @@ streams = gauge(
 listeners = gauge("listeners", "Sockets that hear a stream.")
 full_listeners = gauge("full_listeners", "Of the listeners those whose sockets take no more now.")
 streamers = gauge("streamers", "Sockets that feed a stream.")
-
+pages = gauge("pages", "Sockets of pages.")
 rooms = gauge("rooms", "Rooms with a member here; once for each process that has one.")
 peers = gauge("peers", "Members of rooms.")
 
@@ -153,6 +153,7 @@ room_minutes = histogram(
     "Whole minutes that somebody stayed in a room.",
     (0, 1, 2, 5, 10, 20, 30, 60, 120, 240),
 )
+page_calls = counter("page_calls", "Calls of pages that were answered, by status.", ["status"])
 refusals = counter(
     "refusals",
     "What was refused, by door (socket, http, rpc) and reason: the error's name, or origin.",

@@ -15,6 +15,7 @@ from weakref import WeakKeyDictionary
 from asgiref.sync import ThreadSensitiveContext
 from channels.db import database_sync_to_async
 
+from . import metrics
 from .call_route import Call, RouteHandler
 from .conf import conf
 from .exceptions import BadRequest, BroadcastError
@@ -116,6 +117,7 @@ class Actions:
         except BadRequest as error:
             # Not the page's fault, but that of who made the answer.
             raise ValueError(str(error)) from None
+        metrics.page_calls.labels(answer["status"]).inc()
         self.page.answer(payload)
 
 
@@ -140,9 +142,9 @@ class _Handled:
                 said = await self.handler(*arguments)
             else:
                 said = await database_sync_to_async(self.handler)(*arguments)
-        if said is None or isinstance(said, dict):
-            return said or response
-        return {**response, "body": said}
+        if said is None:
+            return response
+        return {**response, **(said if isinstance(said, dict) else {"body": said})}
 
 
 @cache

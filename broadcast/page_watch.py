@@ -16,7 +16,7 @@ from channels.db import database_sync_to_async
 from django.utils import timezone
 from django.utils.crypto import constant_time_compare
 
-from . import sessions
+from . import metrics, sessions
 from .backends import get_backend
 from .conf import conf
 from .exceptions import SessionEnded, Unavailable
@@ -55,12 +55,14 @@ class Pages:
 
     def enter(self, page: "PageConsumer") -> None:
         self.sockets.add(page)
+        metrics.pages.inc()
         if page.digest:
             self.by_digest.setdefault(page.digest, set()).add(page)
         self._watch.start()
 
     def leave(self, page: "PageConsumer") -> None:
         self.sockets.discard(page)
+        metrics.pages.dec()
         here = self.by_digest.get(page.digest, set())
         here.discard(page)
         if not here:

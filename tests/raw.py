@@ -48,7 +48,7 @@ def close_payload(code: int, reason: str = "") -> bytes:
     return code.to_bytes(2, "big") + reason.encode()
 
 
-def handshake(path: str, *protocols: str, leave_out: str = "") -> bytes:
+def handshake(path: str, *protocols: str, leave_out: str = "", cookie: str = "") -> bytes:
     """A request that opens a WebSocket, without the header `leave_out`."""
     headers = {
         "Host": "127.0.0.1",
@@ -57,6 +57,7 @@ def handshake(path: str, *protocols: str, leave_out: str = "") -> bytes:
         "Sec-WebSocket-Key": base64.b64encode(os.urandom(16)).decode(),
         "Sec-WebSocket-Version": "13",
         "Sec-WebSocket-Protocol": ", ".join(protocols),
+        "Cookie": cookie,
     }
     lines = [f"{name}: {value}" for name, value in headers.items() if value and name != leave_out]
     return "\r\n".join([f"GET {path} HTTP/1.1", *lines, "", ""]).encode()
@@ -106,9 +107,9 @@ class RawSocket:
         self.socket.setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, linger)
         self.socket.close()
 
-    async def open(self, path: str, *protocols: str) -> "RawSocket":
+    async def open(self, path: str, *protocols: str, cookie: str = "") -> "RawSocket":
         """Do the handshake, and read no more than its answer."""
-        await self.send(handshake(path, *protocols))
+        await self.send(handshake(path, *protocols, cookie=cookie))
         answer = await self.head()
         assert answer.startswith(b"HTTP/1.1 101 "), answer
         return self

@@ -75,6 +75,15 @@ class SubscriptionQuerySet(models.QuerySet["Subscription"]):
             before = rows.filter(channel=channel).exclude(epoch=epoch, offset__gte=offset)
             before.update(epoch=epoch, offset=offset)
 
+    def in_state(self, state: "Subscription.State", now: datetime) -> "SubscriptionQuerySet":
+        """Those of which `Subscription.state` says so at that time."""
+        if state == Subscription.State.EXPIRED:
+            return self.filter(expires_at__lte=now)
+        held = self.filter(expires_at__gt=now)
+        if state == Subscription.State.WAITING:
+            return held.filter(opened_at=None)
+        return held.filter(opened_at__isnull=False, closed_at__isnull=state == state.OPEN)
+
     def channels(self, now: datetime, prefix: str) -> list[str]:
         """The channels that any page hears, of those that begin so."""
         heard = self.live(now).filter(channel__startswith=prefix).exclude(channel="")
@@ -98,6 +107,12 @@ class Subscription(models.Model):
 
     The one with the channel "" is of the page itself: what is pushed to it alone.
     """
+
+    class State(models.TextChoices):
+        WAITING = "waiting", _("waiting for the page's socket")
+        OPEN = "open", _("open")
+        AWAY = "away", _("away: the page may come back")
+        EXPIRED = "expired", _("expired")
 
     digest = models.CharField(_("digest of the page"), max_length=64)
     channel = models.CharField(_("channel"), max_length=MAX_NAME, blank=True)
@@ -133,6 +148,14 @@ class Subscription(models.Model):
 
     def __str__(self) -> str:
         return f"{self.channel or _('the page itself')} ({self.digest[:8]}…)"
+
+    def state(self, now: datetime) -> "Subscription.State":
+        """What is so at that time; a page whose server was killed is open until it expires."""
+        if self.expires_at <= now:
+            return self.State.EXPIRED
+        if self.opened_at is None:
+            return self.State.WAITING
+        return self.State.AWAY if self.closed_at else self.State.OPEN
 
     @property
     def position(self) -> Position:

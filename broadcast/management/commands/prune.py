@@ -1,30 +1,42 @@
 """`manage.py prune`: drop what has expired."""
 
+from collections.abc import Iterable
 from typing import Any
 
 from asgiref.sync import async_to_sync
 from django.core.exceptions import ImproperlyConfigured
 from django.core.management import call_command
 from django.core.management.base import BaseCommand, CommandError
+from django.utils import timezone
 
 from broadcast.backends import get_backend
 from broadcast.exceptions import Unavailable
+from broadcast.models import Subscription
+from broadcast.subscriptions import topic_of
 
 
 class Command(BaseCommand):
     help = (
-        "Drop expired sessions, and publications that are older than their stream's limits. "
-        "A server drops its own on the way; run this daily."
+        "Drop expired sessions and subscriptions of pages, and publications that are older than "
+        "their stream's limits. A server drops its own on the way; run this daily."
     )
 
     def handle(self, *args: Any, **options: Any) -> None:
         call_command("clearsessions")
+        pages = Subscription.objects.prune(timezone.now())
         backend = get_backend()
         if backend.shared:
             try:
-                dropped = async_to_sync(backend.prune)()
+                dropped = async_to_sync(self.prune)(pages)
             except (Unavailable, ImproperlyConfigured) as error:
                 raise CommandError(str(error)) from None
             self.stdout.write(f"Dropped {dropped} publications.")
         else:
-            self.stdout.write("Dropped expired sessions; history is in the server's memory.")
+            self.stdout.write(
+                "Dropped expired sessions and subscriptions; history is in the server's memory."
+            )
+
+    async def prune(self, pages: Iterable[str]) -> int:
+        for digest in pages:
+            await get_backend().forget(topic_of(digest))
+        return await get_backend().prune()
