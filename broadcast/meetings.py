@@ -71,12 +71,14 @@ class Meetings:
         while calls := self._waiting[room]:
             self._waiting[room] = []
             # They begin in this order, and an engine keeps it.
-            outcomes = await asyncio.gather(*(deed() for deed, _ in calls), return_exceptions=True)
+            attempts = [attempt(deed) for deed, _ in calls]
+            single = len(attempts) == 1
+            outcomes = [await attempts[0]] if single else await asyncio.gather(*attempts)
             await self._tell(room, outcomes)
             for (_, answer), outcome in zip(calls, outcomes, strict=True):
                 if answer.done():
                     continue
-                if isinstance(outcome, BaseException):
+                if isinstance(outcome, Exception):
                     answer.set_exception(outcome)
                 else:
                     answer.set_result(outcome)
@@ -129,12 +131,21 @@ class Meetings:
 
     async def _renew(self) -> None:
         renewed = await get_backend().rooms.renew(FAREWELL)
+        if renewed.left:
+            logger.info("%d left rooms without a word", len(renewed.left))
         for left in renewed.left:
-            logger.info("Somebody left %r with a process that died", left.room)
             await self._tell(left.room, [left])
         for room, peer in renewed.forgotten:
             if attendee := self.here.get((room, peer)):
                 attendee.forget()
+
+
+async def attempt(deed: Callable[[], Awaitable[Any]]) -> Any:
+    """What it answers, or the error that it raises."""
+    try:
+        return await deed()
+    except Exception as error:
+        return error
 
 
 _meetings: WeakKeyDictionary[asyncio.AbstractEventLoop, Meetings] = WeakKeyDictionary()

@@ -20,7 +20,8 @@ from broadcast.groups import room_stream
 from broadcast.models import RoomHour
 from broadcast.publishing import apublish
 from broadcast.relay import get_relay
-from tests.doors import Door, InProcessDoor, eventually
+from tests.doors import Door, InProcessDoor, ServerDoor, eventually
+from tests.raw import TEXT, frame
 from tests.rooms import PATH, answers, enter, error, heard, join, meet, new_room
 
 # -- handlers ------------------------------------------------------------------------------------
@@ -190,6 +191,27 @@ async def test_a_room_leaves_nothing_behind(in_process: Door) -> None:
         return room_stream(room) not in get_relay().topics
 
     await eventually(is_left)
+
+
+async def test_a_client_that_was_overtaken_is_closed_and_disturbs_nobody(
+    our_door: ServerDoor,
+) -> None:
+    room, (first, second), (own, other) = await meet(our_door)
+    async with our_door.raw(receive_buffer=4096) as slow:
+        await slow.open(PATH)
+        join = json.dumps({"event": "join_room", "room_id": room}).encode()
+        await slow.send(frame(TEXT, join))
+        peer = json.loads((await slow.frame())[1])["own_id"]
+        for socket in (first, second):
+            assert (await socket.event())["event"] == "new_peer"
+        # More than its socket, the ring and history hold.
+        for _ in range(20):
+            data = {"event": "message", "text": "x" * 1_000_000}
+            await first.tell("send_to_peer", peer_id=peer, data=data)
+        assert await heard(first, own) == []
+        assert await heard(second, other) == []
+        assert await slow.ended() == 4408
+    assert await first.event() == {"event": "peer_left", "sender_id": peer}
 
 
 # -- nonsense ------------------------------------------------------------------------------------

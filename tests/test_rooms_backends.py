@@ -333,3 +333,23 @@ async def test_a_process_learns_whom_redis_forgot(
     renewed = await ours.rooms.renew(FAREWELL)
     assert renewed.forgotten == [("r", "a")]
     assert await inside(ours) == ["b"]
+
+
+async def test_rooms_are_spread_over_several_redis_servers(
+    redis_url: str, clock: Clock, settings: Settings
+) -> None:
+    settings.BROADCAST_REDIS_URLS = [redis_url, redis_url.replace("/0", "/1")]
+    prefix = f"test-{secrets.token_hex(8)}"
+    ours, theirs = RedisBackend(clock, prefix), RedisBackend(clock, prefix)
+    rooms = [f"room {number}" for number in range(20)]
+    for room in rooms:
+        await join(ours, "a", room, Most(9, 40))
+        await join(theirs, "b", room, Most(9, 40))
+    assert len({ours.place(room_stream(room)) for room in rooms}) == 2
+    assert sorted(await ours.rooms.open(99)) == sorted(rooms)
+    states = await ours.rooms.states(rooms)
+    assert {len(states[room].members) for room in rooms} == {2}
+    (left,) = await renew_for(clock, 60, ours)
+    assert sorted(one.room for one in left) == sorted(rooms)
+    for backend in (ours, theirs):
+        await backend.aclose()

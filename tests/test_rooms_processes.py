@@ -137,6 +137,25 @@ async def test_a_server_that_goes_says_so_and_serves_to_the_end(
         await leaving.aclose()
 
 
+async def test_who_was_taken_for_dead_comes_back(
+    here: ServerDoor, there: ServerDoor, installation: Installation
+) -> None:
+    room = new_room()
+    first, _ = await enter(here, room)
+    second, joined = await enter(there, room)
+    assert (await first.event())["event"] == "new_peer"
+    frozen = installation.servers[1].process
+    assert frozen
+    frozen.send_signal(signal.SIGSTOP)
+    try:
+        assert await first.event() == {"event": "peer_left", "sender_id": joined["own_id"]}
+    finally:
+        frozen.send_signal(signal.SIGCONT)
+    assert await second.closed() == 4408
+    await enter(there, room)
+    assert (await first.event())["event"] == "new_peer"
+
+
 async def test_members_stay_while_redis_is_away(
     here: ServerDoor, there: ServerDoor, installation: Installation
 ) -> None:

@@ -37,6 +37,7 @@ SDP = "x" * 1000
 #: Relays per second, where it is measured how long each takes.
 RATE = 200
 WARMUP_SECONDS = 1.0
+PING, PONG = 9, 10
 
 
 class Peer:
@@ -72,7 +73,11 @@ class Peer:
                 length, start = int.from_bytes(self.buffer[at + 2 : at + 4], "big"), at + 4
             if len(self.buffer) < start + length:
                 break
-            found.append(self.buffer[start : start + length])
+            payload = self.buffer[start : start + length]
+            if self.buffer[at] & 15 == PING:
+                self.socket.sendall(frame(PONG, payload))
+            else:
+                found.append(payload)
             at = start + length
         self.buffer = self.buffer[at:]
         return found
