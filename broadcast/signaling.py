@@ -176,9 +176,9 @@ class SignalingConsumer(SocketConsumer):
             topic.restart(epoch, offset)
         # What was said before its own announcement is not for it, and all that comes after is.
         self.listener = Listener(topic, self.sink, self.room_encoding, offset)
-        known = ((member.id, member.status) for member in joined.members)
-        self.say(joined_room(self.id, known))
         if not self.refused:
+            known = ((member.id, member.status) for member in joined.members)
+            self.say(joined_room(self.id, known))
             topic.add(self.listener)
 
     async def hear_no_more(self) -> None:
