@@ -1,0 +1,54 @@
+/**
+ * What a page hears on its channels: each message once, and a word where some are missing.
+ *
+ * A message is `{channel, payload, epoch, offset}`. One without `payload` says where a channel begins: what comes next
+ * on it has a higher offset. It promises:
+ * - handlers hear each message once, in order: what was heard before is dropped;
+ * - where messages were missed, `onmissed(channel)` is told, once, before what comes after them: where a channel begins
+ *   beyond what was heard last, where offsets are left out, and where a new history (another epoch) began;
+ * - a handler that throws disturbs no other one; what it threw is reported as the browser does it.
+ */
+
+export class Channels {
+  #onmissed;
+  #handlers = new Map(); // channel → who hears it, in the order they came
+  #positions = new Map(); // channel → {epoch, offset} of what was heard last
+
+  constructor(onmissed) {
+    this.#onmissed = onmissed;
+  }
+
+  /** Call `handler(payload, {channel, offset, epoch})` for what comes on `channel`, "*": on all. */
+  on(channel, handler) {
+    const hearer = { handler }; // one for each time that it is given
+    if (!this.#handlers.has(channel)) this.#handlers.set(channel, new Set());
+    this.#handlers.get(channel).add(hearer);
+    return () => this.#handlers.get(channel).delete(hearer);
+  }
+
+  hear({ channel, epoch, offset, ...message }) {
+    const last = this.#positions.get(channel);
+    const begins = !("payload" in message);
+    if (last?.epoch === epoch && offset <= last.offset) return;
+    this.#positions.set(channel, { epoch, offset });
+    if (last && (last.epoch !== epoch || begins || offset > last.offset + 1)) this.#onmissed(channel);
+    if (!begins) this.#tell(message.payload, { channel, offset, epoch });
+  }
+
+  /** Where each channel was heard last, `{channel: [epoch, offset]}`: to go on after. */
+  get positions() {
+    return Object.fromEntries([...this.#positions].map(([channel, { epoch, offset }]) => [channel, [epoch, offset]]));
+  }
+
+  #tell(payload, position) {
+    for (const channel of [position.channel, "*"]) {
+      for (const { handler } of [...(this.#handlers.get(channel) ?? [])]) {
+        try {
+          handler(payload, position);
+        } catch (error) {
+          reportError(error);
+        }
+      }
+    }
+  }
+}
