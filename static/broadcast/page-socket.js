@@ -151,8 +151,12 @@ export class PageSocket extends EventTarget {
   }
 }
 
+// Under hashed file names a page may meet this module twice, and has one socket all the same.
+const ONLY = Symbol.for("broadcast.page-socket");
+const isFirst = !(ONLY in globalThis);
+
 /** The socket of this page. */
-export const socket = new PageSocket();
+export const socket = (globalThis[ONLY] ??= new PageSocket());
 export default socket;
 
 /** Have the page show what comes, and open the socket if the page has an id. */
@@ -177,4 +181,4 @@ function onceReady(callback) {
   }
 }
 
-if (globalThis.document) onceReady(begin);
+if (globalThis.document && isFirst) onceReady(begin);
