@@ -2,7 +2,8 @@
  * What a page hears on its channels: each message once, and a word where some are missing.
  *
  * A message is `{channel, payload, epoch, offset}`. One without `payload` says where a channel begins: what comes next
- * on it has a higher offset. It promises:
+ * on it has a higher offset. With `page` it was for this page alone, and its position is one in a channel of the page's
+ * own, which is called "". It promises:
  * - handlers hear each message once, in order: what was heard before is dropped;
  * - where messages were missed, `onmissed(channel)` is told, once, before what comes after them: where a channel begins
  *   beyond what was heard last, where offsets are left out, and where a new history (another epoch) began;
@@ -26,12 +27,13 @@ export class Channels {
     return () => this.#handlers.get(channel).delete(hearer);
   }
 
-  hear({ channel, epoch, offset, ...message }) {
-    const last = this.#positions.get(channel);
+  hear({ channel, epoch, offset, page = false, ...message }) {
+    const counted = page ? "" : channel;
+    const last = this.#positions.get(counted);
     const begins = !("payload" in message);
     if (last?.epoch === epoch && offset <= last.offset) return;
-    this.#positions.set(channel, { epoch, offset });
-    if (last && (last.epoch !== epoch || begins || offset > last.offset + 1)) this.#onmissed(channel);
+    this.#positions.set(counted, { epoch, offset });
+    if (last && (last.epoch !== epoch || begins || offset > last.offset + 1)) this.#onmissed(counted);
     if (!begins) this.#tell(message.payload, { channel, offset, epoch });
   }
 

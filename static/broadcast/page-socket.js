@@ -16,7 +16,7 @@
  * each channel, and the server goes on after that as far as it remembers.
  *
  * Events, each with a `detail`:
- * - `missed` {channel}: messages on that channel will not come;
+ * - `missed` {channel}: messages on that channel will not come; "": such as were for this page alone;
  * - `error` {message}: the server said something that makes no sense;
  * - `state` {name}, as the property `state`: "connecting", "open", "reconnecting" (with `reason`, `seconds`, `at`),
  *   "closed" (with `reason` when it was not this page that closed it; the socket stays closed until `open()`).

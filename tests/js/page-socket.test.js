@@ -400,6 +400,19 @@ describe("after a reconnect", () => {
     });
   }
 
+  test("what was for this page alone has positions of its own", () => {
+    const made = scene(["", "p", 0], ["news", "e", 5], ["news", "e", 6, "a"]);
+    made.socket.tell({ payload: "mine", channel: "news", offset: 1, epoch: "p", page: true });
+    made.push("news", "e", 7, "b");
+    assert.deepEqual(made.payloads, ["a", "mine", "b"]);
+    assert.deepEqual(made.told, []);
+    made.return();
+    assert.deepEqual(JSON.parse(made.query.since), { "": ["p", 1], news: ["e", 7] });
+    made.push("", "p", 3);
+    assert.deepEqual(made.told, [["missed", { channel: "" }]]);
+    assert.deepEqual(made.payloads, ["a", "mine", "b"]);
+  });
+
   test("who hears that something was missed is told before what comes after it", () => {
     const made = scene(["news", "e", 0], ["news", "e", 1, "a"]);
     const order = [];
