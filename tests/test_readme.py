@@ -143,6 +143,12 @@ def test_what_is_pushed_from_code_is_heard(tmp_path: Path) -> None:
         assert "start it with `manage.py start`" in done.stderr
 
 
+def test_the_view_of_the_example_is_the_whole_of_its_module() -> None:
+    (view,) = blocks(section("An example: a vote"), "python")
+    assert view == (ROOT / "project/vote/views.py").read_text()
+    assert len(view.splitlines()) < 30
+
+
 def test_every_setting_is_in_the_table_with_its_default() -> None:
     table = dict(re.findall(r"^\| `(BROADCAST_\w+)` \| `?(.*?)`? \|", README, re.M))
     both = re.search(
