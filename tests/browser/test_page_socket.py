@@ -12,7 +12,7 @@ from playwright.sync_api import Browser, Page, WebSocketRoute, expect
 
 from tests.browser.conftest import Line, People
 from tests.processes import Installation, ServerProcess
-from tests.test_readme import blocks, section
+from tests.test_readme import README, blocks
 
 ENVIRONMENT = {
     "DJANGO_SETTINGS_MODULE": "tests.settings",
@@ -97,7 +97,7 @@ def heard(page: Page, last: Any) -> list[Any]:
 def test_the_documented_lines_open_a_socket_that_hears_a_push(
     people: People, shared_site: ServerProcess
 ) -> None:
-    (snippet,) = (block for block in blocks(section("Page sockets"), "js") if "wsUrl" in block)
+    snippet = next(block for block in blocks(README, "js") if "wsUrl" in block)
     page = people.open("/bare/")
     page.evaluate(f"{snippet}\nwindow.heard = []; window.missed = [];")
     page.evaluate("socket.onmessage = (event) => heard.push(JSON.parse(event.data))")
@@ -110,7 +110,7 @@ def test_what_is_pushed_between_rendering_and_opening_is_shown(
 ) -> None:
     page = people.browser.new_context().new_page()
     held: list[Any] = []
-    page.route("**/page-socket.js", held.append)
+    page.route("**/page-socket.js", lambda route: held.append(route))
     page.goto(shared_site.url + "/page/", wait_until="commit")
     while not held:
         page.wait_for_timeout(10)
@@ -196,7 +196,7 @@ def test_a_marked_form_goes_through_the_socket_and_the_page_stays(people: People
     page.evaluate(
         """() => {
           window.answers = [];
-          addEventListener("socketanswer", ({ detail }) => answers.push(JSON.parse(detail.body)));
+          addEventListener("socketanswer", ({ detail }) => answers.push(detail));
         }"""
     )
     here = page.url
@@ -206,7 +206,7 @@ def test_a_marked_form_goes_through_the_socket_and_the_page_stays(people: People
     page.get_by_role("button", name="Get", exact=True).click()
     page.get_by_role("button", name="Send this").click()
     until(page, "answers.length === 3")
-    first, second, third = page.evaluate("answers")
+    first, second, third = (json.loads(one["body"]) for one in page.evaluate("answers"))
     fields = {"text": ["ahoy"], "action": ["two", ""]}
     assert (first["method"], first["query"]) == ("POST", {"a": ["1"]})
     assert first["form"] == {**fields, "press": ["here"]}
