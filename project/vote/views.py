@@ -1,12 +1,14 @@
 from uuid import uuid4
 
-from django.http import HttpRequest, HttpResponse, HttpResponseBadRequest
+from django.http import HttpResponse, HttpResponseBadRequest
 from django.shortcuts import redirect, render
+
+from broadcast.subscriptions import SocketRequest
 
 from .models import Vote
 
 
-def vote(request: HttpRequest) -> HttpResponse:
+def vote(request: SocketRequest) -> HttpResponse:
     voter = request.session.setdefault("voter", uuid4().hex)
     if request.method == "POST":
         choice = request.POST.get("choice", "")

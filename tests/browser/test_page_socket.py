@@ -100,7 +100,7 @@ def test_the_documented_lines_open_a_socket_that_hears_a_push(
     snippet = next(block for block in blocks(README, "js") if "wsUrl" in block)
     page = people.open("/bare/")
     page.evaluate(f"{snippet}\nwindow.heard = []; window.missed = [];")
-    page.evaluate("socket.onmessage = (event) => heard.push(JSON.parse(event.data))")
+    page.evaluate("() => (socket.onmessage = ({ data }) => heard.push(JSON.parse(data))) && 0")
     push(shared_site, "chan1", {"foo": "bar"})
     assert heard(page, {"payload": {"foo": "bar"}, "channel": "chan1"})
 

@@ -57,7 +57,7 @@ def test_a_vote_at_one_server_is_seen_at_both(browser: Browser, installation: In
     expect(first.get_by_role("radio", name="Tea")).to_be_checked()
 
     scriptless = people.open("/vote/", installation.servers[0].url, java_script_enabled=False)
-    expect(scriptless.get_by_text("Load this page again to see new votes.")).to_be_visible()
+    expect(scriptless.locator(".on-nothing")).to_be_visible()
     vote(scriptless, "Coffee")
     for page in (*pages, scriptless):
         expect_votes(page, 2, 1)
