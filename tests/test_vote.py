@@ -52,7 +52,7 @@ def test_the_page_shows_all_votes_and_the_visitors_own(client: Client, pushed: l
     assert 'value="cocoa" required checked' in page
     assert 'value="coffee" required>' in page
     assert '<b data-channel="vote" data-field="coffee.votes">1</b>' in page
-    assert '<b data-channel="vote" data-field="total">2</b>' in page
+    assert '<b data-channel="vote" data-field="total" data-missed="reload">2</b>' in page
 
 
 @pytest.mark.parametrize("choice", ["", "rum", "Tea", "tea\0", "t" * 100_000])

@@ -11,7 +11,8 @@
  * of a `<progress>` or a `<meter>` it becomes the value. With `data-mode="append"` each message becomes a child: what is
  * in the element's `<template>`, with `data-field` and `data-text` filled in, else a plain one, in a list an `<li>`. Of
  * all children the last `data-max` (200) stay. What comes is text, never markup. Elements that are added to the page
- * later show what comes from then on. Whether a change is announced to those who do not see it is up to the page, by
+ * later show what comes from then on. Where messages were missed, `data-missed="reload"` on an element of that channel
+ * loads the page again. Whether a change is announced to those who do not see it is up to the page, by
  * `aria-live` or `role`.
  */
 import { fieldOf, textOf } from "./item.js";
@@ -22,11 +23,19 @@ const NOT_TEXT = ":not(script, style)"; // text would be more than text there
 
 /** Show a message in all elements of `root` that are for its channel. */
 export function showMessage(root, channel, payload) {
-  for (const element of root.querySelectorAll(`[data-channel]${NOT_TEXT}`)) {
-    if (element.dataset.channel !== channel) continue;
+  for (const element of elementsOf(root, channel)) {
     if (element.dataset.mode === "append") append(element, payload);
     else replace(element, payload);
   }
+}
+
+/** Messages on the channel were missed. */
+export function showMissed(root, channel) {
+  if (elementsOf(root, channel).some(({ dataset }) => dataset.missed === "reload")) location.reload();
+}
+
+function elementsOf(root, channel) {
+  return [...root.querySelectorAll(`[data-channel]${NOT_TEXT}`)].filter(({ dataset }) => dataset.channel === channel);
 }
 
 /** A message that has not the field an element is for leaves it as it is. */

@@ -6,7 +6,8 @@
  * own, which is called "". It promises:
  * - handlers hear each message once, in order: what was heard before is dropped;
  * - where messages were missed, `onmissed(channel)` is told, once, before what comes after them: where a channel begins
- *   beyond what was heard last, where offsets are left out, and where a new history (another epoch) began;
+ *   beyond what was heard last, where offsets are left out, where a new history (another epoch) began, and where a
+ *   channel that was heard on the connection before begins on this one no more;
  * - a handler that throws disturbs no other one; what it threw is reported as the browser does it.
  */
 
@@ -14,6 +15,7 @@ export class Channels {
   #onmissed;
   #handlers = new Map(); // channel → who hears it, in the order they came
   #positions = new Map(); // channel → {epoch, offset} of what was heard last
+  #silent = new Set(); // channels that were heard before, and have not begun on this connection yet
 
   constructor(onmissed) {
     this.#onmissed = onmissed;
@@ -27,8 +29,25 @@ export class Channels {
     return () => this.#handlers.get(channel).delete(hearer);
   }
 
+  /** There is another connection, where every channel is to begin anew. Returns whether any was heard before. */
+  restart() {
+    this.#silent = new Set(this.#positions.keys());
+    return this.#silent.size > 0;
+  }
+
+  /** All channels of this connection have begun. */
+  begun() {
+    const silent = [...this.#silent];
+    this.#silent.clear();
+    for (const channel of silent) {
+      this.#positions.delete(channel);
+      this.#onmissed(channel);
+    }
+  }
+
   hear({ channel, epoch, offset, page = false, ...message }) {
     const counted = page ? "" : channel;
+    this.#silent.delete(counted);
     const last = this.#positions.get(counted);
     const begins = !("payload" in message);
     if (last?.epoch === epoch && offset <= last.offset) return;

@@ -16,13 +16,14 @@
  * each channel, and the server goes on after that as far as it remembers.
  *
  * Events, each with a `detail`:
- * - `missed` {channel}: messages on that channel will not come; "": such as were for this page alone;
+ * - `missed` {channel}: messages on that channel will not come, since the server remembers them no more, or not what the
+ *   page was subscribed to; "": such as were for this page alone;
  * - `error` {message}: the server said something that makes no sense;
  * - `state` {name}, as the property `state`: "connecting", "open", "reconnecting" (with `reason`, `seconds`, `at`),
  *   "closed" (with `reason` when it was not this page that closed it; the socket stays closed until `open()`).
  */
 import { Calls } from "./calls.js";
-import { showMessage } from "./channel-elements.js";
+import { showMessage, showMissed } from "./channel-elements.js";
 import { Channels } from "./channels.js";
 import { CLOCK, Connection, socketURL } from "./connection.js";
 import { sendForms } from "./socket-forms.js";
@@ -30,7 +31,7 @@ import { sendForms } from "./socket-forms.js";
 export { CallError } from "./calls.js";
 
 const PATH = "/ws/socket/";
-const PING = '{"id":"ping","action":"ping"}'; // no call has this id: nobody waits for the answer
+const PING = '{"id":"ping","action":"ping"}'; // no call has this id
 const PATIENCE = 30_000;
 
 export class PageSocket extends EventTarget {
@@ -123,9 +124,15 @@ export class PageSocket extends EventTarget {
       this.#calls.close();
       this.#become({ ...state, name: "closed" });
     } else {
+      if (this.#wasOpen) this.#begin();
       this.#become(state);
-      if (this.#wasOpen) this.#calls.sendWaiting();
     }
+  }
+
+  #begin() {
+    // The server answers after it has told where each channel begins.
+    if (this.#channels.restart()) this.#connection.send(PING);
+    this.#calls.sendWaiting();
   }
 
   #receive(frame) {
@@ -138,6 +145,7 @@ export class PageSocket extends EventTarget {
     }
     if (typeof message?.channel === "string") this.#channels.hear(message);
     else if (message?.event === "shutdown") this.#connection.expectShutdown(message.seconds);
+    else if (message?.id === "ping") this.#channels.begun();
     else if (message?.id !== undefined) this.#calls.answer(message);
   }
 
@@ -163,6 +171,7 @@ export default socket;
 function begin() {
   const { body } = document;
   socket.on("*", (payload, { channel }) => showMessage(document, channel, payload));
+  socket.addEventListener("missed", ({ detail }) => showMissed(document, detail.channel));
   socket.addEventListener("state", ({ detail }) => (body.dataset.socketState = detail.name));
   sendForms(document, socket);
   if (body.dataset.socketConnectionId) socket.open();

@@ -8,7 +8,7 @@ from typing import Any
 from urllib.request import Request, urlopen
 
 import pytest
-from playwright.sync_api import Browser, Page, WebSocketRoute, expect
+from playwright.sync_api import Browser, Locator, Page, WebSocketRoute, expect
 
 from tests.browser.conftest import Line, People
 from tests.processes import Installation, ServerProcess
@@ -335,6 +335,25 @@ def test_with_redis_nothing_is_lost_with_the_server(
     assert people.errors == []
 
 
+def test_a_page_that_is_subscribed_no_more_is_told_so(
+    people: People, shared_site: ServerProcess
+) -> None:
+    line = Line(shared_site.port)
+    page = people.open("/page/", line.url)
+    listen(page)
+    vote_page = people.open("/vote/", line.url)
+    expect_state(vote_page, "open")
+    vote_page.evaluate("document.title = 'Old'")
+    line.cut()
+    for one in (page, vote_page):
+        one.context.clear_cookies()
+    line.mend()
+    until(page, "missed.includes('news') && missed.includes('sport')")
+    expect(vote_page).to_have_title("Vote – Broadcast")
+    expect_state(vote_page, "open")
+    line.close()
+
+
 def test_a_page_that_was_sent_away_for_good_stays_away_and_says_why(
     people: People, shared_site: ServerProcess
 ) -> None:
@@ -355,3 +374,56 @@ def test_a_page_that_was_sent_away_for_good_stays_away_and_says_why(
     call = "socket.call('GET', '/echo/').catch(({ reason }) => reason)"
     assert page.evaluate(call) == "closed"
     assert len(sockets) == 1
+
+
+# -- the example ----------------------------------------------------------------------------
+
+
+def votes(page: Page, choice: str) -> Locator:
+    return page.locator(".choice", has_text=choice).locator("b")
+
+
+def vote(page: Page, choice: str) -> None:
+    page.get_by_role("radio", name=choice).check()
+    page.get_by_role("button", name="Vote").click()
+
+
+def expect_votes(page: Page, tea: int, coffee: int) -> None:
+    expect(votes(page, "Tea")).to_have_text(str(tea))
+    expect(votes(page, "Coffee")).to_have_text(str(coffee))
+    expect(page.get_by_text("Votes so far")).to_have_text(f"Votes so far: {tea + coffee}")
+
+
+def test_a_vote_at_one_server_is_seen_at_both(browser: Browser, installation: Installation) -> None:
+    people = People(browser, "")
+    pages = [people.open("/", server.url) for server in installation.servers]
+    for page in pages:
+        page.get_by_role("link", name="a vote").click()
+        expect(page.get_by_text("votes appear here as they come")).to_be_visible()
+    first, second = pages
+    before = first.get_by_role("button", name="Vote").bounding_box()
+    vote(first, "Tea")
+    for page in pages:
+        expect_votes(page, 1, 0)
+    expect(first.get_by_text("Thank you.")).to_be_visible()
+    vote(second, "Coffee")
+    for page in pages:
+        expect_votes(page, 1, 1)
+    vote(second, "Tea")
+    for page in pages:
+        expect_votes(page, 2, 0)
+    # Nothing has moved, and the page is the one that was opened.
+    assert first.get_by_role("button", name="Vote").bounding_box() == before
+    expect(first.locator("progress").first).to_have_js_property("value", 100)
+    first.reload()
+    expect_votes(first, 2, 0)
+    expect(first.get_by_role("radio", name="Tea")).to_be_checked()
+
+    scriptless = people.open("/vote/", installation.servers[0].url, java_script_enabled=False)
+    expect(scriptless.locator(".on-nothing")).to_be_visible()
+    vote(scriptless, "Coffee")
+    for page in (*pages, scriptless):
+        expect_votes(page, 2, 1)
+    expect(scriptless.get_by_role("radio", name="Coffee")).to_be_checked()
+    people.leave()
+    assert people.errors == []

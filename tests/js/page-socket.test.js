@@ -413,6 +413,43 @@ describe("after a reconnect", () => {
     assert.deepEqual(made.payloads, ["a", "mine", "b"]);
   });
 
+  describe("a channel that begins no more", () => {
+    const PING = { id: "ping", action: "ping" };
+    const PONG = { id: "ping", status: 200, headers: {}, body: "pong" };
+
+    test("is missed once the server has told of all others, and asked for no more", () => {
+      const made = scene(["news", "e", 4], ["sport", "f", 3]);
+      made.return();
+      assert.deepEqual(made.socket.said, [PING]);
+      made.push("sport", "f", 3);
+      assert.deepEqual(made.told, []);
+      made.socket.tell(PONG);
+      made.socket.tell(PONG);
+      assert.deepEqual(made.told, [["missed", { channel: "news" }]]);
+      made.return();
+      assert.deepEqual(JSON.parse(made.query.since), { sport: ["f", 3] });
+      made.push("sport", "f", 3);
+      made.socket.tell(PONG);
+      assert.equal(made.told.length, 1);
+    });
+
+    test("is not missed where the connection is lost before that is known", () => {
+      const made = scene(["news", "e", 4]);
+      made.return();
+      made.return();
+      made.push("news", "e", 4);
+      made.socket.tell(PONG);
+      assert.deepEqual(made.told, []);
+    });
+
+    test("is not asked about where nothing was heard before", () => {
+      const made = scene();
+      assert.deepEqual(made.socket.sent, []);
+      made.return();
+      assert.deepEqual(made.socket.sent, []);
+    });
+  });
+
   test("who hears that something was missed is told before what comes after it", () => {
     const made = scene(["news", "e", 0], ["news", "e", 1, "a"]);
     const order = [];
