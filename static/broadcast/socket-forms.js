@@ -4,14 +4,18 @@
  *     <form method="post" action="/vote/" data-socket-call>…<p role="status" data-socket-message="Thank you."></p></form>
  *
  * A form with `data-socket-call`, or one whose button with that attribute was pressed, calls its `action` with its
- * `method` and fields through the socket, and the page stays. The answer, a redirect too, is not shown: what it changed
- * comes by a push. Where the socket is not open, and where a form has files or goes to another site, the browser sends
- * it as if the attribute was not there.
+ * `method` and fields through the socket, and the page stays: what the call changed comes by a push. Where the answer
+ * leads to another page, to log in for example, the browser goes there; nothing else of it is shown. Where the socket is
+ * not open, and where a form has files or goes to another site, the browser sends it as if the attribute was not there.
  *
- * What became of it, the form tells in an event, which bubbles: `socketanswer` with what `socket.call` answered, or
- * `socketfailure` with its error. An element `data-socket-message` in the form says it, too: its own words when it went
- * well, else what went wrong.
+ * What became of it, the form tells in an event, which bubbles: `socketanswer` with what `socket.call` answered (when
+ * that is prevented, the browser goes nowhere), or `socketfailure` with its error. An element `data-socket-message` in
+ * the form says it, too: its own words where the status is below 400, else what went wrong, in the words of the answer
+ * where that is a plain text.
  */
+import { sentence } from "./connection.js";
+
+const TEXT_SHOWN = 200; // characters: more is no message for a person
 
 /** Send the forms of `root` through `socket`. */
 export function sendForms(root, socket) {
@@ -43,22 +47,37 @@ function objectOf(fields) {
   return input;
 }
 
-async function make(form, socket, call) {
+function make(form, socket, call) {
   say(form, () => "");
-  try {
-    const answer = await socket.call(...call);
-    say(form, (element) => (answer.status < 400 ? element.dataset.socketMessage : `The server answered ${answer.status}.`));
-    emit(form, "socketanswer", answer);
-  } catch (error) {
-    say(form, () => error.message);
-    emit(form, "socketfailure", error);
-  }
+  socket.call(...call).then(
+    (answer) => {
+      say(form, ({ dataset }) => (answer.status < 400 ? dataset.socketMessage : refusal(answer)));
+      if (emit(form, "socketanswer", answer)) follow(answer);
+    },
+    (error) => {
+      say(form, () => error.message);
+      emit(form, "socketfailure", error);
+    },
+  );
+}
+
+function refusal({ status, headers, body }) {
+  const isText = /^text\/plain\b/i.test(headers["Content-Type"] ?? "text/plain");
+  return isText && body && body.length <= TEXT_SHOWN ? sentence(body) : `The server answered ${status}.`;
+}
+
+/** Go where the answer leads to, unless that is here. */
+function follow({ status, headers: { Location: target } }) {
+  if (status < 300 || status >= 400 || !target) return;
+  const url = new URL(target, location.href);
+  if (url.origin + url.pathname + url.search !== location.origin + location.pathname + location.search) location.assign(url);
 }
 
 function say(form, words) {
   for (const element of form.querySelectorAll("[data-socket-message]")) element.textContent = words(element);
 }
 
+/** False: somebody prevented what would be done. */
 function emit(form, name, detail) {
-  form.dispatchEvent(new CustomEvent(name, { detail, bubbles: true }));
+  return form.dispatchEvent(new CustomEvent(name, { detail, bubbles: true, cancelable: true }));
 }

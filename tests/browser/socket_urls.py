@@ -4,10 +4,13 @@ import json
 import time
 from typing import Any
 
-from django.http import HttpRequest, HttpResponse, JsonResponse
+from django.http import HttpResponse, HttpResponseBadRequest, JsonResponse
+from django.shortcuts import redirect
 from django.template import RequestContext, Template
 from django.urls import include, path
 from django.views.decorators.csrf import csrf_exempt
+
+from broadcast.subscriptions import SocketRequest
 
 SCRIPT = """<script type="module" src="{% static 'broadcast/page-socket.js' %}"></script>"""
 
@@ -27,6 +30,9 @@ PAGE = Template(
       <input name="text" value="ahoy"><input name="action" value="two"><input name="action">
       <button name="press" value="here">Send</button> <button formmethod="get">Get</button>
       <button formaction="/nowhere/">Get lost</button>
+      <button formaction="/refusal/">Be refused</button>
+      <button formaction="/redirect/page/">Come here</button>
+      <button formaction="/redirect/bare/">Go away</button>
       <p role="status" data-socket-message="Done.">Before</p>
     </form>
     <form method="post" action="/echo/">{% csrf_token %}
@@ -41,24 +47,24 @@ PAGE = Template(
 BARE = Template("<!doctype html><html lang='en'><title>Bare</title><body><p>Nothing</body></html>")
 
 
-def page(request: HttpRequest) -> HttpResponse:
+def page(request: SocketRequest) -> HttpResponse:
     request.socket.subscribe("news", "sport")
     return HttpResponse(PAGE.render(RequestContext(request)))
 
 
-def bare(request: HttpRequest) -> HttpResponse:
+def bare(request: SocketRequest) -> HttpResponse:
     """A page without a script of ours."""
     request.socket.subscribe("chan1")
     return HttpResponse(BARE.render(RequestContext(request)))
 
 
 @csrf_exempt
-def push(request: HttpRequest, channel: str) -> HttpResponse:
+def push(request: SocketRequest, channel: str) -> HttpResponse:
     request.socket.push(json.loads(request.body), channel)
     return HttpResponse(status=204)
 
 
-def echo(request: HttpRequest) -> HttpResponse:
+def echo(request: SocketRequest) -> HttpResponse:
     fields: dict[str, Any] = {
         "method": request.method,
         "query": dict(request.GET.lists()),
@@ -68,9 +74,17 @@ def echo(request: HttpRequest) -> HttpResponse:
     return JsonResponse(fields)
 
 
-def slow(request: HttpRequest) -> HttpResponse:
+def slow(request: SocketRequest) -> HttpResponse:
     time.sleep(0.5)
     return HttpResponse("at last")
+
+
+def refusal(request: SocketRequest) -> HttpResponse:
+    return HttpResponseBadRequest("not <b>this</b>", "text/plain")
+
+
+def elsewhere(request: SocketRequest, where: str) -> HttpResponse:
+    return redirect(f"/{where}/")
 
 
 urlpatterns = [
@@ -79,5 +93,7 @@ urlpatterns = [
     path("push/<channel>/", push),
     path("echo/", echo),
     path("slow/", slow),
+    path("refusal/", refusal),
+    path("redirect/<where>/", elsewhere),
     path("", include("project.urls")),
 ]

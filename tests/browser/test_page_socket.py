@@ -214,7 +214,19 @@ def test_a_marked_form_goes_through_the_socket_and_the_page_stays(people: People
     assert third["form"] == {"press": ["this"]}
     page.get_by_role("button", name="Get lost").click()
     expect(said).to_have_text("The server answered 404.")
+    page.get_by_role("button", name="Be refused").click()
+    expect(said).to_have_text("Not <b>this</b>.")
+    page.get_by_role("button", name="Come here").click()
+    expect(said).to_have_text("Done.")
     assert page.url == here
+    page.evaluate(
+        "addEventListener('socketanswer', (event) => event.preventDefault(), { once: true })"
+    )
+    page.get_by_role("button", name="Go away").click()
+    until(page, "answers.length === 7")
+    assert page.url == here
+    page.get_by_role("button", name="Go away").click()
+    page.wait_for_url("**/bare/")
 
 
 def test_where_it_cannot_go_through_the_socket_a_form_is_sent_as_ever(
