@@ -57,11 +57,9 @@ export class Calls {
     this.#take(id)?.resolve(answer);
   }
 
-  /** The connection was lost: what was sent over it is not answered any more. */
+  /** The connection was lost, over which everything was sent: nothing of it is answered any more. */
   lose() {
-    for (const [id, { sent }] of this.#waiting) {
-      if (sent) this.#fail(id, "The connection was lost before the answer came.", "lost");
-    }
+    for (const id of this.#waiting.keys()) this.#fail(id, "The connection was lost before the answer came.", "lost");
   }
 
   /** There will be no connection any more. */
