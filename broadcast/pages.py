@@ -25,6 +25,7 @@ from .frames import TEXT, Message, page_encoding
 from .listeners import Listener
 from .models import EVERYONE, Subscription
 from .page_actions import Actions
+from .page_writes import get_writes
 from .publications import Position, decode_json
 from .relay import get_relay
 from .signals import socket_joined, socket_left
@@ -76,6 +77,10 @@ class PageConsumer(SocketConsumer):
         #: By channel: who hears it, and what was handed over of those it hears no more.
         self.listeners: dict[str, Listener] = {}
         self.heard: dict[str, Position] = {}
+        #: Frames that are written at the end of this turn of the event loop: `page_writes`.
+        self.pending: list[bytes] = []
+        self.pending_size, self.most_pending = 0, conf.SLICE_BYTES
+        self.is_prepared = isinstance(self.sink, FrameSink)
         self.sink.on_drain(self.drained)
         person = await self._find_person()
         self.person, self.socket_key = person, person.socket_key
@@ -152,7 +157,7 @@ class PageConsumer(SocketConsumer):
             if self.refused or channel in self.listeners:
                 return
             told = topic.epoch if self.tells_positions else ""
-            encoding = page_encoding(channel, told, isinstance(self.sink, FrameSink))
+            encoding = page_encoding(channel, told, self.is_prepared)
             listener = Listener(topic, self, encoding, start.cursor, start.opening)
             self.listeners[channel] = listener
             if told:
@@ -171,6 +176,24 @@ class PageConsumer(SocketConsumer):
     # -- its socket, as the hub sees it -----------------------------------------------------
 
     def write(self, data: Any) -> bool:
+        if not self.is_prepared:
+            return self.write_now(data)
+        if not self.pending:
+            get_writes().add(self)
+        self.pending.append(data)
+        self.pending_size += len(data)
+        # Whoever catches up must not be handed everything at once.
+        return self.pending_size < self.most_pending or self.write_pending()
+
+    def take_pending(self) -> list[bytes]:
+        pending, self.pending, self.pending_size = self.pending, [], 0
+        return pending
+
+    def write_pending(self) -> bool:
+        pending = self.take_pending()
+        return not pending or self.write_now(b"".join(pending))
+
+    def write_now(self, data: Any) -> bool:
         if self.sink.write(data):
             return True
         # No topic may write more: each keeps nothing but its cursor.
@@ -190,11 +213,13 @@ class PageConsumer(SocketConsumer):
     def close(self, code: CloseCode, reason: str) -> None:
         self.refused = True
         self.leave(self.listeners)
+        self.write_pending()
         self.sink.close(code, reason)
 
     def _close(self, error: BroadcastError) -> None:
         if self.person:
             self.leave(self.listeners)
+            self.write_pending()
         super()._close(error)
 
     # -- what it says -----------------------------------------------------------------------
