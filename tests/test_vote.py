@@ -5,6 +5,7 @@ from typing import Any
 import pytest
 from django.test import Client
 
+from broadcast.exceptions import Unavailable
 from broadcast.subscriptions import PageSocket
 from project.vote.models import Vote
 
@@ -88,3 +89,19 @@ def test_of_votes_at_the_same_time_the_last_push_has_all(
     monkeypatch.setattr(PageSocket, "push", push)
     vote(client, "tea")
     assert [message["total"] for message in pushed] == [2, 1, 2]
+
+
+def test_while_the_engine_is_away_a_page_says_to_come_back(
+    client: Client, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
+) -> None:
+    def fail(socket: PageSocket, *arguments: Any) -> None:
+        raise Unavailable("the engine is away")
+
+    monkeypatch.setattr(PageSocket, "subscribe", fail)
+    monkeypatch.setattr(PageSocket, "push", fail)
+    for response in (client.get("/vote/"), client.post("/vote/", {"choice": "tea"})):
+        assert response.status_code == 503
+        assert int(response.headers["Retry-After"]) > 0
+        assert "Trying again in a few seconds helps." in response.content.decode()
+    assert Vote.objects.results()["total"] == 1
+    assert not [record for record in caplog.records if record.exc_info]

@@ -70,7 +70,8 @@ function refusal({ status, headers, body }) {
 function follow({ status, headers: { Location: target } }) {
   if (status < 300 || status >= 400 || !target) return;
   const url = new URL(target, location.href);
-  if (url.origin + url.pathname + url.search !== location.origin + location.pathname + location.search) location.assign(url);
+  const page = ({ href }) => href.split("#")[0];
+  if (page(url) !== page(location) && /^https?:$/.test(url.protocol)) location.assign(url);
 }
 
 function say(form, words) {
