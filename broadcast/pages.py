@@ -74,9 +74,14 @@ class PageConsumer(SocketConsumer):
         self.caller = caller(self.scope)
         self.actions = Actions(self)
         self.changing = asyncio.Lock()
-        #: By channel: who hears it, and what was handed over of those it hears no more.
+        #: By channel: where its row says that it begins, who hears it, and what was handed over
+        #: since, of those it hears no more.
+        self.rows: dict[str, Position] = {}
         self.listeners: dict[str, Listener] = {}
         self.heard: dict[str, Position] = {}
+        #: Set when its socket takes more; None while nobody waits for that.
+        self.room: asyncio.Event | None = None
+        self.is_full = False
         #: Frames that are written at the end of this turn of the event loop: `page_writes`.
         self.pending: list[bytes] = []
         self.pending_size, self.most_pending = 0, conf.SLICE_BYTES
@@ -128,11 +133,10 @@ class PageConsumer(SocketConsumer):
     async def follow(self) -> None:
         """Hear what the page is subscribed to now, what goes to everyone, and nothing else."""
         async with self.changing:
-            rows = await self._subscriptions()
-            rows.setdefault(EVERYONE, Position("", 0))
-            self.leave(self.listeners.keys() - rows.keys())
-            joining = rows.keys() - self.listeners.keys()
-            await asyncio.gather(*(self._join(channel, rows[channel]) for channel in joining))
+            self.rows = {EVERYONE: Position("", 0), **await self._subscriptions()}
+            self.leave(self.listeners.keys() - self.rows.keys())
+            joining = self.rows.keys() - self.listeners.keys()
+            await asyncio.gather(*(self._join(one, self.rows[one]) for one in joining))
 
     async def _subscriptions(self) -> dict[str, Position]:
         """By channel where the page is to begin, with what is pushed to it alone."""
@@ -169,7 +173,9 @@ class PageConsumer(SocketConsumer):
         for channel in list(channels):
             listener = self.listeners.pop(channel, None)
             if listener:
-                self.heard[channel] = Position(listener.topic.epoch, listener.offset)
+                position = Position(listener.topic.epoch, listener.offset)
+                if position != self.rows.get(channel):
+                    self.heard[channel] = position
                 listener.topic.remove(listener)
                 page_watch.get_pages().note_left(listener.topic)
 
@@ -196,6 +202,7 @@ class PageConsumer(SocketConsumer):
     def write_now(self, data: Any) -> bool:
         if self.sink.write(data):
             return True
+        self.is_full = True
         # No topic may write more: each keeps nothing but its cursor.
         for listener in self.listeners.values():
             listener.topic.note_full(listener)
@@ -203,6 +210,7 @@ class PageConsumer(SocketConsumer):
 
     def drained(self) -> None:
         """Its socket takes more: whoever fills it again is the last one to be asked next time."""
+        self._go_on()
         for channel, listener in list(self.listeners.items()):
             if listener.full_since:
                 listener.drained()
@@ -212,15 +220,23 @@ class PageConsumer(SocketConsumer):
 
     def close(self, code: CloseCode, reason: str) -> None:
         self.refused = True
-        self.leave(self.listeners)
-        self.write_pending()
+        self._end()
         self.sink.close(code, reason)
 
     def _close(self, error: BroadcastError) -> None:
         if self.person:
-            self.leave(self.listeners)
-            self.write_pending()
+            self._end()
         super()._close(error)
+
+    def _end(self) -> None:
+        self.leave(self.listeners)
+        self.write_pending()
+        self._go_on()
+
+    def _go_on(self) -> None:
+        self.is_full = False
+        if self.room:
+            self.room.set()
 
     # -- what it says -----------------------------------------------------------------------
 
@@ -228,6 +244,12 @@ class PageConsumer(SocketConsumer):
         text = message.get("text")
         if len(text or "") > conf.MAX_FRAME:
             raise TooLarge(f"a message has at most {conf.MAX_FRAME} bytes")
+        if self.is_full:
+            # What is answered to somebody who does not read would pile up. They are closed when
+            # they take nothing for long (`Topic.close_stuck`).
+            self.room = asyncio.Event()
+            await self.room.wait()
+            self.room = None
         await self.actions.take(text)
 
     def answer(self, payload: bytes) -> None:
