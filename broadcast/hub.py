@@ -17,6 +17,7 @@ from collections import deque
 from collections.abc import Iterable
 from itertools import islice
 from typing import Any, Protocol
+from weakref import WeakKeyDictionary
 
 from . import metrics
 from .conf import conf
@@ -31,6 +32,16 @@ PAUSE = 0.5
 #: Publications of so many bytes fill a write each: of 64 KiB, a topic with 100 listeners delivered
 #: 1.3 times as much when they were not gathered.
 LARGE = 16 * 1024
+
+
+#: Until when all topics of an event loop gather, by its clock.
+_held: WeakKeyDictionary[asyncio.AbstractEventLoop, float] = WeakKeyDictionary()
+
+
+def hold(seconds: float) -> None:
+    """Writing took so long in this event loop, for many topics together: they gather a while."""
+    loop = asyncio.get_running_loop()
+    _held[loop] = loop.time() + PAUSE * seconds
 
 
 class Streamer(Protocol):
@@ -127,10 +138,11 @@ class Topic:
     def _schedule_flush(self) -> None:
         if self._flush_timer is None and self.flushed < self.offset:
             loop = asyncio.get_running_loop()
-            if loop.time() >= self._next_flush:
+            start = max(self._next_flush, _held.get(loop, 0.0))
+            if loop.time() >= start:
                 self.flush()
             else:
-                self._flush_timer = loop.call_at(self._next_flush, self.flush)
+                self._flush_timer = loop.call_at(start, self.flush)
 
     def flush(self) -> None:
         """Write what is new to everybody at the live edge."""

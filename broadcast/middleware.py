@@ -8,14 +8,16 @@ from typing import Any
 from urllib.parse import urlsplit
 
 from django.conf import settings
-from django.http import HttpRequest
+from django.http import HttpRequest, HttpResponse
 from django.http.request import split_domain_port, validate_host
 from django.http.response import HttpResponseBase
+from django.shortcuts import render
 from django.utils.cache import patch_cache_control
 from django.utils.decorators import sync_and_async_middleware
 
 from . import metrics
 from .conf import conf
+from .exceptions import Unavailable
 from .page_markup import socket_attributes, with_attributes
 
 Application = Callable[[dict[str, Any], Any, Any], Awaitable[None]]
@@ -74,7 +76,8 @@ def SocketMiddleware(get_response: Callable[..., Any]) -> Callable[..., Any]:
     """Gives every request its `request.socket`; it stands after the middleware of sessions.
 
     Where a view used the connection id and its page came out without it, it is put into the page's
-    `<body>`. Whoever does not use it gets neither session nor `Vary`.
+    `<body>`. Whoever does not use it gets neither session nor `Vary`. A view that fails since the
+    engine is away answers 503.
     """
     # It needs the models, and this module is imported by the settings' middleware before them.
     from .subscriptions import PageSocket
@@ -93,6 +96,7 @@ def SocketMiddleware(get_response: Callable[..., Any]) -> Callable[..., Any]:
                 render_socket(request.socket, response)
             return response
 
+        middleware.process_exception = excuse  # type: ignore[attr-defined]
         return middleware
 
     def sync_middleware(request: Any) -> HttpResponseBase:
@@ -103,7 +107,18 @@ def SocketMiddleware(get_response: Callable[..., Any]) -> Callable[..., Any]:
             render_socket(request.socket, response)
         return response
 
+    sync_middleware.process_exception = excuse  # type: ignore[attr-defined]
     return sync_middleware
+
+
+def excuse(request: HttpRequest, exception: Exception) -> HttpResponse | None:
+    """Say when to come back. It is no fault of the view, and was logged when it began."""
+    if not isinstance(exception, Unavailable):
+        return None
+    response = render(request, "503.html", status=exception.http_status)
+    for name, value in exception.http_headers.items():
+        response.headers[name] = value
+    return response
 
 
 def render_socket(socket: Any, response: Any) -> None:

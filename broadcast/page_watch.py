@@ -110,7 +110,8 @@ class Pages:
     async def _look_at(self, digests: list[str], sessions_too: bool) -> None:
         rows = Subscription.objects.live(timezone.now()).filter(digest__in=digests)
         heard: dict[str, set[str]] = {digest: set() for digest in digests}
-        async for digest, channel in rows.values_list("digest", "channel"):
+        pairs = rows.values_list("digest", "channel")
+        for digest, channel in await database_sync_to_async(list)(pairs):
             heard[digest].add(channel)
         pages = [page for digest in digests for page in self.by_digest.get(digest, ())]
         if sessions_too:

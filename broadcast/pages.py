@@ -25,6 +25,7 @@ from .frames import TEXT, Message, page_encoding
 from .listeners import Listener
 from .models import EVERYONE, Subscription
 from .page_actions import Actions
+from .page_writes import get_writes
 from .publications import Position, decode_json
 from .relay import get_relay
 from .signals import socket_joined, socket_left
@@ -73,9 +74,18 @@ class PageConsumer(SocketConsumer):
         self.caller = caller(self.scope)
         self.actions = Actions(self)
         self.changing = asyncio.Lock()
-        #: By channel: who hears it, and what was handed over of those it hears no more.
+        #: By channel: where its row says that it begins, who hears it, and what was handed over
+        #: since, of those it hears no more.
+        self.rows: dict[str, Position] = {}
         self.listeners: dict[str, Listener] = {}
         self.heard: dict[str, Position] = {}
+        #: Set when its socket takes more; None while nobody waits for that.
+        self.room: asyncio.Event | None = None
+        self.is_full = False
+        #: Frames that are written at the end of this turn of the event loop: `page_writes`.
+        self.pending: list[bytes] = []
+        self.pending_size, self.most_pending = 0, conf.SLICE_BYTES
+        self.is_prepared = isinstance(self.sink, FrameSink)
         self.sink.on_drain(self.drained)
         person = await self._find_person()
         self.person, self.socket_key = person, person.socket_key
@@ -123,11 +133,10 @@ class PageConsumer(SocketConsumer):
     async def follow(self) -> None:
         """Hear what the page is subscribed to now, what goes to everyone, and nothing else."""
         async with self.changing:
-            rows = await self._subscriptions()
-            rows.setdefault(EVERYONE, Position("", 0))
-            self.leave(self.listeners.keys() - rows.keys())
-            joining = rows.keys() - self.listeners.keys()
-            await asyncio.gather(*(self._join(channel, rows[channel]) for channel in joining))
+            self.rows = {EVERYONE: Position("", 0), **await self._subscriptions()}
+            self.leave(self.listeners.keys() - self.rows.keys())
+            joining = self.rows.keys() - self.listeners.keys()
+            await asyncio.gather(*(self._join(one, self.rows[one]) for one in joining))
 
     async def _subscriptions(self) -> dict[str, Position]:
         """By channel where the page is to begin, with what is pushed to it alone."""
@@ -152,7 +161,7 @@ class PageConsumer(SocketConsumer):
             if self.refused or channel in self.listeners:
                 return
             told = topic.epoch if self.tells_positions else ""
-            encoding = page_encoding(channel, told, isinstance(self.sink, FrameSink))
+            encoding = page_encoding(channel, told, self.is_prepared)
             listener = Listener(topic, self, encoding, start.cursor, start.opening)
             self.listeners[channel] = listener
             if told:
@@ -164,15 +173,36 @@ class PageConsumer(SocketConsumer):
         for channel in list(channels):
             listener = self.listeners.pop(channel, None)
             if listener:
-                self.heard[channel] = Position(listener.topic.epoch, listener.offset)
+                position = Position(listener.topic.epoch, listener.offset)
+                if position != self.rows.get(channel):
+                    self.heard[channel] = position
                 listener.topic.remove(listener)
                 page_watch.get_pages().note_left(listener.topic)
 
     # -- its socket, as the hub sees it -----------------------------------------------------
 
     def write(self, data: Any) -> bool:
+        if not self.is_prepared:
+            return self.write_now(data)
+        if not self.pending:
+            get_writes().add(self)
+        self.pending.append(data)
+        self.pending_size += len(data)
+        # Whoever catches up must not be handed everything at once.
+        return self.pending_size < self.most_pending or self.write_pending()
+
+    def take_pending(self) -> list[bytes]:
+        pending, self.pending, self.pending_size = self.pending, [], 0
+        return pending
+
+    def write_pending(self) -> bool:
+        pending = self.take_pending()
+        return not pending or self.write_now(b"".join(pending))
+
+    def write_now(self, data: Any) -> bool:
         if self.sink.write(data):
             return True
+        self.is_full = True
         # No topic may write more: each keeps nothing but its cursor.
         for listener in self.listeners.values():
             listener.topic.note_full(listener)
@@ -180,6 +210,7 @@ class PageConsumer(SocketConsumer):
 
     def drained(self) -> None:
         """Its socket takes more: whoever fills it again is the last one to be asked next time."""
+        self._go_on()
         for channel, listener in list(self.listeners.items()):
             if listener.full_since:
                 listener.drained()
@@ -189,13 +220,23 @@ class PageConsumer(SocketConsumer):
 
     def close(self, code: CloseCode, reason: str) -> None:
         self.refused = True
-        self.leave(self.listeners)
+        self._end()
         self.sink.close(code, reason)
 
     def _close(self, error: BroadcastError) -> None:
         if self.person:
-            self.leave(self.listeners)
+            self._end()
         super()._close(error)
+
+    def _end(self) -> None:
+        self.leave(self.listeners)
+        self.write_pending()
+        self._go_on()
+
+    def _go_on(self) -> None:
+        self.is_full = False
+        if self.room:
+            self.room.set()
 
     # -- what it says -----------------------------------------------------------------------
 
@@ -203,6 +244,12 @@ class PageConsumer(SocketConsumer):
         text = message.get("text")
         if len(text or "") > conf.MAX_FRAME:
             raise TooLarge(f"a message has at most {conf.MAX_FRAME} bytes")
+        if self.is_full:
+            # What is answered to somebody who does not read would pile up. They are closed when
+            # they take nothing for long (`Topic.close_stuck`).
+            self.room = asyncio.Event()
+            await self.room.wait()
+            self.room = None
         await self.actions.take(text)
 
     def answer(self, payload: bytes) -> None:

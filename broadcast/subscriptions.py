@@ -20,6 +20,7 @@ from typing import TYPE_CHECKING, Any
 
 from asgiref.sync import async_to_sync, sync_to_async
 from django.db import transaction
+from django.http import HttpRequest
 from django.utils import timezone
 
 from .backends import get_backend
@@ -185,6 +186,12 @@ class PageSocket:
 
     def push_to(self, digest: str, message: Any, *channels: Channels) -> None:
         async_to_sync(self.apush_to)(digest, message, *channels)
+
+
+class SocketRequest(HttpRequest):
+    """A request as views have it behind `SocketMiddleware`: what annotations call it."""
+
+    socket: PageSocket
 
 
 async def positions(names: Iterable[str], digest: str) -> dict[str, Position]:

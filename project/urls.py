@@ -1,12 +1,15 @@
-"""Paths of the project: the admin, and everything of Broadcast at the root."""
+"""Paths of the project: the admin, an example, and everything of Broadcast at the root."""
 
 from django.contrib import admin
 from django.urls import include, path
+
+from .vote.views import vote
 
 handler400 = "broadcast.api.answers.bad_request"
 handler500 = "broadcast.api.answers.server_error"
 
 urlpatterns = [
     path("admin/", admin.site.urls),
+    path("vote/", vote, name="vote"),
     path("", include("broadcast.urls")),
 ]

@@ -3,7 +3,7 @@
 import inspect
 from collections import Counter
 from collections.abc import Callable, Iterator
-from contextlib import ExitStack
+from contextlib import ExitStack, nullcontext
 from functools import cache
 from typing import Any
 
@@ -49,6 +49,9 @@ def clean_slate(monkeypatch: pytest.MonkeyPatch) -> Iterator[None]:
     """A channel layer and a backend of its own for each test, in a process that is a server."""
     # Channels closes the connections of the thread it works in, which here is the test's.
     monkeypatch.setattr("channels.db.close_old_connections", lambda: None)
+    # Calls of pages have threads of their own, and only the test's has the test's database.
+    for module in ("call_route", "page_actions"):
+        monkeypatch.setattr(f"broadcast.{module}.ThreadSensitiveContext", nullcontext)
     monkeypatch.setattr(channel_layers, "backends", {})
     monkeypatch.setattr(backends, "_backend", None)
     monkeypatch.setattr(publishing, "_serving", True)

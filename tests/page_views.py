@@ -131,7 +131,7 @@ async def release(request: Any, name: str) -> HttpResponse:
     return HttpResponse("done")
 
 
-@socket_handler("greet")
+@socket_handler("say-hello")
 async def greet(message: dict[str, Any], socket: Any, response: dict[str, Any]) -> None:
     response["body"] = f"Hello {message.get('name')}, {socket.user.get_username() or 'nobody'}"
 

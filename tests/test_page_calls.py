@@ -1,6 +1,7 @@
 """Pages that call views and handlers through their sockets, on real servers."""
 
 import json
+import random
 from collections.abc import Iterator
 from contextlib import ExitStack
 from typing import Any
@@ -239,7 +240,7 @@ async def test_answers_come_as_calls_end_and_a_ping_at_once(person: Person) -> N
 async def test_handlers_answer_with_what_they_return(person: Person) -> None:
     await person.get("/log-in/somebody/")
     socket = await opened(person)
-    said = await socket.call("greet", name="you")
+    said = await socket.call("say-hello", name="you")
     assert said == {"status": 200, "headers": {}, "body": "Hello you, somebody"}
     assert (await socket.call("count"))["body"] >= 1
     said = await socket.call("listen", channel=uuid4().hex)
@@ -294,3 +295,28 @@ async def test_a_handler_that_fails_is_logged_and_answered(person: Person, actio
     person.door.process.new_log()
     assert await socket.call(action) == {"status": 500, "body": "the call failed"}
     assert "A call of a page failed" in person.door.process.new_log()
+
+
+async def test_whatever_a_page_says_is_answered(door: ServerDoor, person: Person) -> None:
+    chance = random.Random(6)
+    atoms: list[Any] = [None, True, 0, -1, 1e308, "", "ä\u0000", "ping", "call-route", "/echo/"]
+    names = ["id", "action", "method", "uri", "input", "channel", "name"]
+
+    def value(depth: int = 0) -> Any:
+        kind = chance.random()
+        if depth < 3 and kind < 0.15:
+            return [value(depth + 1) for _ in range(chance.randrange(4))]
+        if depth < 3 and kind < 0.4:
+            return {chance.choice(names): value(depth + 1) for _ in range(chance.randrange(7))}
+        return chance.choice(atoms)
+
+    socket = await opened(person)
+    said = 300
+    for _ in range(said):
+        text = json.dumps({name: value() for name in names} if chance.random() < 0.7 else value())
+        await socket.socket.send(text[: chance.choice([len(text)] * 9 + [len(text) // 2])])
+    for _ in range(said):
+        frame = await socket.socket.receive()
+        assert isinstance(frame, str)
+        assert {"id", "status", "body"} <= json.loads(frame).keys()
+    await socket.receive_nothing()

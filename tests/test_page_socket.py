@@ -319,7 +319,7 @@ async def test_an_id_that_is_foreign_guessed_or_missing_hears_nothing(
     assert [(await socket.receive())["payload"] for _ in range(2)] == [1, 2]
     for stranger in strangers:
         await stranger.receive_nothing()
-        assert (await stranger.call("greet", name="you"))["status"] == 200
+        assert (await stranger.call("say-hello", name="you"))["status"] == 200
 
 
 @pytest.mark.parametrize(

@@ -6,14 +6,20 @@ import subprocess
 import sys
 from collections.abc import Callable
 from pathlib import Path
+from typing import Any
 from urllib.parse import urlsplit
 
 import pytest
+from asgiref.sync import sync_to_async
+from django.contrib.sessions.backends.db import SessionStore
 from django.core.management import get_commands
+from django.http import HttpResponse
+from django.test import RequestFactory
 
 from broadcast import rooms
 from broadcast.conf import Conf, Setting
-from tests.doors import Door
+from broadcast.subscriptions import PageSocket
+from tests.doors import Door, InProcessDoor
 from tests.processes import ROOT, ServerProcess
 from tests.rooms import error, meet
 
@@ -159,6 +165,33 @@ def test_what_is_pushed_from_code_is_heard(tmp_path: Path) -> None:
         assert done.returncode == 1
         assert "Unavailable: no server answers at 127.0.0.1" in done.stderr
         assert "start it with `manage.py start`" in done.stderr
+
+
+def test_the_view_of_the_example_is_the_whole_of_its_module() -> None:
+    (view,) = blocks(section("An example: a vote"), "python")
+    assert view == (ROOT / "project/vote/views.py").read_text()
+    assert len(view.splitlines()) < 30
+
+
+async def test_the_views_and_the_handler_of_page_sockets_work(in_process: InProcessDoor) -> None:
+    views, handler = blocks(section("Pages that are pushed to, and that call views"), "python")
+    names: dict[str, Any] = {"render": lambda request, name: HttpResponse(name)}
+    exec(views + handler, {"HttpResponse": HttpResponse, **names}, names)
+    request: Any = RequestFactory().get("/")
+    request.session = SessionStore()
+    request.socket = PageSocket(request)
+    await sync_to_async(names["board"])(request)
+    await request.socket.asubscribe("guests")
+    await request.session.asave()
+    path = f"/?socket_connection_id={request.socket.connection_id}"
+    cookie = {"Cookie": f"sessionid={request.session.session_key}"}
+    socket = await in_process.connect(path, headers=cookie)
+    assert (await sync_to_async(names["goal"])(request)).status_code == 204
+    await socket.send(json.dumps({"id": 3, "action": "greet", "name": "Ada"}))
+    said = [json.loads(str(await socket.receive())) for _ in range(3)]
+    assert {"payload": {"home": 1}, "channel": "scores.home"} in said
+    assert {"payload": "Ada is here", "channel": "guests"} in said
+    assert {"id": 3, "status": 200, "headers": {}, "body": "Hello AnonymousUser"} in said
 
 
 def test_every_setting_is_in_the_table_with_its_default() -> None:

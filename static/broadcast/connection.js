@@ -9,7 +9,7 @@
  * - the address is computed anew for every attempt, so that a resume position in it is the newest;
  * - `online`, and a page that becomes visible again, cut the waiting short.
  *
- * It knows nothing of streams: `listener.js` and `streamer.js` speak through it.
+ * It knows nothing of streams: `listener.js`, `streamer.js` and `page-socket.js` speak through it.
  *
  * Events: `open`; `message` (detail: a string or an ArrayBuffer); `state` (detail: see `Connection.state`).
  */
@@ -103,7 +103,8 @@ export function protocols(token) {
   return token ? [PROTOCOL, `token.${token}`] : [PROTOCOL];
 }
 
-const CLOCK = {
+/** The time of a page: what a `clock` of the options replaces. */
+export const CLOCK = {
   now: () => Date.now(), // not performance.now(): that stands still while a laptop sleeps
   setTimeout: (callback, delay) => globalThis.setTimeout(callback, delay),
   clearTimeout: (timer) => globalThis.clearTimeout(timer),
@@ -126,7 +127,7 @@ export class Connection extends EventTarget {
 
   /**
    * `url` is a function that returns the address for the next attempt. Options:
-   * - `protocols`: sub-protocols to offer, the one that must be spoken first;
+   * - `protocols`: sub-protocols to offer, the one that must be spoken first; none where there is none to speak;
    * - `ping`: the text frame that asks for a sign of life, or null to never ask;
    * - `WebSocket`, `clock`, `random`, `window`, `document`: what the browser gives, replaceable in tests.
    */
@@ -243,7 +244,7 @@ export class Connection extends EventTarget {
   }
 
   #speaksPing() {
-    return this.#options.ping !== null && this.protocol === this.#options.protocols[0];
+    return this.#options.ping !== null && this.protocol === (this.#options.protocols[0] ?? "");
   }
 
   /** One timer for a whole connection, not one per frame: it looks how long it has been silent and sets itself again. */

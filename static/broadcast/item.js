@@ -82,12 +82,21 @@ function rootOf(content) {
 
 /** The field at `path` of a JSON value as text; empty where there is none. */
 export function fieldText(data, path) {
+  return textOf(fieldOf(data, path));
+}
+
+/** The field at `path` of a JSON value; undefined where there is none. */
+export function fieldOf(data, path) {
   let value = data;
   for (const name of path.split(".")) {
     // What every object inherits is no field.
-    if (value === null || typeof value !== "object" || !Object.hasOwn(value, name)) return "";
+    if (value === null || typeof value !== "object" || !Object.hasOwn(value, name)) return undefined;
     value = value[name];
   }
-  if (value === null) return "";
-  return typeof value === "object" ? JSON.stringify(value) : String(value);
+  return value;
+}
+
+/** A JSON value as text: what is an object or a list, as JSON; nothing as nothing. */
+export function textOf(value) {
+  return value !== null && typeof value === "object" ? JSON.stringify(value) : String(value ?? "");
 }

@@ -104,13 +104,13 @@ class Figures(NamedTuple):
 
 
 @contextmanager
-def started(cores: Cores) -> Iterator[tuple[Process, Broadcast, int, int]]:
-    """A fresh server, and its ports for HTTP and MessagePack-RPC."""
+def started(cores: Cores, **settings: str) -> Iterator[tuple[Process, Broadcast, int, int]]:
+    """A fresh server, and its ports for HTTP and MessagePack-RPC; `settings`: its environment."""
     with ExitStack() as stack:
         directory = Path(stack.enter_context(tempfile.TemporaryDirectory(prefix="broadcast-")))
         server = Broadcast(directory)
         server.prepare()
-        environment = server.environment()
+        environment = server.environment() | settings
         port, rpc_port = free_port(), int(environment["BROADCAST_RPC_PORT"])
         process = stack.enter_context(
             running(

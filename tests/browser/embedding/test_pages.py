@@ -30,6 +30,15 @@ STATUS = re.compile(r"^Failed to load resource: the server responded with a stat
 # -- pages with and without Django ----------------------------------------------------------
 
 
+def test_a_page_below_a_prefix_has_its_socket_there(people: People, home: str) -> None:
+    page = people.open("/vote/", home)
+    expect(page.locator("body")).to_have_attribute("data-socket-state", "open")
+    page.get_by_role("radio", name="Tea").check()
+    page.get_by_role("button", name="Vote").click()
+    expect(page.get_by_text("Thank you.")).to_be_visible()
+    expect(page.get_by_text("Votes so far")).to_have_text("Votes so far: 1")
+
+
 def test_the_tag_puts_working_listeners_into_a_page_of_a_project(
     people: People, home: str, site: ServerProcess, slug: str, publish: Publish
 ) -> None:
