@@ -104,6 +104,9 @@ class Conf:
     #: Largest frame: bytes. From the streamer of a media stream, and from anybody else.
     MAX_MEDIA_FRAME = Setting(4 * 1024 * 1024, positive=True)
     MAX_FRAME = Setting(1024 * 1024, positive=True)
+    #: Of a media stream: the largest initialisation segment, and the largest block (of MP4: box).
+    MEDIA_HEADER_BYTES = Setting(1024 * 1024, positive=True)
+    MEDIA_BLOCK_BYTES = Setting(4 * 1024 * 1024, positive=True)
     #: Seconds of silence after which who hears Server-Sent Events is sent a comment.
     KEEP_AWAKE_SECONDS = Setting(15.0, positive=True)
     #: Publications of a streamer that wait for history, before its socket is read no more.
