@@ -106,7 +106,10 @@ class Conf:
     MAX_FRAME = Setting(1024 * 1024, positive=True)
     #: Of a media stream: the largest initialisation segment, and the largest block (of MP4: box).
     MEDIA_HEADER_BYTES = Setting(1024 * 1024, positive=True)
-    MEDIA_BLOCK_BYTES = Setting(4 * 1024 * 1024, positive=True)
+    MEDIA_BLOCK_BYTES = Setting(2 * 1024 * 1024, positive=True)
+    #: Seconds that a listener of a media stream may be behind, before it is skipped to the newest
+    #: entry point.
+    MEDIA_LAG_SECONDS = Setting(5.0)
     #: Seconds of silence after which who hears Server-Sent Events is sent a comment.
     KEEP_AWAKE_SECONDS = Setting(15.0, positive=True)
     #: Publications of a streamer that wait for history, before its socket is read no more.

@@ -190,7 +190,10 @@ class ListenerConsumer(SocketConsumer):
             start, joined = await begin(topic, stream, wish)
             if self.refused:
                 return
-            self.listener = Listener(topic, self.sink, self.encoding, start.cursor, start.opening)
+            self.listener = Listener(
+                *(topic, self.sink, self.encoding, start.cursor, start.opening),
+                keeps_up=stream.kind == Stream.Kind.MEDIA,
+            )
             self.sink.on_drain(self.listener.drained)
             metrics.joins.labels(outcome(wish, start)).inc()
             self.listener.tell(joined)

@@ -24,7 +24,7 @@ from .conf import conf
 from .exceptions import CloseCode
 from .frames import Encoding, Message
 from .listeners import Listener
-from .publications import Publication
+from .publications import Mark, Publication
 
 #: How long a busy topic gathers before its next flush, as a part of what the last one took. With
 #: 500 listeners and 64 publications outstanding, of 0, 0.25, 0.5 and 1 this delivered the most.
@@ -72,6 +72,8 @@ class Topic:
         self.streamer = streamer
         self.ring: deque[Publication] = deque()
         self.size = 0
+        #: The newest entry point that was heard of; 0: none of this recording.
+        self.entry = 0
         #: Everybody who hears it, wherever they stand.
         self.listeners: set[Listener] = set()
         #: Those at the live edge, by encoding: all a flush writes to.
@@ -108,7 +110,10 @@ class Topic:
         """Take publications, the first with offset `offset + 1`: they go out now or very soon."""
         self.ring.extend(publications)
         self.offset = publications[-1].offset
-        self.size += sum(len(publication.payload) for publication in publications)
+        for publication in publications:
+            self.size += len(publication.payload)
+            if publication.marks & (Mark.RESET | Mark.ENTRY):
+                self.entry = publication.offset if publication.marks & Mark.ENTRY else 0
         while self._over_limit():
             if self.flushed < self.first:
                 # The live edge must not be overtaken by what was not written to it yet.
@@ -201,7 +206,7 @@ class Topic:
 
     def _empty(self, offset: int) -> None:
         self.ring.clear()
-        self.size = 0
+        self.size = self.entry = 0
         self.offset = self.flushed = offset
 
     # -- listeners --------------------------------------------------------------------------
@@ -225,6 +230,7 @@ class Topic:
         listener.tell_live()
         if listener.full_since:
             return
+        listener.was_live = True
         if listener.cursor > self.flushed:
             self.ahead.add(listener)
         else:
