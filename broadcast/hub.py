@@ -76,6 +76,8 @@ class Topic:
         self.entry = 0
         #: Everybody who hears it, wherever they stand.
         self.listeners: set[Listener] = set()
+        #: Those of them that are no audience: they write it down.
+        self.recorders: set[Listener] = set()
         #: Those at the live edge, by encoding: all a flush writes to.
         self.edge: dict[Encoding, set[Listener]] = {}
         #: Those that history brought further than the last flush did.
@@ -99,6 +101,11 @@ class Topic:
     @property
     def live(self) -> bool:
         return bool(self.streamer)
+
+    @property
+    def audience(self) -> int:
+        """How many hear it in this process."""
+        return len(self.listeners) - len(self.recorders)
 
     @property
     def in_use(self) -> bool:
@@ -220,6 +227,7 @@ class Topic:
     def remove(self, listener: Listener) -> None:
         """It hears no more. Calling this twice is harmless."""
         self.listeners.discard(listener)
+        self.recorders.discard(listener)
         self.ahead.discard(listener)
         self.full.discard(listener)
         self.edge.get(listener.encoding, set()).discard(listener)
@@ -266,7 +274,7 @@ class Topic:
     def add_streamer(self, streamer: Streamer) -> None:
         self.streamers[streamer.id] = streamer
         self._next_count = asyncio.get_running_loop().time() + 1
-        streamer.count(len(self.listeners) + self.elsewhere)
+        streamer.count(self.audience + self.elsewhere)
 
     def remove_streamer(self, streamer: Streamer) -> None:
         self.streamers.pop(streamer.id, None)
@@ -286,7 +294,7 @@ class Topic:
         self._count_timer = None
         self._next_count = asyncio.get_running_loop().time() + 1
         for streamer in list(self.streamers.values()):
-            streamer.count(len(self.listeners) + self.elsewhere)
+            streamer.count(self.audience + self.elsewhere)
 
 
 def tell_all(topics: Iterable[Topic], message: Message) -> None:

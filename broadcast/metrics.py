@@ -229,7 +229,7 @@ def refresh(topics: Iterable["Topic"]) -> None:
         tally.pour()
     topics = list(topics)
     streams.set(len(topics))
-    listeners.set(sum(len(topic.listeners) for topic in topics))
+    listeners.set(sum(topic.audience for topic in topics))
     full_listeners.set(sum(len(topic.full) for topic in topics))
     streamers.set(sum(len(topic.streamers) for topic in topics))
 

@@ -274,7 +274,7 @@ async def stats() -> dict[str, Any]:
         "calls": figures.calls,
         "errors": figures.errors,
         "streams": len(list(topics)),
-        "listeners": sum(len(topic.listeners) for topic in topics),
+        "listeners": sum(topic.audience for topic in topics),
     }
 
 

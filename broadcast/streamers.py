@@ -34,6 +34,7 @@ from .media import Segmenter
 from .models import Stream
 from .publications import Draft, Kind, Mark, decode_json
 from .publishing import announce_streamer, append
+from .recorder import Recorder
 from .relay import get_relay
 from .sinks import EXTENSION
 from .starts import query_of
@@ -62,6 +63,7 @@ class StreamerConsumer(SocketConsumer):
     #: What cuts its bytes. `undecided`: it is not known yet whether they are to be cut.
     segmenter: Segmenter | None = None
     undecided = False
+    recorder: Recorder | None = None
 
     async def enter(self) -> None:
         self.id = new_streamer(time.time())
@@ -75,6 +77,8 @@ class StreamerConsumer(SocketConsumer):
         self.listeners = 0
         self.waiting: list[Draft] = []
         self.size = 0
+        #: The offset of the last of its publications; 0: it has none.
+        self.offset = 0
         #: Frames that came and are not in `accepted` yet.
         self.frames = 0
         self.arrived = asyncio.Event()
@@ -106,6 +110,9 @@ class StreamerConsumer(SocketConsumer):
                 accepted=self.accepted,
             )
             self.topic.add_streamer(self)
+            if stream.record and stream.kind == Stream.Kind.MEDIA:
+                goes_on = self.segmenter is not None
+                self.recorder = Recorder.start(stream, self.topic, state if goes_on else None)
         self.feeding = asyncio.ensure_future(self._feed())
 
     async def _accepted_of(self, stream: Stream) -> int:
@@ -246,6 +253,7 @@ class StreamerConsumer(SocketConsumer):
         run = self._counted(frames)
         appended = await append(self.slug, drafts, run)
         self.number += frames
+        self.offset = appended.offset
         self.accepted = appended.accepted if run else self.accepted + frames
         self._tell_newest("accepted", accepted=self.accepted, offset=appended.offset)
 
@@ -305,3 +313,5 @@ class StreamerConsumer(SocketConsumer):
         with suppress(Unavailable):
             if await get_backend().leave(self.slug, self.id):
                 await announce_streamer(self.slug, "")
+        if self.recorder:
+            await self.recorder.finish(self.offset)

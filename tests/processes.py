@@ -183,6 +183,7 @@ class ServerProcess:
         self.environment = {
             **os.environ,
             "DATABASE_URL": f"sqlite:///{directory / 'db.sqlite3'}",
+            "RECORDINGS_DIR": str(directory / "recordings"),
             "BROADCAST_RPC_PORT": str(self.rpc_port),
             **environment,
         }

@@ -2,6 +2,7 @@
 
 from typing import TYPE_CHECKING
 
+from .recordings import Recording as Recording
 from .streams import EVERYONE as EVERYONE
 from .streams import Stream as Stream
 from .streams import listener_path as listener_path
@@ -10,4 +11,4 @@ from .subscriptions import Subscription as Subscription
 if TYPE_CHECKING:
     from .streams import AnyUser as AnyUser
 
-__all__ = ["EVERYONE", "Stream", "Subscription", "listener_path"]
+__all__ = ["EVERYONE", "Recording", "Stream", "Subscription", "listener_path"]
