@@ -10,7 +10,10 @@ with the publications and the count of frames, so a frame is accepted when it ca
 connection goes on at the next frame, in whatever process, without a doubled or a lost byte. A
 stream keeps that of its newest recording alone: where another one began meanwhile, or the history
 is gone, `ready.accepted` is 0 (less than it was), and the client begins a new recording, with the
-header of a new recorder: of what it had not sent of the old one nothing can go on.
+header of a new recorder: of what it had not sent of the old one nothing can go on. A client that
+closes its socket with 1000 or 1001 is done, and what is held back goes out; who wants to go on with a run
+must not say goodbye. Where the former connection still had something to append when the next one
+came, that one is closed with 4200, and finds all of it in when it comes back.
 
 `reset` drops what is held back of the recording; the next frame begins a header. A header that
 comes without it, on the same connection or a new one, begins a new recording just so.
@@ -259,9 +262,11 @@ class StreamerConsumer(SocketConsumer):
 
     def _counted(self, frames: int) -> Run | Recording | None:
         if self.segmenter:
-            # Nothing of a recording is published any more when another one has begun.
+            # Nothing of a recording is published any more when another one has begun, or it is
+            # over: with 0 frames it is one that nobody knows.
             state = self.segmenter.snapshot() if self.run else b""
-            return Recording(self.run or self.id, self.accepted, self.accepted + frames, state)
+            after = 0 if self.said_goodbye else self.accepted + frames
+            return Recording(self.run or self.id, self.accepted, after, state)
         return Run(self.run, self.number) if self.run else None
 
     def _tell_newest(self, name: str, **fields: Any) -> None:
@@ -295,7 +300,7 @@ class StreamerConsumer(SocketConsumer):
     def end(self, code: CloseCode, reason: str) -> None:
         if not self.ending:
             self.ending = (code, reason)
-            if self.segmenter and not self.run:
+            if self.segmenter and (self.said_goodbye or not self.run):
                 # Nobody comes back to what it holds.
                 self.waiting.extend(self.segmenter.finish())
         self.arrived.set()

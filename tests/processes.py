@@ -39,6 +39,11 @@ POOLS: dict[str, dict[str, Any]] = {
         **{"visibility": "unlisted", "publishing": "anyone"},
         **{"kind": "media", "content_type": "video/webm"},
     },
+    "film": {"visibility": "unlisted", "publishing": "anyone", "kind": "media"},
+    "recorded": {
+        **{"visibility": "unlisted", "publishing": "anyone"},
+        **{"kind": "media", "record": True},
+    },
     "owned": {"visibility": "unlisted"},
     "private": {"visibility": "private"},
     "closed": {"publishing": "anyone", "closed_at": "2020-01-01T00:00:00Z"},

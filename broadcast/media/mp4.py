@@ -212,6 +212,8 @@ def describe(header: bytes) -> tuple[str, list[str]]:
     """MIME type and codecs of a stream with this header. BadRequest: it is none."""
     moov = next(within(header, b"moov"), b"")
     tracks = [track for track in read_tracks(moov) if track.handler in ENTRY_BYTES]
+    if not tracks:
+        raise BadRequest("this is no MP4: it has no tracks")
     kind = "video" if any(track.handler == "vide" for track in tracks) else "audio"
     names = [codecs.of_mp4(track.entry, _configuration(track)) for track in tracks]
     return f"{kind}/mp4", [name for name in names if name]

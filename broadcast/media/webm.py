@@ -230,6 +230,8 @@ def describe(header: bytes) -> tuple[str, list[str]]:
             break
         else:
             start += head.size
+    if not tracks:
+        raise BadRequest("this is no WebM: it has no tracks")
     kind = "video" if any(track.type == VIDEO for track in tracks) else "audio"
     subtype = "webm" if doc_type == "webm" else "x-matroska"
     names = [codecs.of_webm(track.codec, track.private) for track in tracks]
