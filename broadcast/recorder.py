@@ -115,6 +115,8 @@ class Recorder:
         self.offset = 0
         #: Whether it takes nothing before the next entry point.
         self.skips = True
+        #: Whether it was told that something is left out, since the disk last kept up.
+        self.told = False
         self.arrived = asyncio.Event()
         self.ended = asyncio.Event()
         #: The offset after which it ends, when it is known.
@@ -190,8 +192,9 @@ class Recorder:
 
     def _leave_out(self, reason: str) -> None:
         """Nothing more before the next entry point, and nothing of the segment that was coming."""
-        logger.warning("The recording of %r leaves out a segment: %s", self.stream.slug, reason)
-        self.skips = True
+        if not self.told:
+            logger.warning("The recording of %r leaves out a segment: %s", self.stream.slug, reason)
+        self.skips = self.told = True
         while self.waiting and self.waiting[-1].place == "more":
             self.size -= len(self.waiting.pop().payload)
         if self.waiting and self.waiting[-1].place == "entry":
@@ -208,6 +211,7 @@ class Recorder:
                 self.arrived.clear()
                 while self.waiting:
                     await self._write_some()
+                self.told = False
         finally:
             await self._end()
             self.ended.set()
@@ -239,7 +243,7 @@ class Recorder:
         if self.file is None:
             if segments[0].place != "entry":
                 return
-            segments.insert(0, Segment("header", self.header))
+            segments = [Segment("header", self.header), *segments]
             await self._begin()
         assert self.file is not None
         await in_thread(self.file.write, segments)

@@ -11,9 +11,9 @@ connection goes on at the next frame, in whatever process, without a doubled or 
 stream keeps that of its newest recording alone: where another one began meanwhile, or the history
 is gone, `ready.accepted` is 0 (less than it was), and the client begins a new recording, with the
 header of a new recorder: of what it had not sent of the old one nothing can go on. A client that
-closes its socket with 1000 or 1001 is done, and what is held back goes out; who wants to go on with a run
-must not say goodbye. Where the former connection still had something to append when the next one
-came, that one is closed with 4200, and finds all of it in when it comes back.
+closes its socket with 1000 or 1001 is done, and what is held back goes out; who wants to go on with
+a run must not say goodbye. Where the former connection still had something to append when the next
+one came, that one is closed with 4200, and finds all of it in when it comes back.
 
 `reset` drops what is held back of the recording; the next frame begins a header. A header that
 comes without it, on the same connection or a new one, begins a new recording just so.

@@ -66,6 +66,13 @@ def assert_plays(data: bytes) -> None:
     ffmpeg("-i", "-", "-f", "null", "-", data=data)
 
 
+def frames_of(data: bytes) -> list[str]:
+    """The pictures and sounds that ffprobe finds in it, which may end in the middle."""
+    command = ["ffprobe", "-v", "fatal", "-show_entries", "frame=media_type", "-of", "csv=p=0", "-"]
+    done = subprocess.run(command, input=data, capture_output=True, timeout=60, check=True)
+    return done.stdout.decode().split()
+
+
 def cut(data: bytes, *sizes: int) -> list[Draft]:
     """What a segmenter makes of `data`, which comes in cuts of these sizes, the last repeated."""
     segmenter, found, start = Segmenter(), list[Draft](), 0

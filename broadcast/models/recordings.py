@@ -9,13 +9,12 @@ that nobody holds is finished, even if nobody said so.
 import fcntl
 import logging
 import tempfile
-from contextlib import suppress
 from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
 
 from django.core.files import File
-from django.core.files.storage import Storage, storages
+from django.core.files.storage import FileSystemStorage, Storage, storages
 from django.db import models, transaction
 from django.db.models.signals import post_delete
 from django.urls import reverse
@@ -32,20 +31,16 @@ def get_storage() -> Storage:
     return storages[conf.RECORDINGS_STORAGE]
 
 
-def local_path(name: str) -> Path:
-    """Where the file is while it is written, and where `is_local` stays."""
-    with suppress(NotImplementedError):
-        return Path(get_storage().path(name))
-    return Path(tempfile.gettempdir()) / "broadcast-recordings" / name
-
-
 def is_local() -> bool:
     """Whether the storage is the file system."""
-    try:
-        get_storage().path("x")
-    except NotImplementedError:
-        return False
-    return True
+    return isinstance(get_storage(), FileSystemStorage)
+
+
+def local_path(name: str) -> Path:
+    """Where the file is while it is written; where the storage `is_local` it stays there."""
+    if is_local():
+        return Path(get_storage().path(name))
+    return Path(tempfile.gettempdir()) / "broadcast-recordings" / name
 
 
 def is_being_written(path: Path) -> bool:
