@@ -26,12 +26,15 @@ def listener(
 
     `item` names a template of how a publication looks. Everything else becomes an attribute of
     the element: `history=20`, `token=…`, `label=…`, `limit=…`, `class=…`; True is one without a
-    value, None or False is none, and an underscore in a name is a hyphen. Who may not hear the
-    stream is told so by the element: nothing is asked of the database here.
+    value, None or False is none, and an underscore in a name is a hyphen. A media stream has a
+    picture from the start; of a slug the element finds that out. Who may not hear the stream is
+    told so by the element: nothing is asked of the database here.
     """
     slug = stream.slug if isinstance(stream, Stream) else str(stream or "")
     title = str(stream or "")
-    attributes = {"src": listener_path(slug), "label": f"Publications of {title}"} | attributes
+    is_media = isinstance(stream, Stream) and stream.kind == Stream.Kind.MEDIA
+    own = {"src": listener_path(slug), "label": f"Publications of {title}", "media": is_media}
+    attributes = own | attributes
     return format_html(
         "{}<broadcast-listener{}>{}"
         "<noscript>Hearing {} needs JavaScript.</noscript></broadcast-listener>",

@@ -1,0 +1,108 @@
+/**
+ * Where a live picture should stand: near the newest that came, not so near that it stops at every hiccup.
+ *
+ * Pure: times are seconds and given, media times those of the recording. It is told what came and when, and says
+ * where to play, how fast, and whether the line is so far behind that it is better to begin anew at the newest.
+ *
+ * The recording runs at the speed of the clock. So of everything that came, what was the least late says how the two
+ * clocks stand to each other (`#base`); whatever is later than that waited somewhere on its way, be it in a buffer of
+ * the network that nobody can look into.
+ */
+const NEAREST = 0.25; // seconds behind the newest that is aimed at, at least
+const FURTHEST = 2;
+const FAR = 2; // behind the aim: jump
+const NEAR = 0.15; // behind the aim: as good as there
+const LATE = 4; // seconds what comes may be late
+const LATE_FOR = 1; // … and for so long: what was missed in an outage comes late, but all at once
+const STALL = 0.15; // added to the aim where it was too near
+const STALLS = 1; // at most
+const CALM = 0.01; // taken off again per second
+const FASTEST = 1.15;
+const GAP = 0.05; // seconds of nothing that a range may begin behind a place that counts as in it
+
+export class LiveEdge {
+  #base = Infinity; // the least difference of clock and media time
+  #at = null; // when something came last
+  #newest = null; // media time of what came last
+  #interval = 0; // between two arrivals, of late
+  #extra = 0;
+  #lateSince = null;
+  #rate = 1;
+
+  /** Another recording, or another way that it comes: what was learnt of the old one means nothing. */
+  restart() {
+    this.#base = Infinity;
+    this.#at = this.#newest = this.#lateSince = null;
+  }
+
+  /** The recording is here up to this media time. */
+  arrived(newest, now) {
+    if (this.#newest !== null && newest <= this.#newest) return;
+    if (this.#at !== null) this.#learn(now - this.#at);
+    this.#at = now;
+    this.#newest = newest;
+    this.#base = Math.min(this.#base, now - newest);
+    const isLate = now - newest - this.#base > LATE;
+    this.#lateSince = isLate ? (this.#lateSince ?? now) : null;
+  }
+
+  /** It played to the end of what there is. */
+  stalled() {
+    this.#extra = Math.min(STALLS, this.#extra + STALL);
+  }
+
+  /** Seconds behind the newest that are aimed at: what comes in larger pieces needs a larger store. */
+  get aim() {
+    return Math.min(FURTHEST, Math.max(NEAREST, 1.25 * this.#interval + 0.1) + this.#extra);
+  }
+
+  /** How many seconds the picture at `place` is behind; null: not known yet. */
+  behind(place, now) {
+    return this.#base === Infinity ? null : Math.max(0, now - this.#base - place);
+  }
+
+  /** Whether what comes is so late, for so long, that it will not catch up. */
+  isLate(now) {
+    return this.#lateSince !== null && now - this.#lateSince >= LATE_FOR;
+  }
+
+  /**
+   * `{seek, rate}`: where to go on playing (null: where it stands), and how fast. `ranges` are `[start, end]` of what
+   * there is, in order; `place` is what is shown now.
+   */
+  steer(ranges, place) {
+    if (ranges.length === 0) return { seek: null, rate: 1 };
+    const [start, end] = ranges.at(-1);
+    const goal = Math.max(start, end - this.aim);
+    if (!this.#isIn(ranges, place, goal)) return this.#jump(goal);
+    if (place < start - GAP) return { seek: null, rate: 1 }; // plays what is left of an older range
+    const late = end - place - this.aim;
+    if (late > FAR) return this.#jump(goal);
+    return { seek: null, rate: this.#rateFor(late) };
+  }
+
+  /** Whether to go on from `place`: it is in the newest range, or an older one has some left that the newest has not. */
+  #isIn(ranges, place, goal) {
+    const range = ranges.find(([start, end]) => place >= start - GAP && place <= end);
+    if (!range) return false;
+    const isNewest = range === ranges.at(-1);
+    return isNewest || (range[1] - place > GAP && goal === ranges.at(-1)[0]);
+  }
+
+  #jump(goal) {
+    this.#rate = 1;
+    return { seek: goal, rate: 1 };
+  }
+
+  /** Once faster, it stays so until it is there: a speed that wavers is heard. */
+  #rateFor(late) {
+    if (late > NEAR) this.#rate = Math.min(FASTEST, 1.05 + (late - NEAR) * 0.1);
+    else if (late <= 0) this.#rate = 1;
+    return this.#rate;
+  }
+
+  #learn(gap) {
+    this.#interval = Math.min(FURTHEST, Math.max(gap, this.#interval * 0.95));
+    this.#extra = Math.max(0, this.#extra - CALM * gap);
+  }
+}
