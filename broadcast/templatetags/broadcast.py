@@ -19,10 +19,11 @@ SCRIPT = "broadcast.element"
 
 #: What the element's script needs, all of it: a browser that is told so does not find it out
 #: file after file, and has a picture the sooner.
-MODULES = (
-    "announcer append-queue attributes bytes connection entries item listener listener-view "
-    "live-edge log media mp4 player player-view states stream-socket webm"
-).split()
+MODULES = [
+    *("announcer", "append-queue", "attributes", "bytes", "connection", "entries"),
+    *("item", "listener", "listener-view", "live-edge", "log", "media", "mp4"),
+    *("player", "player-view", "states", "stream-socket", "webm"),
+]
 
 
 @register.simple_tag(takes_context=True)

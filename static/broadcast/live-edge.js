@@ -16,7 +16,7 @@ const LATE = 4; // seconds what comes may be late
 const LATE_FOR = 1; // … and for so long: what was missed in an outage comes late, but all at once
 const STALL = 0.15; // added to the aim where it was too near
 const STALLS = 1; // at most
-const CALM = 0.01; // taken off again per second
+const CALM = 0.03; // taken off again per second
 const FASTEST = 1.15;
 const GAP = 0.05; // seconds of nothing that a range may begin behind a place that counts as in it
 

@@ -191,7 +191,7 @@ function* boxes(bytes, from, to) {
 
 /** `{type, start, end}` of the box at a place. Null: there is not enough. RangeError: it is none. */
 function boxAt(bytes, at) {
-  if (at + 16 > bytes.length && at + 8 > bytes.length) return null;
+  if (at + 8 > bytes.length) return null;
   const size = uint32(bytes, at);
   const type = typeAt(bytes, at);
   if (size !== 1) {

@@ -141,19 +141,19 @@ export class Recorder extends EventTarget {
   }
 
   #send({ data, header, entry }) {
-    if (!header && this.#mustDrop(entry)) {
+    if (!header && this.#mustDrop(data, entry)) {
       this.#dropped += 1;
       return;
     }
     if (header) this.#streamer.mark("header");
     if (entry) this.#streamer.mark("entry");
-    this.#streamer.sendBinary(data).catch((error) => this.#refused(error));
+    this.#streamer.sendBinary(data).catch(() => {}); // the streamer is gone, and says so
     this.#count(data.length);
   }
 
   /** Once something was dropped, nothing can be shown before the next key frame. */
-  #mustDrop(entry) {
-    const isFull = this.#streamer.unacceptedBytes > this.#pile;
+  #mustDrop(data, entry) {
+    const isFull = this.#streamer.unacceptedBytes > this.#pile || data.length > this.#streamer.frameLimit;
     this.#dropping = isFull || (this.#dropping && !entry);
     return this.#dropping;
   }
@@ -161,13 +161,6 @@ export class Recorder extends EventTarget {
   /** Bytes that may be under way. */
   get #pile() {
     return Math.max(LEAST_PILE, ((this.#quality.video + this.#quality.audio) / 8) * PILE);
-  }
-
-  /** Too large for one publication: what builds on it cannot be shown either. */
-  #refused(error) {
-    if (!(error instanceof RangeError)) return;
-    this.#dropped += 1;
-    this.#dropping = true;
   }
 
   #count(bytes) {

@@ -94,6 +94,11 @@ export class Streamer extends StreamSocket {
     return this.#accepted;
   }
 
+  /** Bytes that one publication may have. */
+  get frameLimit() {
+    return this.#limits.frame;
+  }
+
   /** Bytes that were given to this streamer and are not in the stream. */
   get unacceptedBytes() {
     return this.#items.reduce((sum, { bytes }) => sum + bytes, 0);

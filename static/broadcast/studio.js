@@ -21,7 +21,8 @@ let streamer = newStreamer();
 let countdown = null;
 
 function newStreamer() {
-  const made = new Streamer(page.dataset.src, { token: page.dataset.token });
+  const { src, token, frameLimit } = page.dataset;
+  const made = new Streamer(src, { token, frameLimit: Number(frameLimit) });
   made.addEventListener("state", ({ detail }) => became(detail));
   made.addEventListener("ready", ({ detail }) => {
     showFigures();

@@ -77,6 +77,9 @@ export class WebMCutter {
   /** `{data, header, entry}` of everything that is whole by now. RangeError: this is no WebM. */
   push(bytes) {
     this.#pending = join(this.#pending, bytes);
+    if (!this.#header && this.#pending.length >= 4 && !isWebM(this.#pending)) {
+      throw new RangeError("this does not begin like WebM");
+    }
     const parts = [];
     for (let element = this.#next(); element; element = this.#next()) {
       if (this.#header === null) this.#scanHeader(element, parts);
@@ -95,7 +98,6 @@ export class WebMCutter {
   }
 
   #scanHeader(element, parts) {
-    if (this.#scanned === 0 && element.id !== EBML) throw new RangeError("this does not begin like WebM");
     if (element.id !== CLUSTER) {
       if (element.end === Infinity && element.id !== SEGMENT) throw new RangeError("only clusters may be endless");
       this.#scanned = element.id === SEGMENT ? element.start : element.end;
