@@ -7,7 +7,7 @@ import time
 from pathlib import Path
 
 from playwright.sync_api import Locator, Page, expect
-from websockets.sync.client import ClientConnection, connect
+from websockets.sync.client import connect
 
 from tests.browser.conftest import PATIENCE, Line, People
 from tests.processes import ServerProcess
@@ -173,18 +173,18 @@ class Feed:
         self.thread = threading.Thread(target=self._run, daemon=True)
 
     def __enter__(self) -> "Feed":
-        self.socket: ClientConnection = connect(self.address, proxy=None)
         self.thread.start()
         return self
 
     def __exit__(self, *error: object) -> None:
         self.ended.set()
         self.thread.join()
-        self.socket.close()
 
     def _run(self) -> None:
         began, sent = time.monotonic(), 0
-        while sent < len(self.recording) and not self.ended.wait(self.STEP):
-            due = int(len(self.recording) * (time.monotonic() - began + 0.5) / self.seconds)
-            self.socket.send(self.recording[sent:due])
-            sent = min(due, len(self.recording))
+        with connect(self.address, proxy=None) as streamer:
+            while not self.ended.wait(self.STEP):
+                due = int(len(self.recording) * (time.monotonic() - began + 0.5) / self.seconds)
+                if part := self.recording[sent:due]:
+                    streamer.send(part)
+                sent = due
