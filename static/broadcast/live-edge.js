@@ -10,15 +10,19 @@
  */
 const NEAREST = 0.25; // seconds behind the newest that is aimed at, at least
 const FURTHEST = 2;
-const FAR = 2; // behind the aim: jump
+const FAR = 1; // behind the aim: jump
+const LATER = 0.4; // behind the aim: hurry more
 const NEAR = 0.15; // behind the aim: as good as there
 const LATE = 4; // seconds what comes may be late
 const LATE_FOR = 1; // … and for so long: what was missed in an outage comes late, but all at once
 const STALL = 0.15; // added to the aim where it was too near
 const STALLS = 1; // at most
 const CALM = 0.03; // taken off again per second
-const FASTEST = 1.15;
+const FAST = 1.07; // hardly heard
+const FASTER = 1.2;
 const GAP = 0.05; // seconds of nothing that a range may begin behind a place that counts as in it
+const NEWEST = 0.5; // seconds there must be of a newer range before what is left of an older one is passed over
+const AHEAD = 0.5; // seconds behind the end of the newest range where a picture stands that waits for more
 
 export class LiveEdge {
   #base = Infinity; // the least difference of clock and media time
@@ -68,35 +72,28 @@ export class LiveEdge {
 
   /**
    * `{seek, rate}`: where to go on playing (null: where it stands), and how fast. `ranges` are `[start, end]` of what
-   * there is, in order; `place` is what is shown now.
+   * there is, in order; `place` is what is shown now. Nothing is begun with less than what is aimed at: a browser that
+   * runs dry while it begins takes seconds to begin.
    */
   steer(ranges, place) {
-    if (ranges.length === 0) return { seek: null, rate: 1 };
+    if (ranges.length === 0) return this.#stay();
     const [start, end] = ranges.at(-1);
-    const goal = Math.max(start, end - this.aim);
-    if (!this.#isIn(ranges, place, goal)) return this.#jump(goal);
-    if (place < start - GAP) return { seek: null, rate: 1 }; // plays what is left of an older range
-    const late = end - place - this.aim;
-    if (late > FAR) return this.#jump(goal);
-    return { seek: null, rate: this.#rateFor(late) };
-  }
-
-  /** Whether to go on from `place`: it is in the newest range, or an older one has some left that the newest has not. */
-  #isIn(ranges, place, goal) {
-    const range = ranges.find(([start, end]) => place >= start - GAP && place <= end);
-    if (!range) return false;
-    const isNewest = range === ranges.at(-1);
-    return isNewest || (range[1] - place > GAP && goal === ranges.at(-1)[0]);
-  }
-
-  #jump(goal) {
+    const goal = end - this.aim;
+    const isIn = place >= start - GAP && place <= end + AHEAD;
+    if (isIn && goal - place <= FAR) return { seek: null, rate: this.#rateFor(goal - place) };
+    if (goal < start || (!isIn && hasLeft(ranges, place) && end - start < NEWEST)) return this.#stay();
     this.#rate = 1;
     return { seek: goal, rate: 1 };
   }
 
+  #stay() {
+    return { seek: null, rate: 1 };
+  }
+
   /** Once faster, it stays so until it is there: a speed that wavers is heard. */
   #rateFor(late) {
-    if (late > NEAR) this.#rate = Math.min(FASTEST, 1.05 + (late - NEAR) * 0.1);
+    if (late > LATER) this.#rate = FASTER;
+    else if (late > NEAR) this.#rate = Math.max(this.#rate, FAST);
     else if (late <= 0) this.#rate = 1;
     return this.#rate;
   }
@@ -105,4 +102,9 @@ export class LiveEdge {
     this.#interval = Math.min(FURTHEST, Math.max(gap, this.#interval * 0.95));
     this.#extra = Math.max(0, this.#extra - CALM * gap);
   }
+}
+
+/** Whether an older range has something left to be played behind `place`. */
+function hasLeft(ranges, place) {
+  return ranges.some(([start, end]) => place >= start - GAP && end - place > GAP);
 }

@@ -16,7 +16,7 @@ STYLE.replaceSync(`
   :host([media]) { block-size: var(--broadcast-player-height, auto); }
   :host(:not([media])) .screen, :host([media]) :is(.scroller, .empty, .newer, .pause) { display: none; }
   .screen { display: grid; grid-template-rows: minmax(0, 1fr) auto; block-size: 100%; background: #000; color: #f2f3f5; }
-  .frame { position: relative; min-block-size: 0; aspect-ratio: 16 / 9; inline-size: 100%; max-block-size: 100%; overflow: hidden; }
+  .frame { position: relative; min-block-size: 0; aspect-ratio: var(--broadcast-player-ratio, 16 / 9); inline-size: 100%; overflow: hidden; }
   :host([media]) .stage { display: grid; }
   .screen:fullscreen .frame { aspect-ratio: auto; }
   video { display: block; inline-size: 100%; block-size: 100%; object-fit: contain; }
@@ -25,6 +25,7 @@ STYLE.replaceSync(`
     padding: 1rem; text-align: center; background: rgb(8 9 11 / 78%);
   }
   .curtain[hidden] { display: none; }
+  .curtain.light { background: rgb(8 9 11 / 35%); }
   .over {
     border-color: transparent; color: #111; background: #fff; font-weight: 600; box-shadow: 0 1px 6px rgb(0 0 0 / 40%);
   }
@@ -236,6 +237,7 @@ export class PlayerView {
     begin.hidden = !stopped;
     setText(begin, held ? "Go on, live" : "Play");
     curtain.hidden = !stopped && words.textContent === "";
+    curtain.classList.toggle("light", held);
     hold.toggleAttribute("data-on", held);
     hold.setAttribute("aria-label", held ? "Play" : "Pause");
     this.#showSound();

@@ -44,6 +44,7 @@ export class Player extends EventTarget {
     video.addEventListener("error", () => this.#failed());
     video.addEventListener("waiting", () => this.#stalled());
     video.addEventListener("timeupdate", () => this.#steer());
+    video.addEventListener("loadedmetadata", () => this.#steer());
     video.addEventListener("playing", () => this.#showsPicture());
   }
 

@@ -221,7 +221,7 @@ export class VideoStudio {
   }
 
   #tell(words) {
-    setText(this.#find("video-message"), words);
+    setText(this.#find("message"), words);
   }
 
   #find(name) {

@@ -209,7 +209,7 @@ def test_a_camera_that_cannot_be_had_is_told_with_what_to_do(
     refuse = f'async () => {{ throw new DOMException("", "{error}"); }}'
     studio = open_studio(people, slug, camera=f"navigator.mediaDevices.getUserMedia = {refuse};")
     studio.get_by_role("button", name="Start the broadcast").click()
-    expect(studio.locator("[data-video-message]")).to_contain_text(remedy)
+    expect(studio.locator("[data-message]")).to_contain_text(remedy)
     expect(studio.get_by_role("button", name="Start the broadcast")).to_be_enabled()
     expect(studio.locator(".on-air strong")).to_have_text("Off air")
 
