@@ -17,9 +17,9 @@ STYLE.replaceSync(`
   :host(:not([media])) .screen, :host([media]) :is(.scroller, .empty, .newer, .pause) { display: none; }
   .screen { display: grid; grid-template-rows: minmax(0, 1fr) auto; block-size: 100%; background: #000; color: #f2f3f5; }
   .frame { position: relative; min-block-size: 0; aspect-ratio: var(--broadcast-player-ratio, 16 / 9); inline-size: 100%; overflow: hidden; }
-  :host([media]) .stage { display: grid; }
+  :host([media]) .stage { display: grid; grid-template-rows: minmax(0, 1fr); }
   .screen:fullscreen .frame { aspect-ratio: auto; }
-  video { display: block; inline-size: 100%; block-size: 100%; object-fit: contain; }
+  video { position: absolute; display: block; inline-size: 100%; block-size: 100%; object-fit: contain; }
   .curtain {
     position: absolute; inset: 0; display: grid; place-content: center; justify-items: center; gap: 0.75rem;
     padding: 1rem; text-align: center; background: rgb(8 9 11 / 78%);
@@ -255,11 +255,16 @@ export class PlayerView {
     return this.#picture ? "" : "Sound only";
   }
 
+  get #isLive() {
+    const { held, state } = this.#player;
+    return !held && state.name === "playing" && this.#connection !== "idle";
+  }
+
   #showSound() {
     const { mute, volume, unmute } = this.#parts;
     const { muted } = this.#video;
     mute.hidden = volume.hidden = !this.#sound;
-    unmute.hidden = !this.#sound || !muted || this.#player.held || this.#player.state.name !== "playing";
+    unmute.hidden = !this.#sound || !muted || !this.#isLive;
     mute.toggleAttribute("data-on", muted);
     mute.setAttribute("aria-label", muted ? "Unmute" : "Mute");
     volume.valueAsNumber = muted ? 0 : Math.round(this.#video.volume * 100);
@@ -267,8 +272,9 @@ export class PlayerView {
 
   #showLag() {
     const { lag } = this.#parts;
-    const behind = this.#player.state.name === "playing" && !this.#player.held ? this.#player.behind : null;
-    setText(lag, behind === null ? "" : `${behind.toFixed(1)}\u00a0s behind`);
+    const behind = this.#isLive ? this.#player.behind : null;
+    if (behind !== null) setText(lag, `${behind.toFixed(1)}\u00a0s behind`);
+    else if (!this.#isLive) setText(lag, "");
     lag.classList.toggle("bad", behind > LAG_BAD);
   }
 

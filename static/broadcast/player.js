@@ -45,6 +45,7 @@ export class Player extends EventTarget {
     video.addEventListener("waiting", () => this.#stalled());
     video.addEventListener("timeupdate", () => this.#steer());
     video.addEventListener("loadedmetadata", () => this.#steer());
+    video.addEventListener("loadeddata", () => this.#state.name === "waiting" && this.#showsPicture());
     video.addEventListener("playing", () => this.#showsPicture());
   }
 
