@@ -45,8 +45,8 @@ export class Player extends EventTarget {
     video.addEventListener("waiting", () => this.#stalled());
     video.addEventListener("timeupdate", () => this.#steer());
     video.addEventListener("loadedmetadata", () => this.#steer());
-    video.addEventListener("loadeddata", () => this.#state.name === "waiting" && this.#showsPicture());
-    video.addEventListener("playing", () => this.#showsPicture());
+    video.addEventListener("loadeddata", () => this.#state.name === "waiting" && this.#become("playing"));
+    video.addEventListener("playing", () => this.#become("playing"));
   }
 
   get state() {
@@ -201,11 +201,6 @@ export class Player extends EventTarget {
 
   #stalled() {
     if (!this.#held && this.#state.name === "playing") this.#edge.stalled();
-  }
-
-  #showsPicture() {
-    if (now() - this.#faultAt > SOUND) this.#faults = 0;
-    this.#become("playing");
   }
 
   #watchSilence() {

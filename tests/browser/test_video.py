@@ -161,7 +161,7 @@ def test_what_ffmpeg_makes_is_played(
     name: str,
     codecs: tuple[str, ...],
 ) -> None:
-    slug = site.unused_stream("cut")
+    slug = site.unused_stream("film")
     recording = encode(tmp_path / name, 15, "300k", *codecs)
     with Feed(site, slug, recording, 15):
         page = watch(people, slug)
