@@ -99,7 +99,8 @@ export class BroadcastListener extends HTMLElement {
 
   /** Leave the stream until `open()`. */
   close() {
-    this.#listener?.close();
+    if (this.#isResting) this.#became({ name: "closed" });
+    else this.#listener?.close();
   }
 
   clear() {
@@ -318,7 +319,7 @@ export class BroadcastListener extends HTMLElement {
     this.#view = new PlayerView(this.shadowRoot, this.#parts.stage, {
       late: () => this.#hearLive(),
       rest: () => this.#goToRest(),
-      wake: () => this.#hearLive(),
+      wake: () => this.#isResting && this.#hearLive(),
       hold: (held) => (this.paused = held),
     });
     if (!this.#listener) return;
@@ -327,8 +328,13 @@ export class BroadcastListener extends HTMLElement {
   }
 
   #goToRest() {
+    if (!this.#listener || ["gone", "closed"].includes(this.#listener.state.name)) return;
     this.#leave();
     this.#became({ name: "resting" });
+  }
+
+  get #isResting() {
+    return this.getAttribute("state") === "resting";
   }
 
   // -- the list

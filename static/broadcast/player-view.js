@@ -118,6 +118,7 @@ export class PlayerView {
     document.addEventListener("visibilitychange", () => this.#attend(), { signal });
     document.addEventListener("fullscreenchange", () => this.#showFull(), { signal });
     this.#ticking = setInterval(() => this.#showLag(), LAG_EVERY);
+    this.#attend();
   }
 
   disconnect() {

@@ -41,7 +41,7 @@ export class Player extends EventTarget {
     super();
     this.#video = video;
     this.#MediaSource = globalThis.MediaSource ?? globalThis.ManagedMediaSource;
-    video.addEventListener("error", () => this.#failed());
+    video.addEventListener("error", () => video.error && this.#failed());
     video.addEventListener("waiting", () => this.#stalled());
     video.addEventListener("timeupdate", () => this.#steer());
     video.addEventListener("loadedmetadata", () => this.#steer());

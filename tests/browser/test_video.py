@@ -14,6 +14,7 @@ from broadcast.publications import Mark
 from tests.browser.conftest import People
 from tests.browser.embedding.elsewhere import Elsewhere, element
 from tests.browser.video import (
+    NOISE_CAMERA,
     VIDEO,
     Feed,
     ThinLine,
@@ -185,13 +186,13 @@ def test_it_gets_over_a_segment_that_cannot_be_decoded(
                     streamer.send(json.dumps({"event": "mark", "as": mark}))
             entries += bool(draft.marks & Mark.ENTRY)
             if entries == 3 and draft.marks & Mark.ENTRY:
-                plays_on(page, 0.5)
+                plays_on(page, 0.1)
                 page.evaluate(f"() => (window.before = {VIDEO}.src)")
                 # A cluster of nothing that could stand in one.
                 streamer.send(b"\x1f\x43\xb6\x75\x84" + bytes(4))
             streamer.send(draft.payload)
         page.wait_for_function(f"() => {VIDEO}.src !== before")
-        plays_on(page, 0.5)
+        plays_on(page, 0.1)
     assert page.evaluate(f"{VIDEO}.error") is None
 
 
@@ -233,6 +234,46 @@ def test_the_studio_shows_and_broadcasts_a_camera_and_then_a_microphone(
     studio.get_by_role("button", name="Start the broadcast").click()
     expect(words(page)).to_have_text("Sound only")
     plays_on(page)
+
+
+def test_on_a_stream_of_messages_video_is_a_tab_and_the_list_gives_way_to_the_picture(
+    people: People, site: ServerProcess
+) -> None:
+    slug = site.unused_stream()
+    page, studio = watch(people, slug), open_studio(people, slug)
+    studio.get_by_role("tab", name="Video").click()
+    studio.get_by_role("button", name="Start the broadcast").click()
+    assert len(ages(page)) == 10
+    expect(page.locator("broadcast-listener .scroller")).to_be_hidden()
+    expect(studio.get_by_role("tab", name="Text")).to_be_disabled()
+    studio.get_by_role("button", name="Stop the broadcast").click()
+    expect(studio.get_by_role("tab", name="Text")).to_be_enabled()
+    expect(words(page)).to_have_text("Nothing is coming just now")
+
+
+def test_where_there_is_a_managed_media_source_alone_that_plays(people: People, slug: str) -> None:
+    broadcast(people, slug)
+    context = people.browser.new_context()
+    context.add_init_script("window.ManagedMediaSource = MediaSource; delete window.MediaSource;")
+    page = people.open(f"/streams/{slug}/", context=context)
+    wait_until_live(page)
+    assert page.evaluate(f"{VIDEO}.disableRemotePlayback")
+
+
+def test_a_studio_whose_line_stands_still_drops_and_goes_on_at_a_key_frame(
+    people: People, site: ServerProcess, slug: str
+) -> None:
+    line = ThinLine(site.port)
+    page, studio = watch(people, slug), open_studio(people, slug, line.url, NOISE_CAMERA)
+    studio.get_by_role("button", name="Start the broadcast").click()
+    plays_on(page)
+    line.open.clear()
+    expect(studio.locator("[data-dropped]")).not_to_have_text("0")
+    expect(words(page)).to_have_text("Nothing is coming just now")
+    line.open.set()
+    plays_on(page)
+    assert page.evaluate(f"{VIDEO}.error") is None
+    line.close()
 
 
 def test_it_plays_in_a_page_of_another_site_and_in_a_frame(

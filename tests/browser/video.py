@@ -41,6 +41,23 @@ navigator.mediaDevices.getUserMedia = async ({ audio }) => {
 };
 """
 
+#: A camera whose picture is noise, which takes all the bits that there are.
+NOISE_CAMERA = """
+navigator.mediaDevices.getUserMedia = async () => {
+  const canvas = document.createElement("canvas");
+  canvas.width = 320;
+  canvas.height = 180;
+  const context = canvas.getContext("2d", { alpha: false });
+  const picture = context.createImageData(320, 180);
+  const pixels = new Uint32Array(picture.data.buffer);
+  setInterval(() => {
+    for (let i = 0; i < pixels.length; i++) pixels[i] = 0xff000000 | (Math.random() * 0xffffff);
+    context.putImageData(picture, 0, 0);
+  }, 66);
+  return canvas.captureStream(15);
+};
+"""
+
 #: The next so many pictures that are shown, as milliseconds since they were taken, the least first.
 READ_CLOCK = """([number, patience]) => new Promise((resolve, reject) => {
   const video = document.querySelector("broadcast-listener").shadowRoot.querySelector("video");
@@ -95,6 +112,7 @@ def words(page: Page) -> Locator:
 
 def ages(page: Page, pictures: int = 10) -> list[int]:
     """Of the next pictures that are shown: milliseconds since the clock camera took them."""
+    expect(page.locator("broadcast-listener video")).to_be_attached()
     found: list[int] = page.evaluate(READ_CLOCK, [pictures, PATIENCE])
     return found
 
@@ -118,9 +136,17 @@ VIDEO = "document.querySelector('broadcast-listener').shadowRoot.querySelector('
 
 
 class ThinLine(Line):
-    """A line that carries `rate` bytes per second towards the browser; 0: as many as there are."""
+    """A line that carries `rate` bytes per second towards the browser; 0: as many as there are.
+
+    While `open` is not set, nothing goes from the browser to the server.
+    """
 
     rate = 0
+
+    def __init__(self, port: int) -> None:
+        self.open = threading.Event()
+        self.open.set()
+        super().__init__(port)
 
     def _connect(self) -> socket.socket:
         far = socket.socket()
@@ -130,7 +156,9 @@ class ThinLine(Line):
         return far
 
     def _pass_on(self, data: bytes, to: socket.socket, is_near: bool) -> None:
-        if self.rate and not is_near:
+        if is_near:
+            self.open.wait(PATIENCE / 1000)
+        elif self.rate:
             time.sleep(len(data) / self.rate)
         to.sendall(data)
 
