@@ -1,6 +1,7 @@
 """`{% load broadcast %}`: what pages of any application of the project show of streams."""
 
 from typing import Any, cast
+from urllib.parse import urljoin
 
 from django import template
 from django.template.context import RequestContext
@@ -88,9 +89,11 @@ def script_once(context: template.Context) -> SafeString:
     if SCRIPT in page:
         return SafeString("")
     page[SCRIPT] = True
-    preloads = (("modulepreload", static(f"broadcast/{name}.js")) for name in MODULES)
+    script = static("broadcast/element.js")
+    # As it names them itself: beside it, and without a hash.
+    modules = ((urljoin(script, f"{name}.js"),) for name in MODULES)
     return format_html(
         '{}<script type="module" src="{}"></script>\n',
-        format_html_join("", '<link rel="{}" href="{}">\n', preloads),
-        static("broadcast/element.js"),
+        format_html_join("", '<link rel="modulepreload" href="{}">\n', modules),
+        script,
     )
