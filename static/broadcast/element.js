@@ -287,7 +287,7 @@ export class BroadcastListener extends HTMLElement {
     if (!this.#emit("publication", publication, { cancelable: true })) return;
     if (header && kind === "binary" && !this.media && readHeader(data)) this.media = true;
     if (!this.media) this.#log.add(publication);
-    else if (kind === "binary") this.#view.feed(publication, this.#contentType);
+    else if (kind === "binary") this.#view.feed(publication, this.position.epoch, this.#contentType);
   }
 
   #skipped(detail) {

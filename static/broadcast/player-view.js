@@ -136,8 +136,9 @@ export class PlayerView {
     this.#show();
   }
 
-  feed({ data, header }, contentType) {
-    if (header) this.#player.header(data, contentType);
+  /** A publication of the stream in this epoch. */
+  feed({ data, header, offset }, epoch, contentType) {
+    if (header) this.#player.header(data, contentType, `${epoch}:${offset}`);
     else this.#player.append(data);
   }
 

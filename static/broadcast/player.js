@@ -29,6 +29,7 @@ export class Player extends EventTarget {
   #edge = new LiveEdge();
   #header = null; // what the header says
   #headerBytes = null;
+  #id = null; // of the recording
   #type = null;
   #needsEntry = true;
   #state = { name: "waiting" };
@@ -80,8 +81,13 @@ export class Player extends EventTarget {
     this.#steer();
   }
 
-  /** A new recording, or the same one again. `contentType`: what the stream is said to be. */
-  header(bytes, contentType) {
+  /**
+   * The header of a recording, of which `id` is the name: the same one again means that what came and what comes belong
+   * together. `contentType`: what the stream is said to be.
+   */
+  header(bytes, contentType, id) {
+    if (this.#queue && id === this.#id) return this.interrupt();
+    this.#id = id;
     const header = readHeader(bytes);
     const type = header?.mimeType ?? contentType;
     if (!this.#canPlay(type)) return this.#giveUp(refusal(type));
@@ -116,7 +122,7 @@ export class Player extends EventTarget {
   stop() {
     clearTimeout(this.#silence);
     this.#leave();
-    this.#header = this.#headerBytes = null;
+    this.#header = this.#headerBytes = this.#id = null;
     this.#video.removeAttribute("src");
     this.#video.load();
     this.#become("waiting");
