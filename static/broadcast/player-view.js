@@ -8,8 +8,9 @@
 import { Player } from "./player.js";
 
 const REST = 30_000; // milliseconds that nobody watches
-const LAG_EVERY = 1000;
+const SHOWN_EVERY = 1000; // milliseconds
 const LAG_BAD = 3; // seconds
+const BACKLOG = 500; // milliseconds within which a newcomer to a stream without a streamer gets what is left of it
 
 const STYLE = new CSSStyleSheet();
 STYLE.replaceSync(`
@@ -82,6 +83,8 @@ export class PlayerView {
   #sound = false; // whether the recording has any
   #picture = true;
   #connection = "connecting";
+  #connectedAt = 0; // when that became so
+  #fedAt = 0;
   #resting = false;
   #rest = null;
   #watching = null; // aborted: the page is watched no more
@@ -117,7 +120,7 @@ export class PlayerView {
     const { signal } = this.#watching;
     document.addEventListener("visibilitychange", () => this.#attend(), { signal });
     document.addEventListener("fullscreenchange", () => this.#showFull(), { signal });
-    this.#ticking = setInterval(() => this.#showLag(), LAG_EVERY);
+    this.#ticking = setInterval(() => this.#show(), SHOWN_EVERY);
     this.#attend();
   }
 
@@ -133,11 +136,13 @@ export class PlayerView {
   /** What became of the connection: the name of a state. */
   connection(name) {
     this.#connection = name;
+    this.#connectedAt = performance.now();
     this.#show();
   }
 
   /** A publication of the stream in this epoch. */
   feed({ data, header, offset }, epoch, contentType) {
+    this.#fedAt = performance.now();
     if (header) this.#player.header(data, contentType, `${epoch}:${offset}`);
     else this.#player.append(data);
   }
@@ -250,8 +255,8 @@ export class PlayerView {
     const { held, state } = this.#player;
     if (state.name === "failed") return state.reason;
     if (held) return "";
-    if (this.#connection === "idle") return "Waiting for the streamer";
-    if (this.#connection !== "live" && state.name !== "playing") return "";
+    if (this.#isIdle) return "Waiting for the streamer";
+    if (!["live", "idle"].includes(this.#connection) && state.name !== "playing") return "";
     if (state.name === "waiting") return "The picture is coming";
     if (state.name === "stalled") return "Nothing is coming just now";
     return this.#picture ? "" : "Sound only";
@@ -259,7 +264,12 @@ export class PlayerView {
 
   get #isLive() {
     const { held, state } = this.#player;
-    return !held && state.name === "playing" && this.#connection !== "idle";
+    return !held && state.name === "playing" && !this.#isIdle;
+  }
+
+  /** Nobody sends: no streamer, and no program that publishes without being one. */
+  get #isIdle() {
+    return this.#connection === "idle" && this.#fedAt - this.#connectedAt < BACKLOG;
   }
 
   #showSound() {
