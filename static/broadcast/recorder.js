@@ -2,10 +2,10 @@
  * Records a MediaStream and feeds it to a `Streamer`, live.
  *
  * It promises that what goes out can be started at its key frames, which come each second, and that it never piles up:
- * while more is under way than the line carries in a second, everything is dropped up to a key frame that finds
- * room. Where the server lost what it had, a new recording begins.
+ * while more than a second of it is under way, everything is dropped up to a key frame that finds room. What is under way is what the server has not accepted: it may wait in the browser's buffer, on the line or in
+ * the server. Where the server lost what it had, a new recording begins.
  *
- * Events: `figures`; `broken` {message}: it ended, and why.
+ * Event: `broken` {message}: it ended, and why.
  */
 import { cutterFor } from "./media.js";
 
@@ -137,7 +137,6 @@ export class Recorder extends EventTarget {
 
   #take(bytes) {
     for (const part of this.#cutter.push(bytes)) this.#send(part);
-    this.dispatchEvent(new CustomEvent("figures"));
   }
 
   #send({ data, header, entry }) {

@@ -10,6 +10,7 @@ import { VideoStudio } from "./video-studio.js";
 
 const EPOCH_SHOWN = 8;
 const RESENT = "The server began a new history. What it had not accepted is sent again.";
+const BEGUN_ANEW = "The server began a new history, and you a new recording.";
 
 const page = document.querySelector("[data-studio]");
 const find = (name) => page.querySelector(`[data-${name}]`);
@@ -23,14 +24,13 @@ let countdown = null;
 function newStreamer() {
   const { src, token, frameLimit } = page.dataset;
   const made = new Streamer(src, { token, frameLimit: Number(frameLimit) });
-  made.addEventListener("state", ({ detail }) => became(detail));
-  made.addEventListener("ready", ({ detail }) => {
-    showFigures();
-    if (detail.newHistory) tell(made.perishable ? "The server began a new history, and you a new recording." : RESENT);
-  });
-  made.addEventListener("accepted", showFigures);
-  made.addEventListener("listeners", showFigures);
-  made.addEventListener("error", ({ detail }) => tell(detail.message));
+  const follow = (name, show) => made.addEventListener(name, ({ detail }) => made === streamer && show(detail));
+  follow("state", became);
+  follow("ready", showFigures);
+  follow("ready", ({ newHistory }) => newHistory && tell(made.perishable ? BEGUN_ANEW : RESENT));
+  follow("accepted", showFigures);
+  follow("listeners", showFigures);
+  follow("error", ({ message }) => tell(message));
   return made;
 }
 
@@ -78,7 +78,9 @@ const video = new VideoStudio(page, {
     if (messages) {
       messages.disabled = true;
     } else {
+      const former = streamer;
       streamer = newStreamer();
+      former.close();
       streamer.open();
     }
     return streamer;
@@ -89,12 +91,13 @@ const video = new VideoStudio(page, {
   },
 });
 
-/** Off air, when what was handed over is in the stream; at once, where the server is away. */
+/** Off air, when what was handed over is in the stream, or cannot be any more. */
 async function leave(left) {
   if (left.state.name === "gone") return;
-  if (left.state.name === "live") await left.settled().catch(() => {});
+  const changes = new Promise((resolve) => left.addEventListener("state", resolve, { once: true }));
+  if (left.state.name === "live") await Promise.race([left.settled().catch(() => {}), changes]);
   left.close();
-  if (left === streamer && left.state.name === "closed") became({ name: "off" });
+  if (left === streamer) became({ name: "off" });
 }
 
 // -- leaving

@@ -50,7 +50,7 @@ export class VideoStudio {
     });
     this.#find("stop").addEventListener("click", () => this.#end("The broadcast ended."));
     this.#find("look").addEventListener("click", () => this.#look());
-    this.#form.addEventListener("change", ({ target }) => this.#chose(target));
+    this.#form.addEventListener("change", () => this.#chose());
     navigator.mediaDevices?.addEventListener("devicechange", () => this.#listDevices());
   }
 
@@ -85,12 +85,12 @@ export class VideoStudio {
     };
   }
 
-  /** A preview follows what is chosen; a screen is asked for anew only when its own field changed. */
-  #chose(field) {
+  /** A preview follows what is chosen; a screen is asked for when a button is pressed alone. */
+  #chose() {
     this.#show();
     if (!this.#stream) return;
     this.#close();
-    if (field.name !== "source" || field.value !== "screen") this.#open();
+    if (this.#choice.source !== "screen") this.#open();
   }
 
   // -- the source
