@@ -104,6 +104,17 @@ class Conf:
     #: Largest frame: bytes. From the streamer of a media stream, and from anybody else.
     MAX_MEDIA_FRAME = Setting(4 * 1024 * 1024, positive=True)
     MAX_FRAME = Setting(1024 * 1024, positive=True)
+    #: Of a media stream: the largest initialisation segment, and the largest block (of MP4: box).
+    MEDIA_HEADER_BYTES = Setting(1024 * 1024, positive=True)
+    MEDIA_BLOCK_BYTES = Setting(2 * 1024 * 1024, positive=True)
+    #: Seconds that a listener of a media stream may be behind, before it is skipped to the newest
+    #: entry point.
+    MEDIA_LAG_SECONDS = Setting(5.0)
+    #: Where recordings are kept: the name of one of STORAGES. What may wait in memory for the disk,
+    #: of each, and the most a file may have; None: any size. In bytes.
+    RECORDINGS_STORAGE = Setting("recordings")
+    RECORDING_QUEUE_BYTES = Setting(8 * 1024 * 1024, positive=True)
+    MAX_RECORDING_BYTES = Setting[int | None](16 * 1024**3, kind=int, positive=True)
     #: Seconds of silence after which who hears Server-Sent Events is sent a comment.
     KEEP_AWAKE_SECONDS = Setting(15.0, positive=True)
     #: Publications of a streamer that wait for history, before its socket is read no more.

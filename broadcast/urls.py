@@ -4,7 +4,7 @@ from django.templatetags.static import static
 from django.urls import path
 from django.views.generic import RedirectView
 
-from . import health, scraping, views
+from . import health, playback, scraping, views
 from .api import answers, events, publications, schema, streams
 
 app_name = "broadcast"
@@ -25,6 +25,7 @@ urlpatterns = [
     path("streams/<slug:slug>/", views.stream_watch, name="stream_watch"),
     path("streams/<slug:slug>/studio/", views.stream_studio, name="stream_studio"),
     path("streams/<slug:slug>/embed/", views.stream_embed, name="stream_embed"),
+    path("streams/<slug:slug>/recordings/<int:pk>/", playback.recording, name="recording"),
     # A frame shows only what may be framed: that there is no such stream, too.
     path("streams/<str:slug>/embed/", views.stream_embed),
     path("api/streams/", streams.stream_list, name="api_stream_list"),

@@ -47,6 +47,12 @@ export class Streamer extends StreamSocket {
   #settling = [];
 
   /**
+   * Whether what was not accepted when a new history begins is dropped instead of sent again: the rest of a recording
+   * is of no use to anybody when its beginning is gone.
+   */
+  perishable = false;
+
+  /**
    * `src`: the streamer socket, e.g. "/ws/streamer/news/". Options:
    * - `run`: a UUID that names this run;
    * - `token`: a grant to publish;
@@ -86,6 +92,16 @@ export class Streamer extends StreamSocket {
   /** How many of them are in the stream. */
   get accepted() {
     return this.#accepted;
+  }
+
+  /** Bytes that one publication may have. */
+  get frameLimit() {
+    return this.#limits.frame;
+  }
+
+  /** Bytes that were given to this streamer and are not in the stream. */
+  get unacceptedBytes() {
+    return this.#items.reduce((sum, { bytes }) => sum + bytes, 0);
   }
 
   /** Publish a text. RangeError: it is larger than the server accepts. Error: the streamer is gone. */
@@ -224,6 +240,7 @@ export class Streamer extends StreamSocket {
 
   #begin({ stream, epoch, offset, accepted }) {
     const newHistory = this.#epoch !== null && this.#epoch !== epoch;
+    if (newHistory && this.perishable) this.#dropUnaccepted();
     const known = this.#base + accepted;
     // A server that knows less than it accepted, or more than it was ever sent, counts from somewhere else.
     if (this.#base === null || known < this.#accepted || known > this.#reached) this.#base = this.#accepted - accepted;
@@ -234,6 +251,13 @@ export class Streamer extends StreamSocket {
     this._become({ name: "live" });
     this._emit("ready", { stream, epoch, offset, newHistory });
     this.#advance(this.#base + accepted);
+  }
+
+  #dropUnaccepted() {
+    const error = new Error("A new history began.");
+    for (const { reject } of this.#items.splice(0)) reject(error); // nothing to those handed over
+    this.#controls = [];
+    this.#accepted = this.#count;
   }
 
   #advance(accepted) {
