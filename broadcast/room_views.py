@@ -4,7 +4,9 @@ import json
 import secrets
 import string
 import time
+from contextlib import suppress
 
+from asgiref.sync import async_to_sync
 from django import forms
 from django.http import Http404, HttpRequest, HttpResponse
 from django.http.response import HttpResponseBase
@@ -12,10 +14,14 @@ from django.shortcuts import redirect, render
 from django.views.decorators.cache import never_cache
 from django.views.decorators.http import require_safe
 
+from . import access
+from .backends import get_backend
+from .exceptions import Forbidden, RoomClosed, Unavailable
 from .ice import ice_servers
-
-#: Code points that the protocol allows in a room's id.
-MAX_ROOM_ID = 50
+from .models import Room
+from .room_messages import MOST_ROOM_ID
+from .tokens import Deed
+from .views import refuse, token_of, with_secret
 
 
 class RoomIdConverter:
@@ -35,8 +41,8 @@ class EnterForm(forms.Form):
 
     room = forms.CharField(
         label="Name of the room",
-        max_length=MAX_ROOM_ID,
-        error_messages={"max_length": f"A room's name has at most {MAX_ROOM_ID} characters."},
+        max_length=MOST_ROOM_ID,
+        error_messages={"max_length": f"A room's name has at most {MOST_ROOM_ID} characters."},
     )
 
     def clean_room(self) -> str:
@@ -55,8 +61,11 @@ def room_list(request: HttpRequest) -> HttpResponseBase:
     form = EnterForm(request.GET if "room" in request.GET else None)
     if form.is_valid():
         return redirect("broadcast:room_page", form.cleaned_data["room"])
+    rooms = list(Room.objects.listed_for(request.user).filter(closed_at=None))
+    inside = people_in([room.room_id for room in rooms])
+    rows = [{"room": room, "people": inside.get(room.room_id, 0)} for room in rooms]
     status = 400 if form.is_bound else 200
-    return render(request, "broadcast/room_list.html", {"form": form}, status=status)
+    return render(request, "broadcast/room_list.html", {"form": form, "rows": rows}, status=status)
 
 
 def new_room_id() -> str:
@@ -65,18 +74,47 @@ def new_room_id() -> str:
     return "-".join(groups)
 
 
+def people_in(room_ids: list[str]) -> dict[str, int]:
+    """How many are in those of the rooms where somebody is; nobody, where that is not known now."""
+    with suppress(Unavailable):
+        states = async_to_sync(get_backend().rooms.states)(room_ids)
+        return {room_id: len(state.members) for room_id, state in states.items()}
+    return {}
+
+
 @never_cache
 @require_safe
-def room_page(request: HttpRequest, room_id: str) -> HttpResponse:
+def room_page(request: HttpRequest, room_id: str) -> HttpResponseBase:
     """The call. No cache keeps it: what it is given to reach TURN servers runs out."""
-    if len(room_id) > MAX_ROOM_ID:
-        raise Http404("a room's name has at most 50 characters")
-    user = request.user
-    servers = ice_servers(str(user.pk) if user.is_authenticated else "guest", time.time())
+    if len(room_id) > MOST_ROOM_ID:
+        raise Http404(f"a room's name has at most {MOST_ROOM_ID} characters")
+    # PostgreSQL fails at a NUL.
+    room = Room.objects.named(room_id).first() if "\0" not in room_id else None
+    try:
+        if room:
+            room.check_open()
+            async_to_sync(access.check_request)(room, Deed.ENTER, request)
+    except Forbidden as error:
+        return refuse(request, error)
+    except RoomClosed as error:
+        return render(request, "broadcast/room_closed.html", {"room": room}, error.http_status)
     context = {
         "room_id": room_id,
-        "ice_servers": json.dumps(servers),
-        "name": user.get_full_name() or user.get_username() if user.is_authenticated else "",
+        "title": str(room or room_id),
+        "ice_servers": json.dumps(ice_servers(user_of(request), time.time())),
+        "name": name_of(request),
         "link": request.build_absolute_uri(request.path),
+        "token": token_of(request),
     }
-    return render(request, "broadcast/room_page.html", context)
+    return with_secret(render(request, "broadcast/room_page.html", context), request)
+
+
+def name_of(request: HttpRequest) -> str:
+    """What somebody who is known is called; "" for who is not."""
+    user = request.user
+    return (user.get_full_name() or user.get_username()) if user.is_authenticated else ""
+
+
+def user_of(request: HttpRequest) -> str:
+    """Who it is, for TURN servers, which log it: a number says nothing to them."""
+    return str(request.user.pk) if request.user.is_authenticated else "guest"

@@ -67,11 +67,9 @@ function recall(what, ...values) {
 function enter() {
   const visit = uuid();
   const agent = userAgent();
-  signaling = new Signaling(socketURL(page.dataset.socket), page.dataset.room, {
-    name: ownName(),
-    user_agent: agent,
-    visit,
-  });
+  const { socket, room, token } = page.dataset;
+  const status = { name: ownName(), user_agent: agent, visit };
+  signaling = new Signaling(socketURL(socket, token ? { token } : {}), room, status);
   call = new Call(signaling, { visit, userAgent: agent, makeLink });
   signaling.addEventListener("state", ({ detail }) => became(detail));
   signaling.addEventListener("refused", ({ detail }) => refused(detail.message));
@@ -260,10 +258,15 @@ function listen() {
 }
 
 const SWITCHES = {
-  microphone: () => media.setMicrophone(!media.isMicrophoneOn),
-  camera: () => media.setCamera(!media.isCameraOn),
+  microphone: () => media.setMicrophone(!media.isMicrophoneOn).then(() => explain("microphone")),
+  camera: () => media.setCamera(!media.isCameraOn).then(() => explain("camera")),
   screen: () => (media.isScreenOn ? media.stopScreen() : media.shareScreen()),
 };
+
+/** In a call it is told in the settings why something cannot be switched on. */
+function explain(kind) {
+  if (call && media.troubles[kind] && !find("settings").open) find("settings").showModal();
+}
 
 for (const button of all("switch")) button.addEventListener("click", () => SWITCHES[button.dataset.switch]());
 for (const button of all("again")) {

@@ -4,7 +4,8 @@
  */
 import { linkWords } from "./room-words.js";
 
-const RATIO = 16 / 9;
+const WIDEST = 16 / 9; // of a tile, width to height
+const NARROWEST = 4 / 3;
 const GAP = 8;
 const LEAST = 132; // pixels of width; smaller tiles help nobody, and the page scrolls instead
 const STRIP = 0.2; // of the height is for the row below a screen
@@ -17,8 +18,8 @@ export function arrange(count, width, height) {
     const rows = Math.ceil(count / columns);
     const across = (width - GAP * (columns - 1)) / columns;
     const down = (height - GAP * (rows - 1)) / rows;
-    const fits = Math.floor(Math.min(across, down * RATIO));
-    if (fits > best.width) best = { columns, width: fits, height: Math.floor(fits / RATIO) };
+    const [w, h] = [Math.min(across, down * WIDEST), Math.min(down, across / NARROWEST)].map(Math.floor);
+    if (w * h > best.width * best.height) best = { columns, width: w, height: h };
   }
   return best.width >= LEAST || count <= 1 ? best : scrolling(width);
 }
@@ -27,7 +28,7 @@ export function arrange(count, width, height) {
 function scrolling(width) {
   const columns = Math.max(1, Math.floor((width + GAP) / (LEAST + GAP)));
   const across = Math.floor((width - GAP * (columns - 1)) / columns);
-  return { columns, width: across, height: Math.floor(across / RATIO) };
+  return { columns, width: across, height: Math.floor(across / NARROWEST) };
 }
 
 export class Tiles {
@@ -71,7 +72,7 @@ export class Tiles {
     dataset.screen = Boolean(shown);
     const strip = Math.max(72, Math.floor(clientHeight * STRIP));
     const { width, height } = shown
-      ? { width: Math.floor(strip * RATIO), height: strip }
+      ? { width: Math.floor(strip * WIDEST), height: strip }
       : arrange(tiles.length, clientWidth, clientHeight);
     style.setProperty("--tile-width", `${width}px`);
     style.setProperty("--tile-height", `${height}px`);
