@@ -8,7 +8,7 @@ from contextlib import suppress
 
 from asgiref.sync import async_to_sync
 from django import forms
-from django.http import Http404, HttpRequest, HttpResponse
+from django.http import Http404, HttpRequest
 from django.http.response import HttpResponseBase
 from django.shortcuts import redirect, render
 from django.views.decorators.cache import never_cache
@@ -22,6 +22,7 @@ from .models import Room
 from .room_messages import MOST_ROOM_ID
 from .tokens import Deed
 from .views import refuse, token_of, with_secret
+from .visitors import Visitor
 
 
 class RoomIdConverter:
@@ -93,11 +94,12 @@ def room_page(request: HttpRequest, room_id: str) -> HttpResponseBase:
     try:
         if room:
             room.check_open()
-            async_to_sync(access.check_request)(room, Deed.ENTER, request)
+            async_to_sync(check)(room, request)
     except Forbidden as error:
         return refuse(request, error)
     except RoomClosed as error:
-        return render(request, "broadcast/room_closed.html", {"room": room}, error.http_status)
+        context: dict[str, object] = {"room": room}
+        return render(request, "broadcast/room_closed.html", context, status=error.http_status)
     context = {
         "room_id": room_id,
         "title": str(room or room_id),
@@ -107,6 +109,11 @@ def room_page(request: HttpRequest, room_id: str) -> HttpResponseBase:
         "token": token_of(request),
     }
     return with_secret(render(request, "broadcast/room_page.html", context), request)
+
+
+async def check(room: Room, request: HttpRequest) -> None:
+    """Forbidden: whoever asks may not enter, and why."""
+    await access.check(room, Deed.ENTER, await Visitor.of_request(request))
 
 
 def name_of(request: HttpRequest) -> str:

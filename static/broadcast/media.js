@@ -68,9 +68,9 @@ export class Media extends EventTarget {
     return { microphone: this.isMicrophoneOn, camera: this.isCameraOn, screen: this.isScreenOn };
   }
 
-  /** Ask for both. */
-  start() {
-    return this.#inTurn(() => this.#ask(["microphone", "camera"]));
+  /** Ask for both, or for one alone. */
+  start(kinds = ["microphone", "camera"]) {
+    return this.#inTurn(() => this.#ask(kinds));
   }
 
   setMicrophone(on) {

@@ -1,30 +1,30 @@
 /**
  * What a room's page says to a person: of its connection, of a peer's, of a camera or microphone that cannot be had.
  */
-/** What to do about an error of `getUserMedia`: `{title, advice}`. `kind` is "camera" or "microphone". */
-export function troubleWords(kind, error) {
-  const Kind = kind[0].toUpperCase() + kind.slice(1);
+/**
+ * What to do about an error of `getUserMedia`: `{title, advice}`. `kinds` is what cannot be had because of it: "camera",
+ * "microphone" or both.
+ */
+export function troubleWords(kinds, error) {
+  const both = kinds.join(" and ");
   const words = {
     NotAllowedError: isSystems(error)
-      ? [`Your system keeps the ${kind} from this browser.`, `Allow it in the system's settings for privacy, then try again.`]
-      : [
-          `The ${kind} is not allowed for this page.`,
-          `Press the icon beside the address, allow the ${kind} there, then try again.`,
-        ],
-    NotFoundError: [`No ${kind} was found.`, `Connect one, then try again.`],
+      ? [`Your system keeps your ${both} from this browser.`, "Allow it in the system's settings for privacy, then try again."]
+      : [`This page may not use your ${both}.`, "Press the icon beside the page's address and allow it there, then try again."],
+    NotFoundError: [`No ${kinds.join(" or ")} was found.`, "Connect one, then try again."],
     NotReadableError: [
-      `The ${kind} does not start.`,
-      `Another program may be using it: end that, or choose another ${kind}, then try again.`,
+      `Your ${both} could not be started.`,
+      "Another program may be using it: end that, or choose another device, then try again.",
     ],
-    UnpluggedError: [`The ${kind} was unplugged.`, `Connect it again, or choose another one.`],
+    UnpluggedError: [`Your ${both} was unplugged.`, "Connect it again, or choose another one."],
     InsecureError: [
-      `${Kind}s work only on pages that came safely.`,
-      `Open this page with an address that begins with https:.`,
+      `Here your ${both} cannot be used.`,
+      "Browsers give it only to pages whose address begins with https:.",
     ],
   };
   const same = { SecurityError: "NotAllowedError", AbortError: "NotReadableError", OverconstrainedError: "NotFoundError" };
   const [title, advice] = words[same[error.name] ?? error.name] ?? [
-    `The ${kind} cannot be used.`,
+    `Your ${both} cannot be used.`,
     `The browser says: ${error.message || error.name}.`,
   ];
   return { title, advice };

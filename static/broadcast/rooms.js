@@ -23,7 +23,6 @@ const NAMELESS = "Guest";
 const NAME_LENGTH = 50; // code points that the protocol allows
 const SELF = "self"; // whose tile is one's own
 const LISTENING = 200; // milliseconds between two looks at who is heard
-const KINDS = ["microphone", "camera"];
 
 const page = document.querySelector("[data-room]");
 const find = (name) => page.querySelector(`[data-${name}]`);
@@ -129,9 +128,11 @@ function became(state) {
     refused(state.reason);
     return;
   }
+  const wasLost = find("call").dataset.connection === "reconnecting";
   showState(state);
   if (state.at) countdown = setInterval(() => showState(state), 250);
-  if (state.name === "reconnecting") announcer.say("Reconnecting");
+  if (state.name === "reconnecting" && !wasLost) announcer.say("Reconnecting");
+  if (state.name === "joined") announcer.say("Connected");
 }
 
 function showState(state) {
@@ -196,7 +197,9 @@ function showTrack() {
   const track = media.screenTrack ?? media.cameraTrack;
   for (const old of shown.getTracks()) if (old !== track) shown.removeTrack(old);
   if (track && !shown.getTracks().includes(track)) shown.addTrack(track);
-  if (find("preview").srcObject !== shown) find("preview").srcObject = shown;
+  // Nothing at all in it would keep the page from ever being loaded.
+  const picture = track ? shown : null;
+  if (find("preview").srcObject !== picture) find("preview").srcObject = picture;
   find("preview-picture").dataset.camera = media.isCameraOn;
   setText(find("preview-words"), media.isAsking ? "Your browser asks whether this page may use your camera and microphone." : "Your camera is off.");
 }
@@ -228,15 +231,21 @@ function showDevices() {
   }
 }
 
+/** One trouble that both have is told once. */
 function showTroubles() {
-  for (const kind of KINDS) {
-    const error = media.troubles[kind];
-    for (const place of page.querySelectorAll(`[data-trouble="${kind}"]`)) {
-      place.hidden = !error;
-      const { title, advice } = error ? troubleWords(kind, error) : { title: "", advice: "" };
-      setText(place.querySelector("[data-title]"), title);
-      setText(place.querySelector("[data-advice]"), advice);
-    }
+  const { camera, microphone } = media.troubles;
+  const isSame = camera && microphone && camera.name === microphone.name;
+  showTrouble("camera", isSame ? ["camera", "microphone"] : ["camera"], camera);
+  showTrouble("microphone", ["microphone"], isSame ? null : microphone);
+}
+
+function showTrouble(place, kinds, error) {
+  const { title, advice } = error ? troubleWords(kinds, error) : { title: "", advice: "" };
+  for (const card of page.querySelectorAll(`[data-trouble="${place}"]`)) {
+    card.hidden = !error;
+    setText(card.querySelector("[data-title]"), title);
+    setText(card.querySelector("[data-advice]"), advice);
+    card.querySelector("button").onclick = () => media.start(kinds);
   }
 }
 
@@ -269,9 +278,6 @@ function explain(kind) {
 }
 
 for (const button of all("switch")) button.addEventListener("click", () => SWITCHES[button.dataset.switch]());
-for (const button of all("again")) {
-  button.addEventListener("click", () => (button.dataset.again === "camera" ? media.setCamera(true) : media.setMicrophone(true)));
-}
 for (const select of all("devices")) {
   select.addEventListener("change", () => media.choose(select.dataset.devices, select.value));
 }
