@@ -9,7 +9,7 @@ import pytest
 from playwright.sync_api import Browser, BrowserType, Locator, Page, expect, sync_playwright
 
 from tests.browser.conftest import CHROMIUM_ARGUMENTS, PATIENCE, People
-from tests.processes import ServerProcess
+from tests.processes import ServerProcess, prepared_database
 
 #: A camera and a microphone that make pictures and tones of their own; few pictures, since all
 #: the people of a test share two processors.
@@ -48,10 +48,13 @@ def browser(chromium: BrowserType) -> Iterator[Browser]:
 @pytest.fixture(scope="module")
 def site(tmp_path_factory: pytest.TempPathFactory) -> Iterator[ServerProcess]:
     """A running server of the module's, whose log must be clean in the end."""
-    with ServerProcess("broadcast", tmp_path_factory.mktemp("rooms"), setup="") as process:
-        yield process
-        process.stop()
-        process.assert_clean_log()
+    directory = tmp_path_factory.mktemp("rooms")
+    (directory / "db.sqlite3").write_bytes(prepared_database())
+    process = ServerProcess("broadcast", directory)
+    process.start()
+    yield process
+    process.stop()
+    process.assert_clean_log()
 
 
 _numbers = itertools.count(1)

@@ -1,4 +1,4 @@
-"""A call in our own pages: who is seen and heard, what is told, and what outlives the signalling."""
+"""A call in our own pages: who is seen, what is told, and what outlives the signalling."""
 
 import re
 from collections.abc import Iterator
