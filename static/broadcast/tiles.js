@@ -6,19 +6,22 @@ import { linkWords } from "./room-words.js";
 
 const WIDEST = 16 / 9; // of a tile, width to height
 const NARROWEST = 4 / 3;
+const NARROWEST_UPRIGHT = 3 / 4; // on a phone
 const GAP = 8;
 const LEAST = 132; // pixels of width; smaller tiles help nobody, and the page scrolls instead
 const STRIP = 0.2; // of the height is for the row below a screen
+const LEAST_IN_STRIP = 72; // pixels
 const LOUD = 0.02;
 
 /** The size of `count` tiles that are as large as they can be: `{columns, width, height}` in pixels. */
 export function arrange(count, width, height) {
+  const narrowest = height > width ? NARROWEST_UPRIGHT : NARROWEST;
   let best = { columns: 1, width: 0, height: 0 };
   for (let columns = 1; columns <= count; columns++) {
     const rows = Math.ceil(count / columns);
     const across = (width - GAP * (columns - 1)) / columns;
     const down = (height - GAP * (rows - 1)) / rows;
-    const [w, h] = [Math.min(across, down * WIDEST), Math.min(down, across / NARROWEST)].map(Math.floor);
+    const [w, h] = [Math.min(across, down * WIDEST), Math.min(down, across / narrowest)].map(Math.floor);
     if (w * h > best.width * best.height) best = { columns, width: w, height: h };
   }
   return best.width >= LEAST || count <= 1 ? best : scrolling(width);
@@ -29,6 +32,13 @@ function scrolling(width) {
   const columns = Math.max(1, Math.floor((width + GAP) / (LEAST + GAP)));
   const across = Math.floor((width - GAP * (columns - 1)) / columns);
   return { columns, width: across, height: Math.floor(across / NARROWEST) };
+}
+
+/** The size of `count` tiles in a row below a screen. */
+function strip(count, width, height) {
+  const down = Math.max(LEAST_IN_STRIP, Math.floor(height * STRIP));
+  const across = (width - GAP * (count - 1)) / count;
+  return { width: Math.floor(Math.max(LEAST_IN_STRIP, Math.min(across, down * WIDEST))), height: down };
 }
 
 export class Tiles {
@@ -70,13 +80,13 @@ export class Tiles {
     const shown = tiles.find((tile) => tile.isScreen);
     for (const tile of tiles) tile.element.toggleAttribute("data-large", tile === shown);
     dataset.screen = Boolean(shown);
-    const strip = Math.max(72, Math.floor(clientHeight * STRIP));
+    const others = tiles.length - 1;
     const { width, height } = shown
-      ? { width: Math.floor(strip * WIDEST), height: strip }
+      ? strip(others, clientWidth, clientHeight)
       : arrange(tiles.length, clientWidth, clientHeight);
     style.setProperty("--tile-width", `${width}px`);
     style.setProperty("--tile-height", `${height}px`);
-    style.setProperty("--large-height", `${clientHeight - (tiles.length > 1 ? strip + GAP : 0)}px`);
+    style.setProperty("--large-height", `${clientHeight - (others > 0 ? height + GAP : 0)}px`);
   }
 }
 
