@@ -20,6 +20,7 @@ const PING = 5 * SECOND;
 const UNANSWERED = 6;
 const AGAIN = 5 * SECOND; // who was in before may be kept out by the ghost of the lost connection for a while
 const ATTEMPTS = 12;
+const AWAY = "not available now, try again"; // what is told while the server has no engine
 
 const CLOCK = {
   now: () => Date.now(),
@@ -155,7 +156,7 @@ export class Signaling extends EventTarget {
   /** An error is of the join while that was not answered. Later ones are of relays to who has just left. */
   #failed({ message, description }) {
     if (this.isJoined) return;
-    this.#refusals += 1;
+    if (message !== AWAY) this.#refusals += 1;
     if (this.#wasIn && this.#refusals < ATTEMPTS) {
       this.#again = this.#clock.setTimeout(() => this.#join(), AGAIN);
       return;

@@ -73,6 +73,20 @@ describe("joining", () => {
     }
     assert.equal(world.heard.at(-1)[0], "refused");
   });
+
+  test("who was in before asks on for as long as the server has no engine", () => {
+    const world = new Scene().join();
+    world.socket.drop();
+    world.signaling.retry();
+    world.socket.accept("");
+    for (let i = 0; i < 100; i++) {
+      world.socket.tell({ event: "error", message: "not available now, try again" });
+      world.clock.advance(5 * SECOND);
+      world.socket.tell({ event: "pong" });
+    }
+    world.join();
+    assert.equal(world.signaling.state.name, "joined");
+  });
 });
 
 describe("signs of life", () => {
