@@ -107,6 +107,7 @@ function comeBack() {
 function endCall() {
   clearInterval(countdown);
   announcer.stop();
+  find("settings").close();
   call?.close();
   call = signaling = null;
   tiles.clear();
