@@ -36,7 +36,7 @@ function isSystems({ message }) {
 
 /** How the connection to the room is: `{label, detail}`; `others` is how many else are there. */
 export function roomWords(state, others, now = Date.now()) {
-  if (state.name === "joined") return { label: others === 0 ? "Only you are here" : `${others + 1} people`, detail: "" };
+  if (state.name === "joined") return { label: others === 0 ? "Only you" : `${others + 1} people`, detail: "" };
   if (state.name === "reconnecting") {
     const seconds = state.at === null ? 0 : Math.max(0, Math.ceil((state.at - now) / 1000));
     const when = seconds > 0 ? `Trying again in ${seconds}\u00a0s.` : "Trying again now.";

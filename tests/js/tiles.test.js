@@ -53,7 +53,7 @@ describe("what a browser is called", () => {
 
 describe("the words for the connection", () => {
   test("how many are there", () => {
-    assert.equal(roomWords({ name: "joined" }, 0).label, "Only you are here");
+    assert.equal(roomWords({ name: "joined" }, 0).label, "Only you");
     assert.equal(roomWords({ name: "joined" }, 2).label, "3 people");
   });
 
