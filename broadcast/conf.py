@@ -74,6 +74,23 @@ def is_a(kind: type, value: Any) -> bool:
     return isinstance(value, (int, float) if kind is float else kind)
 
 
+class IceServers(Setting[list[dict[str, Any]]]):
+    """A list of objects as `RTCConfiguration.iceServers` takes: `urls` is a string or several."""
+
+    def fault(self) -> str:
+        value: Any = getattr(settings, self.name, self.default)
+        if not isinstance(value, list | tuple) or not all(map(is_ice_server, value)):
+            return 'is a list of objects such as {"urls": "stun:stun.example.org"}'
+        return ""
+
+
+def is_ice_server(value: Any) -> bool:
+    urls: Any = value.get("urls") if isinstance(value, dict) else None
+    urls = [urls] if isinstance(urls, str) else urls
+    schemes = ("stun:", "stuns:", "turn:", "turns:")
+    return bool(urls) and is_a(list, urls) and all(url.startswith(schemes) for url in urls)
+
+
 class Conf:
     #: Dotted path of the backend that keeps history, runs and presence.
     BACKEND = Setting("broadcast.backends.memory.MemoryBackend")
@@ -177,6 +194,12 @@ class Conf:
     PAGE_ANSWER_BYTES = Setting(1024 * 1024, positive=True)
     #: Paths that pages may call through their sockets, by how they begin.
     PAGE_PATHS = Setting[list[str]](["/"])
+
+    #: STUN and TURN servers for the pages of rooms, as `RTCConfiguration.iceServers` takes them.
+    ICE_SERVERS = IceServers([])
+    #: What we share with the TURN servers: those without a credential get one that lasts so long.
+    TURN_SECRET = Setting("")
+    TURN_AGE = Setting(86400.0, positive=True)
 
     #: Whoever says so in `Authorization: Bearer` may read `/metrics`. Empty: nobody may so.
     METRICS_TOKEN = Setting("")

@@ -19,6 +19,7 @@
  */
 import { socketURL } from "./connection.js";
 import { StreamSocket } from "./stream-socket.js";
+import { uuid } from "./uuid.js";
 
 const KIB = 1024;
 const MIB = 1024 * KIB;
@@ -346,13 +347,4 @@ function size(frame) {
 function copy(data) {
   if (data instanceof ArrayBuffer) return data.slice(0);
   return data.buffer.slice(data.byteOffset, data.byteOffset + data.byteLength);
-}
-
-/** A random UUID. `crypto.randomUUID` is missing on pages that came over plain HTTP from another machine. */
-function uuid() {
-  const bytes = crypto.getRandomValues(new Uint8Array(16));
-  bytes[6] = (bytes[6] & 0x0f) | 0x40;
-  bytes[8] = (bytes[8] & 0x3f) | 0x80;
-  const hex = Array.from(bytes, (byte) => byte.toString(16).padStart(2, "0")).join("");
-  return hex.replace(/^(.{8})(.{4})(.{4})(.{4})(.{12})$/, "$1-$2-$3-$4-$5");
 }
