@@ -2,8 +2,9 @@
 
 The view is called through the whole middleware, as the browser would call it by HTTP: with the
 headers of the socket's handshake, so with its cookies, and with the session and user that these
-are for now. Nothing of a header can be said by the page. No CSRF token is needed where the `Origin`
-of the handshake is one that Django trusts with a form: this site, or `CSRF_TRUSTED_ORIGINS`.
+are for now. Nothing of a header can be said by the page. Only pages may call whose `Origin` Django
+trusts with a form, this site or `CSRF_TRUSTED_ORIGINS`: so no CSRF token is needed, and no other
+site's page reads what a browser would keep from it.
 """
 
 import json
@@ -14,9 +15,10 @@ from typing import Any
 from urllib.parse import quote, unquote, urlencode
 
 from asgiref.sync import ThreadSensitiveContext, sync_to_async
+from django.core.exceptions import DisallowedHost
 from django.core.handlers.asgi import ASGIHandler, ASGIRequest, get_script_prefix
 from django.core.signals import request_started
-from django.http import HttpRequest, HttpResponse
+from django.http import HttpResponse
 from django.http.response import HttpResponseBase
 from django.middleware.csrf import CsrfViewMiddleware
 from django.urls import set_script_prefix
@@ -29,7 +31,9 @@ from .subscriptions import PageSocket
 METHODS = ("GET", "HEAD", "OPTIONS", "POST", "PUT", "PATCH", "DELETE")
 IN_QUERY = ("GET", "HEAD", "OPTIONS")
 #: Headers of a handshake that say something of it alone.
-OF_HANDSHAKE = re.compile(rb"sec-websocket-.*|connection|upgrade|content-.*|transfer-encoding|te")
+OF_HANDSHAKE = re.compile(
+    rb"sec-websocket-.*|connection|upgrade|content-.*|transfer-encoding|te|accept-encoding"
+)
 FORM = b"application/x-www-form-urlencoded"
 #: What no script may read of an answer.
 KEPT_BACK = {"set-cookie"}
@@ -91,16 +95,18 @@ def encode(fields: Any) -> str:
     """An object as a form: lists as several values, other values as JSON has them."""
     if not isinstance(fields, dict):
         raise BadRequest("input is an object")
-    pairs = [
-        (name, value if isinstance(value, str) else json.dumps(value))
-        for name, values in fields.items()
-        for value in (values if isinstance(values, list) else [values])
-        if value is not None
-    ]
     try:
+        pairs = [
+            (name, value if isinstance(value, str) else json.dumps(value))
+            for name, values in fields.items()
+            for value in (values if isinstance(values, list) else [values])
+            if value is not None
+        ]
         return urlencode(pairs)
     except UnicodeEncodeError:
         raise BadRequest("input is not valid Unicode") from None
+    except RecursionError:
+        raise BadRequest("input is nested too deeply") from None
 
 
 def caller(scope: Mapping[str, Any]) -> dict[str, Any]:
@@ -119,11 +125,12 @@ class RouteHandler(ASGIHandler):
     """Django's handler, for requests that came through a socket."""
 
     async def call(
-        self, call: Call, socket: Mapping[str, Any], connection_id: str
+        self, call: Call, socket: Mapping[str, Any], connection_id: str, is_open: bool
     ) -> dict[str, Any]:
         """The answer of the view: its `status`, `headers` and `body`, a list of strings.
 
-        `socket`: see `caller`. `connection_id`: of the page that calls.
+        `socket`: see `caller`. `connection_id`: of the page that calls; `is_open`: its socket
+        hears what it is subscribed to.
 
         Forbidden: no page may call this. TooLarge: the answer is.
         """
@@ -134,8 +141,8 @@ class RouteHandler(ASGIHandler):
             set_script_prefix(get_script_prefix(scope))
             await request_started.asend(sender=type(self), scope=scope)
             request: Any = ASGIRequest(scope, BytesIO(call.body))
-            request._dont_enforce_csrf_checks = is_trusted(request)
-            request.socket = PageSocket(request, connection_id, is_open=True)
+            request._dont_enforce_csrf_checks = True
+            request.socket = PageSocket(request, connection_id, is_open)
             response = await self.get_response_async(request)
             try:
                 return await envelope(response)
@@ -143,9 +150,14 @@ class RouteHandler(ASGIHandler):
                 await sync_to_async(response.close, thread_sensitive=True)()
 
 
-def is_trusted(request: HttpRequest) -> bool:
+def is_trusted(socket: Mapping[str, Any]) -> bool:
     """Whether the page that opened the socket may send forms; without `Origin` there is no page."""
-    return "HTTP_ORIGIN" not in request.META or _csrf._origin_verified(request)
+    scope = {**socket, "type": "http", "method": "POST", "path": "/", "query_string": b""}
+    request = ASGIRequest(scope, BytesIO())
+    try:
+        return "HTTP_ORIGIN" not in request.META or bool(_csrf._origin_verified(request))
+    except DisallowedHost:
+        return False
 
 
 async def envelope(response: HttpResponseBase) -> dict[str, Any]:

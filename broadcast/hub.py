@@ -256,7 +256,8 @@ class Topic:
         if listener in edge:
             edge.discard(listener)
             listener.cursor = self.flushed
-        listener.full_since = asyncio.get_running_loop().time()
+        # Since the first time: who takes nothing may be written to again.
+        listener.full_since = listener.full_since or asyncio.get_running_loop().time()
         self.full.add(listener)
 
     def close_stuck(self, seconds: float) -> None:

@@ -127,7 +127,10 @@ def render_socket(socket: Any, response: Any) -> None:
     is_page = response.get("Content-Type", "").split(";")[0].strip().lower() == "text/html"
     if socket.is_rendered or not is_page or response.streaming or "Content-Encoding" in response:
         return
-    page = response.content.decode(response.charset)
+    try:
+        page = response.content.decode(response.charset)
+    except UnicodeDecodeError:
+        return
     response.content = with_attributes(page, socket_attributes(socket.connection_id))
     if "Content-Length" in response:
         response["Content-Length"] = str(len(response.content))

@@ -16,9 +16,9 @@ from asgiref.sync import ThreadSensitiveContext
 from channels.db import database_sync_to_async
 
 from . import metrics
-from .call_route import Call, RouteHandler
+from .call_route import Call, RouteHandler, is_trusted
 from .conf import conf
-from .exceptions import BadRequest, BroadcastError
+from .exceptions import BadRequest, BroadcastError, Forbidden
 from .handlers import OWN, find_handler
 from .publications import decode_json, encode_json
 from .subscriptions import PageSocket
@@ -35,6 +35,8 @@ class Page(Protocol):
     """Whoever calls."""
 
     connection_id: str
+    #: What others know it by; "": it is of no session that has pages.
+    digest: str
     #: See `call_route.caller`.
     caller: dict[str, Any]
 
@@ -50,6 +52,8 @@ class Actions:
 
     def __init__(self, page: Page) -> None:
         self.page = page
+        #: Whether its site may call at all, once that is known.
+        self.is_trusted: bool | None = None
         self.running: set[asyncio.Task[None]] = set()
 
     async def take(self, text: str | None) -> None:
@@ -61,6 +65,8 @@ class Actions:
             message = decode_json(text)
             if not isinstance(message, dict):
                 raise BadRequest("a message is an object")
+            # Checked before it is given back.
+            encode_json(message.get("id"))
             id = message.get("id")
             work = self._work(message)
         except BroadcastError as error:
@@ -87,25 +93,35 @@ class Actions:
                 raise BadRequest(f"a message has an {name}")
         if message["action"] == OWN[0]:
             return None
+        if self.is_trusted is None:
+            self.is_trusted = is_trusted(self.page.caller)
+        if not self.is_trusted:
+            raise Forbidden("pages of another site call nothing here")
         if message["action"] == OWN[1]:
             return _Route(Call(message))
         return _Handled(find_handler(message["action"]), message)
 
     async def _run(self, id: Any, work: Any) -> None:
-        limit = asyncio.timeout(conf.PAGE_CALL_SECONDS)
+        call = asyncio.ensure_future(self._call(id, work))
         try:
-            async with limit, _slot():
+            if not (await asyncio.wait({call}, timeout=conf.PAGE_CALL_SECONDS))[0]:
+                logger.warning("A call of a page took longer than %g s", conf.PAGE_CALL_SECONDS)
+                self._answer(id, {"status": 504, "body": "the call took too long"})
+        finally:
+            call.cancel()
+            # A view in a thread goes on to its end, and counts as long.
+            await asyncio.wait({call})
+
+    async def _call(self, id: Any, work: Any) -> None:
+        try:
+            async with _slot():
                 answer = await work.run(self.page)
             self._answer(id, answer)
         except BroadcastError as error:
             self._refuse(id, error)
         except Exception:
-            if limit.expired():
-                logger.warning("A call of a page took longer than %g s", conf.PAGE_CALL_SECONDS)
-                self._answer(id, {"status": 504, "body": "the call took too long"})
-            else:
-                logger.exception("A call of a page failed")
-                self._answer(id, {"status": 500, "body": "the call failed"})
+            logger.exception("A call of a page failed")
+            self._answer(id, {"status": 500, "body": "the call failed"})
 
     def _refuse(self, id: Any, error: BroadcastError) -> None:
         logger.info("A page said something wrong: %s", error)
@@ -126,7 +142,7 @@ class _Route:
         self.call = call
 
     async def run(self, page: Page) -> dict[str, Any]:
-        return await _django().call(self.call, page.caller, page.connection_id)
+        return await _django().call(self.call, page.caller, page.connection_id, bool(page.digest))
 
 
 class _Handled:

@@ -9,10 +9,10 @@ from django.utils.safestring import SafeString
 #: Whatever may not be taken for the body's tag: comments, elements whose content is text, tags
 #: with their quoted attributes; and at last that tag. Each alternative takes all it can, so that
 #: no page needs longer than its length.
-ATTRIBUTES = r"""(?>(?:[^"'>]|"[^"]*(?:"|\Z)|'[^']*(?:'|\Z))*)>?"""
+ATTRIBUTES = r"""(?>(?:[^"'>]+|"[^"]*(?:"|\Z)|'[^']*(?:'|\Z))*)>?"""
 TEXTS = "script|style|textarea|title|template|noscript|iframe|xmp"
 MARKUP = re.compile(
-    rf"<!--.*?(?:-->|\Z)|<({TEXTS})\b{ATTRIBUTES}.*?(?:</\1\s*>|\Z)"
+    rf"<!--(?:-?>|.*?(?:--!?>|\Z))|<({TEXTS})\b{ATTRIBUTES}.*?(?:</\1\b[^>]*(?:>|\Z)|\Z)"
     rf"|(?P<body><body)(?=[\s/>])|<[a-z/!?]{ATTRIBUTES}",
     re.IGNORECASE | re.DOTALL,
 )

@@ -19,7 +19,7 @@ from django.utils.crypto import constant_time_compare
 from . import metrics, sessions
 from .backends import get_backend
 from .conf import conf
-from .exceptions import SessionEnded, Unavailable
+from .exceptions import BroadcastError, SessionEnded, Unavailable
 from .groups import EVERYBODY
 from .guard import mark
 from .hub import Topic
@@ -68,6 +68,10 @@ class Pages:
         if not here:
             self.by_digest.pop(page.digest, None)
 
+    def has(self, digest: str) -> bool:
+        """Whether a socket of the page is here."""
+        return digest in self.by_digest
+
     def note_left(self, topic: Topic) -> None:
         """A page left it: presence follows soon."""
         self._spawn(get_relay().changed(topic))
@@ -86,6 +90,12 @@ class Pages:
         for page in list(self.sockets):
             if page.visitor.key and mark(page.visitor.key) == message["session"]:
                 self._end(page)
+
+    def tell_all(self, said: dict[str, Any]) -> None:
+        """Tell an event to the pages that understand any: those that are told positions."""
+        for page in self.sockets:
+            if page.tells_positions:
+                page.say(said)
 
     def _end(self, page: "PageConsumer") -> None:
         page.refuse(SessionEnded("the session has ended"))
@@ -115,14 +125,26 @@ class Pages:
             heard[digest].add(channel)
         pages = [page for digest in digests for page in self.by_digest.get(digest, ())]
         if sessions_too:
-            found = await sessions.values({page.visitor.key for page in pages}, SOCKET_KEY)
-            for page in pages:
-                if not constant_time_compare(str(found[page.visitor.key]), page.socket_key):
-                    self._end(page)
-        following = (
-            page.follow() for page in pages if page.hears != heard[page.digest] | {EVERYONE}
+            await self._look_at_sessions(pages)
+        following = [page for page in pages if page.hears != heard[page.digest] | {EVERYONE}]
+        outcomes = await asyncio.gather(
+            *(page.follow() for page in following), return_exceptions=True
         )
-        await asyncio.gather(*following)
+        # One that cannot follow now must not keep the others from it.
+        for page, outcome in zip(following, outcomes, strict=True):
+            if isinstance(outcome, BroadcastError):
+                page.refuse(outcome)
+            elif isinstance(outcome, BaseException):
+                raise outcome
+
+    async def _look_at_sessions(self, pages: list["PageConsumer"]) -> None:
+        """End the pages whose session has ended, or is another one by now, or another user's."""
+        asked = [page for page in pages if page.visitor.user is None]
+        found = await sessions.look_at({page.visitor.key for page in asked}, SOCKET_KEY)
+        for page in asked:
+            key, user = found[page.visitor.key]
+            if user != page.user.pk or not constant_time_compare(str(key), page.socket_key):
+                self._end(page)
 
     async def _keep_house(self) -> None:
         """Say that open pages are open still, and drop what has expired."""
@@ -135,6 +157,8 @@ class Pages:
             self._prune_at = now + PRUNE_SECONDS
             for digest in await database_sync_to_async(Subscription.objects.prune)(timezone.now()):
                 await get_backend().forget(topic_of(digest))
+            if not get_backend().shared:
+                await get_backend().prune()
 
 
 def parts(digests: list[str]) -> Iterator[list[str]]:

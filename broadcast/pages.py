@@ -13,6 +13,7 @@ from types import SimpleNamespace
 from typing import Any, NamedTuple
 
 from channels.db import database_sync_to_async
+from django.db import DatabaseError
 from django.dispatch import Signal
 from django.utils import timezone
 
@@ -24,6 +25,7 @@ from .exceptions import BadRequest, BroadcastError, CloseCode, TooLarge
 from .frames import TEXT, Message, page_encoding
 from .listeners import Listener
 from .models import EVERYONE, Subscription
+from .models.subscriptions import Place
 from .page_actions import Actions
 from .page_writes import get_writes
 from .publications import Position, decode_json
@@ -35,6 +37,9 @@ from .subscriptions import SOCKET_KEY, PageSocket, digest_of, is_id, positions, 
 from .visitors import Visitor
 
 logger = logging.getLogger(__name__)
+
+#: The place of a page on a channel that it was never subscribed to.
+NOWHERE = Place(Position("", 0), Position("", 0))
 
 
 class Person(NamedTuple):
@@ -76,11 +81,13 @@ class PageConsumer(SocketConsumer):
         self.changing = asyncio.Lock()
         #: By channel: where its row says that it begins, who hears it, and what was handed over
         #: since, of those it hears no more.
-        self.rows: dict[str, Position] = {}
+        self.rows: dict[str, Place] = {}
         self.listeners: dict[str, Listener] = {}
         self.heard: dict[str, Position] = {}
         #: Set when its socket takes more; None while nobody waits for that.
         self.room: asyncio.Event | None = None
+        #: What it is to leave while it is about to join it.
+        self.left: set[str] = set()
         self.is_full = False
         #: Frames that are written at the end of this turn of the event loop: `page_writes`.
         self.pending: list[bytes] = []
@@ -89,10 +96,12 @@ class PageConsumer(SocketConsumer):
         self.sink.on_drain(self.drained)
         person = await self._find_person()
         self.person, self.socket_key = person, person.socket_key
-        if self.socket_key and self.connection_id:
+        if self.socket_key and is_id(self.connection_id):
             self.digest = digest_of(self.socket_key, self.connection_id)
         page_watch.get_pages().enter(self)
         await self.follow()
+        # What it hears again later begins where it is subscribed again.
+        self.known.clear()
         if not self.refused:
             self.joined = True
             await self._send_signal(socket_joined, person)
@@ -111,7 +120,7 @@ class PageConsumer(SocketConsumer):
 
     def _socket(self, person: Person) -> PageSocket:
         request = SimpleNamespace(session=person.session, user=person.user, path="")
-        return PageSocket(request, self.connection_id, is_open=True)
+        return PageSocket(request, self.connection_id, is_open=bool(self.digest))
 
     async def _send_signal(self, signal: Signal, person: Person) -> None:
         """Robustly: Django logs which receiver failed."""
@@ -133,48 +142,52 @@ class PageConsumer(SocketConsumer):
     async def follow(self) -> None:
         """Hear what the page is subscribed to now, what goes to everyone, and nothing else."""
         async with self.changing:
-            self.rows = {EVERYONE: Position("", 0), **await self._subscriptions()}
+            self.left.clear()
+            self.rows = {EVERYONE: NOWHERE, **await self._subscriptions()}
             self.leave(self.listeners.keys() - self.rows.keys())
             joining = self.rows.keys() - self.listeners.keys()
             await asyncio.gather(*(self._join(one, self.rows[one]) for one in joining))
 
-    async def _subscriptions(self) -> dict[str, Position]:
-        """By channel where the page is to begin, with what is pushed to it alone."""
+    async def _subscriptions(self) -> dict[str, Place]:
+        """The page's places by channel, with what is pushed to it alone."""
         if not self.digest:
             return {}
         rows = Subscription.objects
-        found: dict[str, Position]
+        found: dict[str, Place]
         found = await database_sync_to_async(rows.open)(self.digest, timezone.now())
         if "" not in found:
             own = await positions([], self.digest)
             await database_sync_to_async(rows.subscribe)(
                 self.digest, own, timezone.now(), user=self.user, is_open=True
             )
-            found |= own
+            found[""] = Place(own[""], own[""])
         return found
 
-    async def _join(self, channel: str, position: Position) -> None:
-        """Hear the channel from the position on, or from where the page says it was."""
-        epoch, since = self.known.pop(channel, position)
+    async def _join(self, channel: str, place: Place) -> None:
+        """Hear the channel from where the page was, or says it was, but nothing from before."""
+        epoch, since = self.known.get(channel, place.heard)
+        if epoch == place.first.epoch:
+            since = max(since, place.first.offset)
         async with get_relay().topic(channel or topic_of(self.digest)) as topic:
             start = await begin_at(topic, Wish(0, epoch, since))
-            if self.refused or channel in self.listeners:
+            if self.refused or channel in self.listeners or channel in self.left:
                 return
             told = topic.epoch if self.tells_positions else ""
             encoding = page_encoding(channel, told, self.is_prepared)
             listener = Listener(topic, self, encoding, start.cursor, start.opening)
             self.listeners[channel] = listener
             if told:
-                self._say({"channel": channel, "epoch": told, "offset": start.cursor})
+                self.say({"channel": channel, "epoch": told, "offset": start.cursor})
             topic.add(listener)
 
     def leave(self, channels: Iterable[str]) -> None:
         """Hear them no more, from now on."""
         for channel in list(channels):
+            self.left.add(channel)
             listener = self.listeners.pop(channel, None)
             if listener:
                 position = Position(listener.topic.epoch, listener.offset)
-                if position != self.rows.get(channel):
+                if position != self.rows.get(channel, NOWHERE).heard:
                     self.heard[channel] = position
                 listener.topic.remove(listener)
                 page_watch.get_pages().note_left(listener.topic)
@@ -211,6 +224,10 @@ class PageConsumer(SocketConsumer):
     def drained(self) -> None:
         """Its socket takes more: whoever fills it again is the last one to be asked next time."""
         self._go_on()
+        now = asyncio.get_running_loop().time()
+        for listener in self.listeners.values():
+            # It took something, if not of this one.
+            listener.full_since = now if listener.full_since else 0.0
         for channel, listener in list(self.listeners.items()):
             if listener.full_since:
                 listener.drained()
@@ -256,7 +273,7 @@ class PageConsumer(SocketConsumer):
         if not self.refused:
             self.write(self.encoding.messages([(TEXT, (payload,))]))
 
-    def _say(self, value: Any) -> None:
+    def say(self, value: Any) -> None:
         message: Message = (TEXT, (json.dumps(value, ensure_ascii=False).encode(),))
         self.write(self.encoding.messages([message]))
 
@@ -267,11 +284,16 @@ class PageConsumer(SocketConsumer):
         self.actions.cancel()
         self.leave(self.listeners)
         page_watch.get_pages().leave(self)
-        if self.digest:
-            close = database_sync_to_async(Subscription.objects.close)
-            await close(self.digest, self.heard, timezone.now())
-        if self.joined:
-            await self._send_signal(socket_left, self.person)
+        try:
+            # Another socket of the same page may have come before this one was noticed to be gone.
+            if self.digest and not page_watch.get_pages().has(self.digest):
+                close = database_sync_to_async(Subscription.objects.close)
+                await close(self.digest, self.heard, timezone.now())
+        except DatabaseError as error:
+            logger.error("Where a page was could not be kept: %r", error)
+        finally:
+            if self.joined:
+                await self._send_signal(socket_left, self.person)
 
 
 def known_positions(text: str) -> dict[str, Position]:

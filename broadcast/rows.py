@@ -9,8 +9,8 @@ import asyncio
 import time
 from typing import Any
 
-from channels.db import database_sync_to_async
-from django.db import transaction
+from asgiref.sync import sync_to_async
+from django.db import close_old_connections, transaction
 from django.db.models.signals import post_delete, post_save
 
 from .models import Room, Stream
@@ -59,13 +59,21 @@ async def _find(name: Name) -> Any:
 async def _read(name: Name) -> Any:
     forgotten = _forgotten
     model, value = name
-    row = await database_sync_to_async(model.objects.named(value).first)()
+    row = await sync_to_async(_query)(model, value)
     if forgotten == _forgotten:
         if len(_rows) > MOST:
             # Names that somebody tries out must not fill the memory.
             _rows.clear()
         _rows[name] = (time.monotonic() + SECONDS, row)
     return row
+
+
+def _query(model: type[Stream] | type[Room], value: str) -> Any:
+    # In a view's transaction, which Channels' `database_sync_to_async` would end: a connection that
+    # does not commit by itself is taken for one that was left so.
+    if not transaction.get_connection().in_atomic_block:
+        close_old_connections()
+    return model.objects.named(value).first()
 
 
 def forget() -> None:

@@ -40,6 +40,8 @@ from .frames import event
 from .http_protocol import HTTPRequest
 from .hub import tell_all
 from .meetings import get_meetings
+from .page_watch import get_pages
+from .page_writes import get_writes
 from .relay import all_topics
 from .rpc_server import serve_beside
 from .sinks import EXTENSION
@@ -159,6 +161,7 @@ class Server(daphne.server.Server):  # type: ignore[misc]
         logger.info("Shutting down within %g s", seconds)
         shutdown = event("shutdown", seconds=math.ceil(seconds))
         tell_all(all_topics(), shutdown)
+        get_pages().tell_all({"event": "shutdown", "seconds": math.ceil(seconds)})
         signaling.tell_all(shutdown)
         self._drain_step(max(round(seconds / DRAIN_STEP), 1))
 
@@ -181,6 +184,8 @@ class Server(daphne.server.Server):  # type: ignore[misc]
         )
 
     def _drain_step(self, steps: int, was_idle: bool = False) -> None:
+        # What waits for the end of this turn comes before a close.
+        get_writes().flush()
         sockets = self._open_sockets()
         # A call goes on to the last moment.
         going = [protocol for protocol in sockets if steps <= 1 or not protocol.stays]

@@ -114,10 +114,22 @@ def _load(visitor: Visitor) -> "tuple[SessionBase, AnyUser]":
     return session, user
 
 
-async def values(keys: Iterable[str], name: str) -> dict[str, Any]:
-    """What the sessions of these keys have under a name; "" where there is nothing."""
-    sessions = await database_sync_to_async(_load_sessions)(list(keys))
-    return {key: session.get(name, "") for key, session in sessions.items()}
+async def look_at(keys: Iterable[str], name: str) -> dict[str, tuple[Any, Any]]:
+    """What the sessions of these keys have under a name ("": nothing), and the keys of their users.
+
+    A user that is no more, or may not log in, or whose password was changed since, is None.
+    """
+    found: dict[str, tuple[Any, Any]]
+    found = await database_sync_to_async(_look_at)(list(keys), name)
+    return found
+
+
+def _look_at(keys: list[str], name: str) -> dict[str, tuple[Any, Any]]:
+    sessions = _load_sessions(keys)
+    users = _load_users(sessions.values())
+    return {
+        key: (session.get(name, ""), _user(session, users).pk) for key, session in sessions.items()
+    }
 
 
 def _ask_again(user: "AnyUser", question: "Callable[[AnyUser], bool]") -> bool:

@@ -225,7 +225,10 @@ def _expand(names: Iterable[str]) -> list[str]:
     found: dict[str, None] = {}
     for name in names:
         if "*" in name:
-            pattern = re.compile("[^.]*".join(map(re.escape, name.split("*"))))
+            first, *middle, last = map(re.escape, name.split("*"))
+            # The first match of a part is as good as any: so nothing is tried twice.
+            parts = "".join(f"(?>[^.]*?{part})" for part in middle)
+            pattern = re.compile(f"{first}{parts}[^.]*{last}")
             heard = Subscription.objects.channels(timezone.now(), name.split("*")[0])
             found.update(dict.fromkeys(filter(pattern.fullmatch, heard)))
         else:

@@ -2,6 +2,7 @@
 
 import asyncio
 import json
+import time
 from typing import Any
 
 from django.contrib.auth import get_user_model, login, logout
@@ -13,6 +14,9 @@ from django.views.decorators.csrf import csrf_exempt
 from broadcast import socket_handler
 from broadcast.models import Subscription
 from project.urls import urlpatterns as project_patterns
+
+#: Seconds that a view takes which nothing can end.
+SLEEP = 5.0
 
 MARKUP = (
     '<!doctype html><title><body></title><!-- <body> --><script>"<body>"</script>'
@@ -85,6 +89,11 @@ def fail(request: HttpRequest) -> HttpResponse:
 
 async def never(request: HttpRequest) -> HttpResponse:
     await asyncio.Event().wait()
+    return HttpResponse()
+
+
+def sleep(request: HttpRequest) -> HttpResponse:
+    time.sleep(SLEEP)
     return HttpResponse()
 
 
@@ -170,6 +179,7 @@ urlpatterns = [
     path("exempt/", exempt),
     path("fail/", fail),
     path("never/", never),
+    path("sleep/", sleep),
     path("large/", large),
     path("streamed/", streamed),
     path("set-cookie/", set_cookie),

@@ -4,8 +4,9 @@ import asyncio
 import json
 import re
 from datetime import timedelta
-from time import perf_counter
+from time import perf_counter, process_time
 from typing import Any
+from urllib.parse import quote
 
 import pytest
 from asgiref.sync import sync_to_async
@@ -13,19 +14,22 @@ from django.contrib.auth.models import User
 from django.contrib.sessions.backends.db import SessionStore
 from django.contrib.sessions.models import Session
 from django.core.management import call_command
-from django.db import connection
+from django.db import DatabaseError, connection, transaction
+from django.http import HttpResponse
 from django.test import Client
 from django.test.utils import override_script_prefix
 from django.utils import timezone
 from pytest_django.fixtures import Settings
 
-from broadcast import apublish, page_markup, page_watch, socket_handler
-from broadcast.backends import get_backend
+from broadcast import apublish, middleware, page_markup, page_watch, rows, socket_handler
+from broadcast import pages as pages_module
+from broadcast.backends import Limits, get_backend
 from broadcast.backends.memory import MemoryBackend
-from broadcast.exceptions import BadRequest, StreamClosed
+from broadcast.exceptions import BadRequest, CloseCode, StreamClosed
 from broadcast.frames import page_encoding
 from broadcast.models import Subscription
-from broadcast.publications import Position
+from broadcast.models.subscriptions import Place, SubscriptionQuerySet
+from broadcast.publications import Draft, Position
 from broadcast.relay import get_relay
 from broadcast.signals import socket_joined, socket_left
 from broadcast.subscriptions import PageSocket, digest_of, new_id, topic_of
@@ -40,8 +44,8 @@ class Request:
 
     path = "/page/"
 
-    def __init__(self) -> None:
-        self.session: Any = SessionStore()
+    def __init__(self, session: Any = None) -> None:
+        self.session = session or SessionStore()
 
 
 @pytest.fixture
@@ -141,6 +145,10 @@ def test_behind_a_prefix_the_page_says_where_its_socket_is() -> None:
         ("no body", "no body"),
         ("<a b='<body>", "<a b='<body>"),
         ("1 < 2 <body>", "1 < 2 <body A>"),
+        ("<!--><body>", "<!--><body A>"),
+        ("<!---><body>", "<!---><body A>"),
+        ("<!-- <body> --!><body>", "<!-- <body> --!><body A>"),
+        ("<script>'<body>'</script x><body>", "<script>'<body>'</script x><body A>"),
         ("", ""),
     ],
 )
@@ -151,13 +159,13 @@ def test_the_attribute_is_set_on_the_one_real_body(page: str, expected: str) -> 
 @pytest.mark.parametrize("part", ["<a b='", "<", "<!--", "<script", '<a "', "<script>'", "<a '\""])
 def test_no_page_needs_longer_than_its_length(part: str) -> None:
     small, large = (seconds_for(part * count) for count in (2_000, 20_000))
-    assert large < 100 * max(small, 0.001)
+    assert large < 40 * max(small, 0.001)
 
 
 def seconds_for(page: str) -> float:
-    started = perf_counter()
+    started = process_time()
     page_markup.with_attributes(page, "A")
-    return perf_counter() - started
+    return process_time() - started
 
 
 # -- subscribing -----------------------------------------------------------------------------------
@@ -229,6 +237,7 @@ def test_a_subscription_says_whose_page_it_is(pages: Client) -> None:
 
 NOW = timezone.now()
 HERE = {"a": Position("e", 1), "": Position("f", 0)}
+PLACES = {channel: Place(position, position) for channel, position in HERE.items()}
 
 
 def later(seconds: float) -> Any:
@@ -249,11 +258,12 @@ def test_a_page_whose_socket_never_opens_is_forgotten_after_a_minute() -> None:
 def test_a_page_that_was_open_is_kept_for_a_day_from_when_it_went() -> None:
     rows = Subscription.objects
     rows.subscribe(KEY, HERE, NOW)
-    assert rows.open(KEY, later(59)) == HERE
+    assert rows.open(KEY, later(59)) == PLACES
     rows.renew([KEY], later(80_000))
     rows.close(KEY, {"a": Position("e", 5)}, later(160_000))
     assert rows.live(later(160_000 + 86_399)).count() == 2
-    assert rows.open(KEY, later(160_000 + 86_399))["a"] == Position("e", 5)
+    place = rows.open(KEY, later(160_000 + 86_399))["a"]
+    assert place == Place(Position("e", 1), Position("e", 5))
     rows.close(KEY, {}, later(200_000))
     assert rows.open(KEY, later(200_000 + 86_400)) == {}
 
@@ -265,9 +275,9 @@ def test_an_old_socket_that_goes_late_takes_no_position_back() -> None:
     rows.open(KEY, NOW)
     rows.close(KEY, {"a": Position("e", 7)}, NOW)
     rows.close(KEY, {"a": Position("e", 5)}, NOW)
-    assert rows.open(KEY, NOW)["a"] == Position("e", 7)
+    assert rows.open(KEY, NOW)["a"].heard == Position("e", 7)
     rows.close(KEY, {"a": Position("new", 1)}, NOW)
-    assert rows.open(KEY, NOW)["a"] == Position("new", 1)
+    assert rows.open(KEY, NOW)["a"].heard == Position("new", 1)
 
 
 @pytest.mark.django_db
@@ -278,6 +288,15 @@ def test_a_second_subscription_leaves_the_first_one_as_it_is_unless_it_expired()
     assert rows.get().offset == 1
     rows.subscribe(KEY, {"a": Position("e", 3)}, later(61))
     assert rows.get().offset == 3
+
+
+@pytest.mark.django_db
+def test_a_page_that_hears_nothing_is_kept_no_longer_than_one_that_never_came() -> None:
+    rows = Subscription.objects
+    rows.subscribe(KEY, {"": Position("f", 0)}, NOW, is_open=True)
+    rows.close(KEY, {}, NOW)
+    assert rows.live(later(59)).exists()
+    assert not rows.live(later(60)).exists()
 
 
 @pytest.mark.django_db
@@ -335,6 +354,52 @@ async def test_asking_for_a_channel_that_nobody_published_to_keeps_nothing() -> 
     assert backend.histories == {}
 
 
+async def test_a_history_that_was_forgotten_comes_back_as_another() -> None:
+    backend, draft = MemoryBackend(clock := Clock()), Draft.of("x")
+    epochs = set()
+    for _ in range(3):
+        appended = await backend.append("a", [draft], Limits(10, 1000, 10**9))
+        assert appended.offset == 1
+        epochs.add(appended.epoch)
+        await backend.forget("a")
+    await backend.append("b", [draft], Limits(10, 1000, 10**9))
+    clock.now += 7 * 86400
+    await backend.prune()
+    assert "b" in backend.histories
+    clock.now += 1
+    await backend.prune()
+    assert backend.histories == {}
+    assert len(epochs) == 3
+
+
+@pytest.mark.django_db(transaction=True)
+@pytest.mark.parametrize("deed", ["push", "subscribe"])
+def test_what_a_view_does_in_a_transaction_leaves_that_whole(socket: PageSocket, deed: str) -> None:
+    rows.forget()
+    with transaction.atomic():
+        User.objects.create_user("before")
+        if deed == "push":
+            socket.push(1, "a")
+        else:
+            socket.subscribe("a")
+        User.objects.create_user("after")
+    assert User.objects.count() == 2
+
+
+def test_a_page_in_another_encoding_than_it_says_stays_as_it_is() -> None:
+    response = HttpResponse(b"<body>\xe4")
+    page = PageSocket(Request(), ID)
+    middleware.render_socket(page, response)
+    assert response.content == b"<body>\xe4"
+
+
+def test_a_pattern_of_many_stars_takes_no_time(socket: PageSocket) -> None:
+    socket.subscribe("a" * 40)
+    started = perf_counter()
+    socket.push(1, "*a" * 12 + "*b")
+    assert perf_counter() - started < 2
+
+
 # -- open sockets, in this process -----------------------------------------------------------------
 
 
@@ -344,6 +409,7 @@ class Opened:
     def __init__(self, socket: Socket, session: Any) -> None:
         self.socket = socket
         self.session = session
+        self.request = Request(session)
         self.digest = digest_of(KEY, ID)
         #: What came before the answer of a ping.
         self.early: list[Any] = []
@@ -364,20 +430,19 @@ class Opened:
         assert said["body"] == "pong"
 
 
-async def opened(door: InProcessDoor, *channels: str, id: str = ID) -> Opened:
+async def opened(door: InProcessDoor, *channels: str, id: str = ID, **content: Any) -> Opened:
+    """The socket of a page; `content` is what its session holds besides its key."""
     session = SessionStore()
-    session["socket_key"] = KEY
+    await session.aupdate({"socket_key": KEY, **content})
     await session.asave()
-    request = Request()
-    request.session = session
     if channels:
-        await PageSocket(request, id).asubscribe(*channels)
+        await PageSocket(Request(session), id).asubscribe(*channels)
     return await reopened(door, session, id)
 
 
-async def reopened(door: InProcessDoor, session: Any, id: str = ID) -> Opened:
+async def reopened(door: InProcessDoor, session: Any, id: str = ID, query: str = "") -> Opened:
     headers = {"Cookie": f"sessionid={session.session_key}"}
-    socket = await door.connect(f"/ws/socket/?socket_connection_id={id}", headers=headers)
+    socket = await door.connect(f"/ws/socket/?socket_connection_id={id}{query}", headers=headers)
     page = Opened(socket, session)
     await page.ping()
     return page
@@ -477,6 +542,109 @@ async def test_a_session_with_another_key_ends_the_page(in_process: InProcessDoo
     page.session["socket_key"] = "9" * 64
     await page.session.asave()
     assert await page.socket.closed() == 4200
+
+
+async def test_a_changed_password_ends_the_pages_of_that_user(in_process: InProcessDoor) -> None:
+    user = await User.objects.acreate(username="somebody")
+    backend = "django.contrib.auth.backends.ModelBackend"
+    session = {"_auth_user_id": str(user.pk), "_auth_user_backend": backend}
+    page = await opened(in_process, "a", **session, _auth_user_hash=user.get_session_auth_hash())
+    user.set_password("another")
+    await user.asave()
+    assert await page.socket.closed() == 4200
+
+
+async def test_what_is_left_while_it_is_being_joined_is_not_heard(
+    in_process: InProcessDoor, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    reached, go_on = asyncio.Event(), asyncio.Event()
+    begin_at = pages_module.begin_at
+
+    async def slow(topic: Any, wish: Any) -> Any:
+        if topic.name == "a":
+            reached.set()
+            await go_on.wait()
+        return await begin_at(topic, wish)
+
+    page = await opened(in_process)
+    monkeypatch.setattr(pages_module, "begin_at", slow)
+    socket = PageSocket(page.request, ID, is_open=True)
+    await socket.asubscribe("a")
+    await reached.wait()
+    await socket.aunsubscribe("a")
+    # The announcement has been heard when one that was made later has.
+    await socket.asubscribe("b")
+    await asyncio.sleep(0.1)
+    go_on.set()
+    await until_heard(page, {"", "b", "everyone"})
+    await apublish("a", 1)
+    await apublish("b", 2)
+    assert (await page.receive())["payload"] == 2
+
+
+async def test_what_was_pushed_while_a_page_was_unsubscribed_is_not_heard_later(
+    in_process: InProcessDoor,
+) -> None:
+    page = await opened(in_process, "a")
+    await apublish("a", 1)
+    assert (await page.receive())["payload"] == 1
+    epoch = (await get_backend().state("a")).epoch
+    socket = PageSocket(page.request, ID, is_open=True)
+    await socket.aunsubscribe("a")
+    since = quote(json.dumps({"a": [epoch, 1]}))
+    again = await reopened(in_process, page.session, ID, f"&since={since}")
+    await apublish("a", "while unsubscribed")
+    await socket.asubscribe("a")
+    await apublish("a", 3)
+    assert (await again.receive())["payload"] == 3
+
+
+async def test_nothing_from_before_the_subscription_can_be_asked_for(
+    in_process: InProcessDoor,
+) -> None:
+    await apublish("a", "before")
+    page = await opened(in_process, "a")
+    epoch = (await get_backend().state("a")).epoch
+    since = quote(json.dumps({"a": [epoch, 0]}))
+    again = await reopened(in_process, page.session, ID, f"&since={since}")
+    await apublish("a", "after")
+    assert (await again.receive())["payload"] == "after"
+
+
+async def test_what_waits_for_the_end_of_the_turn_comes_before_a_close(
+    in_process: InProcessDoor, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    page = await opened(in_process, "a")
+    (consumer,) = page_watch.get_pages().by_digest[page.digest]
+    written: list[bytes] = []
+    monkeypatch.setattr(consumer, "is_prepared", True)
+    monkeypatch.setattr(consumer, "write_now", lambda data: written.append(data) is None)
+    for part in (b"one", b"two"):
+        consumer.write(part)
+    assert written == []
+    consumer.close(CloseCode.SLOW, "too far behind")
+    assert written == [b"onetwo"]
+    assert await page.socket.closed() == 4408
+
+
+async def test_a_page_that_cannot_be_kept_is_told_to_have_left_all_the_same(
+    in_process: InProcessDoor, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
+) -> None:
+    left = asyncio.Event()
+
+    async def note(**fields: Any) -> None:
+        left.set()
+
+    def fail(*arguments: Any) -> None:
+        raise DatabaseError("away")
+
+    socket_left.connect(note)
+    page = await opened(in_process, "a")
+    monkeypatch.setattr(SubscriptionQuerySet, "close", fail)
+    await page.socket.close()
+    async with asyncio.timeout(10):
+        await left.wait()
+    assert "could not be kept" in caplog.text
 
 
 async def test_signals_tell_once_of_each_socket_who_joined_and_left(

@@ -40,7 +40,7 @@ class SubscriptionAdmin(ModelAdmin):
     search_fields = ("channel", "path", "digest", "user__username")
     readonly_fields = (
         *("path", "channel_name", "user", "digest", "state"),
-        *("epoch", "offset", "created_at", "opened_at", "closed_at"),
+        *("epoch", "offset", "heard_epoch", "heard_offset", "created_at", "opened_at", "closed_at"),
     )
     fields = (*readonly_fields, "expires_at")
 

@@ -19,13 +19,19 @@ from .rooms_memory import MemoryRooms
 #: Runs and idempotency keys that a stream remembers, the newest ones.
 KNOWN_RUNS = 100
 KNOWN_KEYS = 1000
+#: Seconds after the last publication at which a stream's history is forgotten as a whole, and how
+#: many that were forgotten are remembered by name.
+LIFE_SECONDS = 7 * 86400
+FORGOTTEN = 10_000
 
 
 class History:
     """The history of one stream."""
 
-    def __init__(self, epoch: str) -> None:
+    def __init__(self, epoch: str, now: float) -> None:
         self.epoch = epoch
+        #: When it was last added to, in seconds since 1970.
+        self.time = now
         self.offset = 0
         self.publications: deque[Publication] = deque()
         self.size = 0
@@ -42,6 +48,7 @@ class History:
 
     def add(self, draft: Draft, now: float) -> Publication:
         self.offset += 1
+        self.time = now
         publication = Publication(self.offset, draft.kind, draft.payload, draft.marks, now)
         self.publications.append(publication)
         self.size += len(draft.payload)
@@ -98,6 +105,8 @@ class MemoryBackend:
         self.clock = clock
         self.histories: dict[str, History] = {}
         self.secret = secrets.token_bytes(16)
+        #: How often streams were forgotten, of the last ones that were.
+        self.lives: OrderedDict[str, int] = OrderedDict()
         self.streamers: dict[str, str] = {}
         self.listeners: dict[str, int] = {}
         self.rooms = MemoryRooms(self)
@@ -115,8 +124,9 @@ class MemoryBackend:
         """
         history = self.histories.get(stream)
         if history is None:
-            name = stream.encode("utf-8", "surrogatepass")
-            history = History(blake2b(name, key=self.secret, digest_size=8).hexdigest())
+            life = f"{self.lives.get(stream, 0)}:{stream}".encode("utf-8", "surrogatepass")
+            epoch = blake2b(life, key=self.secret, digest_size=8).hexdigest()
+            history = History(epoch, self.clock())
         history.expire(self.clock())
         return history
 
@@ -187,14 +197,22 @@ class MemoryBackend:
         return (kept.after, kept.state) if kept and kept.id == id else (0, b"")
 
     async def clear(self, stream: str) -> None:
-        self.histories[stream] = History(secrets.token_hex(8))
+        self.histories[stream] = History(secrets.token_hex(8), self.clock())
 
     async def forget(self, stream: str) -> None:
-        self.histories.pop(stream, None)
+        if self.histories.pop(stream, None):
+            # Whoever comes back to it all the same must not take a new life for the old one.
+            self.lives[stream] = self.lives.pop(stream, 0) + 1
+            if len(self.lives) > FORGOTTEN:
+                self.lives.popitem(last=False)
 
     async def prune(self) -> int:
         now = self.clock()
-        return sum(history.expire(now) for history in self.histories.values())
+        dropped = sum(history.expire(now) for history in self.histories.values())
+        for stream, history in list(self.histories.items()):
+            if history.time < now - LIFE_SECONDS:
+                await self.forget(stream)
+        return dropped
 
     async def enter(self, stream: str, streamer: str) -> None:
         self.streamers[stream] = streamer

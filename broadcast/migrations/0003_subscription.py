@@ -22,6 +22,8 @@ class Migration(migrations.Migration):
                 ('path', models.CharField(blank=True, max_length=200, verbose_name='page')),
                 ('epoch', models.CharField(max_length=40, verbose_name='epoch')),
                 ('offset', models.PositiveBigIntegerField(help_text='It hears what comes after this publication.', verbose_name='offset')),
+                ('heard_epoch', models.CharField(blank=True, max_length=40, verbose_name='epoch of what it heard')),
+                ('heard_offset', models.PositiveBigIntegerField(default=0, help_text='The newest publication that its socket was handed before it went.', verbose_name='offset of what it heard')),
                 ('created_at', models.DateTimeField(verbose_name='created')),
                 ('opened_at', models.DateTimeField(blank=True, null=True, verbose_name='socket opened')),
                 ('closed_at', models.DateTimeField(blank=True, null=True, verbose_name='socket closed')),

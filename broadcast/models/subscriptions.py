@@ -2,7 +2,7 @@
 
 from collections.abc import Iterable, Mapping
 from datetime import datetime, timedelta
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, NamedTuple
 
 from django.conf import settings
 from django.db import models
@@ -13,6 +13,13 @@ from ..publications import MAX_NAME, Position
 
 if TYPE_CHECKING:
     from .streams import AnyUser
+
+
+class Place(NamedTuple):
+    """Where a page is on a channel: it may hear what comes after `first`, and has had `heard`."""
+
+    first: Position
+    heard: Position
 
 
 class SubscriptionQuerySet(models.QuerySet["Subscription"]):
@@ -54,10 +61,10 @@ class SubscriptionQuerySet(models.QuerySet["Subscription"]):
         ]
         self.bulk_create(rows, ignore_conflicts=True)
 
-    def open(self, digest: str, now: datetime) -> dict[str, Position]:
-        """The socket of a page is open: where it is to begin on each of its channels."""
+    def open(self, digest: str, now: datetime) -> dict[str, Place]:
+        """The socket of a page is open: its places on its channels."""
         rows = self.filter(digest=digest).live(now)
-        found = {row.channel: row.position for row in rows}
+        found = {row.channel: row.place for row in rows}
         self.filter(digest=digest, channel__in=found).update(
             opened_at=now, closed_at=None, expires_at=self._end(now)
         )
@@ -67,13 +74,18 @@ class SubscriptionQuerySet(models.QuerySet["Subscription"]):
         """The sockets of these pages are open still."""
         self.live(now).filter(digest__in=list(digests)).update(expires_at=self._end(now))
 
-    def close(self, digest: str, positions: Mapping[str, Position], now: datetime) -> None:
-        """The page's socket went, and was handed what is up to these positions."""
+    def close(self, digest: str, heard: Mapping[str, Position], now: datetime) -> None:
+        """The page's socket went. `heard`: what it was handed, where that is news."""
         rows = self.filter(digest=digest, expires_at__gt=now)
-        rows.update(closed_at=now, expires_at=self._end(now))
-        for channel, (epoch, offset) in positions.items():
-            before = rows.filter(channel=channel).exclude(epoch=epoch, offset__gte=offset)
-            before.update(epoch=epoch, offset=offset)
+        # A page that hears nothing is only waited for: its id need never have been rendered.
+        is_kept = rows.exclude(channel="").exists()
+        end = self._end(now) if is_kept else now + timedelta(seconds=conf.SUBSCRIPTION_WAIT)
+        rows.update(closed_at=now, expires_at=end)
+        for channel, (epoch, offset) in heard.items():
+            before = rows.filter(channel=channel).exclude(
+                heard_epoch=epoch, heard_offset__gte=offset
+            )
+            before.update(heard_epoch=epoch, heard_offset=offset)
 
     def in_state(self, state: "Subscription.State", now: datetime) -> "SubscriptionQuerySet":
         """Those of which `Subscription.state` says so at that time."""
@@ -130,6 +142,12 @@ class Subscription(models.Model):
     offset = models.PositiveBigIntegerField(
         _("offset"), help_text=_("It hears what comes after this publication.")
     )
+    heard_epoch = models.CharField(_("epoch of what it heard"), max_length=40, blank=True)
+    heard_offset = models.PositiveBigIntegerField(
+        _("offset of what it heard"),
+        default=0,
+        help_text=_("The newest publication that its socket was handed before it went."),
+    )
     created_at = models.DateTimeField(_("created"))
     opened_at = models.DateTimeField(_("socket opened"), null=True, blank=True)
     closed_at = models.DateTimeField(_("socket closed"), null=True, blank=True)
@@ -158,5 +176,7 @@ class Subscription(models.Model):
         return self.State.AWAY if self.closed_at else self.State.OPEN
 
     @property
-    def position(self) -> Position:
-        return Position(self.epoch, self.offset)
+    def place(self) -> Place:
+        first = Position(self.epoch, self.offset)
+        heard = Position(self.heard_epoch, self.heard_offset) if self.heard_epoch else first
+        return Place(first, heard)
