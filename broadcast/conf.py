@@ -74,6 +74,23 @@ def is_a(kind: type, value: Any) -> bool:
     return isinstance(value, (int, float) if kind is float else kind)
 
 
+class IceServers(Setting[list[dict[str, Any]]]):
+    """A list of objects as `RTCConfiguration.iceServers` takes: `urls` is a string or several."""
+
+    def fault(self) -> str:
+        value: Any = getattr(settings, self.name, self.default)
+        if not isinstance(value, list | tuple) or not all(map(is_ice_server, value)):
+            return 'is a list of objects such as {"urls": "stun:stun.example.org"}'
+        return ""
+
+
+def is_ice_server(value: Any) -> bool:
+    urls: Any = value.get("urls") if isinstance(value, dict) else None
+    urls = [urls] if isinstance(urls, str) else urls
+    schemes = ("stun:", "stuns:", "turn:", "turns:")
+    return bool(urls) and is_a(list, urls) and all(url.startswith(schemes) for url in urls)
+
+
 class Conf:
     #: Dotted path of the backend that keeps history, runs and presence.
     BACKEND = Setting("broadcast.backends.memory.MemoryBackend")
@@ -104,6 +121,17 @@ class Conf:
     #: Largest frame: bytes. From the streamer of a media stream, and from anybody else.
     MAX_MEDIA_FRAME = Setting(4 * 1024 * 1024, positive=True)
     MAX_FRAME = Setting(1024 * 1024, positive=True)
+    #: Of a media stream: the largest initialisation segment, and the largest block (of MP4: box).
+    MEDIA_HEADER_BYTES = Setting(1024 * 1024, positive=True)
+    MEDIA_BLOCK_BYTES = Setting(2 * 1024 * 1024, positive=True)
+    #: Seconds that a listener of a media stream may be behind, before it is skipped to the newest
+    #: entry point.
+    MEDIA_LAG_SECONDS = Setting(5.0)
+    #: Where recordings are kept: the name of one of STORAGES. What may wait in memory for the disk,
+    #: of each, and the most a file may have; None: any size. In bytes.
+    RECORDINGS_STORAGE = Setting("recordings")
+    RECORDING_QUEUE_BYTES = Setting(8 * 1024 * 1024, positive=True)
+    MAX_RECORDING_BYTES = Setting[int | None](16 * 1024**3, kind=int, positive=True)
     #: Seconds of silence after which who hears Server-Sent Events is sent a comment.
     KEEP_AWAKE_SECONDS = Setting(15.0, positive=True)
     #: Publications of a streamer that wait for history, before its socket is read no more.
@@ -166,6 +194,12 @@ class Conf:
     PAGE_ANSWER_BYTES = Setting(1024 * 1024, positive=True)
     #: Paths that pages may call through their sockets, by how they begin.
     PAGE_PATHS = Setting[list[str]](["/"])
+
+    #: STUN and TURN servers for the pages of rooms, as `RTCConfiguration.iceServers` takes them.
+    ICE_SERVERS = IceServers([])
+    #: What we share with the TURN servers: those without a credential get one that lasts so long.
+    TURN_SECRET = Setting("")
+    TURN_AGE = Setting(86400.0, positive=True)
 
     #: Whoever says so in `Authorization: Bearer` may read `/metrics`. Empty: nobody may so.
     METRICS_TOKEN = Setting("")

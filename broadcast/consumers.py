@@ -40,6 +40,10 @@ SUBPROTOCOL = "broadcast.v1"
 #: The name of this process among all that there may be.
 PROCESS = secrets.token_hex(6)
 
+#: What clients close with that are done: normally, or leaving the page. (No code at all is what
+#: some servers tell of a connection that broke.)
+GOODBYES = (1000, 1001)
+
 #: What a listener may say at most, in characters: it has nothing to say but `ping`.
 MAX_PING = 1024
 
@@ -63,6 +67,8 @@ class SocketConsumer(AsyncConsumer):  # type: ignore[misc]
     counted = False
     #: It was told what is wrong and is being closed: what it still says is not heard.
     refused = False
+    #: It went of its own accord, as a client does that is done.
+    said_goodbye = False
 
     async def __call__(self, scope: dict[str, Any], receive: Any, send: Send) -> None:
         self.scope = scope
@@ -71,6 +77,7 @@ class SocketConsumer(AsyncConsumer):  # type: ignore[misc]
             while True:
                 message = await receive()
                 if message["type"] == "websocket.disconnect":
+                    self.said_goodbye = message.get("code") in GOODBYES
                     break
                 await self.dispatch(message)
         finally:
@@ -192,7 +199,10 @@ class ListenerConsumer(SocketConsumer):
             start, joined = await begin(topic, stream, wish)
             if self.refused:
                 return
-            self.listener = Listener(topic, self.sink, self.encoding, start.cursor, start.opening)
+            self.listener = Listener(
+                *(topic, self.sink, self.encoding, start.cursor, start.opening),
+                keeps_up=stream.kind == Stream.Kind.MEDIA,
+            )
             self.sink.on_drain(self.listener.drained)
             metrics.joins.labels(outcome(wish, start)).inc()
             self.listener.tell(joined)

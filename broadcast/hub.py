@@ -24,7 +24,7 @@ from .conf import conf
 from .exceptions import CloseCode
 from .frames import Encoding, Message
 from .listeners import Listener
-from .publications import Publication
+from .publications import Mark, Publication
 
 #: How long a busy topic gathers before its next flush, as a part of what the last one took. With
 #: 500 listeners and 64 publications outstanding, of 0, 0.25, 0.5 and 1 this delivered the most.
@@ -72,8 +72,12 @@ class Topic:
         self.streamer = streamer
         self.ring: deque[Publication] = deque()
         self.size = 0
+        #: The newest entry point that was heard of; 0: none of this recording.
+        self.entry = 0
         #: Everybody who hears it, wherever they stand.
         self.listeners: set[Listener] = set()
+        #: Those of them that are no audience: they write it down.
+        self.recorders: set[Listener] = set()
         #: Those at the live edge, by encoding: all a flush writes to.
         self.edge: dict[Encoding, set[Listener]] = {}
         #: Those that history brought further than the last flush did.
@@ -99,6 +103,11 @@ class Topic:
         return bool(self.streamer)
 
     @property
+    def audience(self) -> int:
+        """How many hear it in this process."""
+        return len(self.listeners) - len(self.recorders)
+
+    @property
     def in_use(self) -> bool:
         return bool(self.listeners or self.streamers or self.reserved)
 
@@ -108,7 +117,10 @@ class Topic:
         """Take publications, the first with offset `offset + 1`: they go out now or very soon."""
         self.ring.extend(publications)
         self.offset = publications[-1].offset
-        self.size += sum(len(publication.payload) for publication in publications)
+        for publication in publications:
+            self.size += len(publication.payload)
+            if publication.marks & (Mark.RESET | Mark.ENTRY):
+                self.entry = publication.offset if publication.marks & Mark.ENTRY else 0
         while self._over_limit():
             if self.flushed < self.first:
                 # The live edge must not be overtaken by what was not written to it yet.
@@ -202,7 +214,7 @@ class Topic:
 
     def _empty(self, offset: int) -> None:
         self.ring.clear()
-        self.size = 0
+        self.size = self.entry = 0
         self.offset = self.flushed = offset
 
     # -- listeners --------------------------------------------------------------------------
@@ -216,6 +228,7 @@ class Topic:
     def remove(self, listener: Listener) -> None:
         """It hears no more. Calling this twice is harmless."""
         self.listeners.discard(listener)
+        self.recorders.discard(listener)
         self.ahead.discard(listener)
         self.full.discard(listener)
         edge = self.edge.get(listener.encoding)
@@ -231,6 +244,7 @@ class Topic:
         listener.tell_live()
         if listener.full_since:
             return
+        listener.was_live = True
         if listener.cursor > self.flushed:
             self.ahead.add(listener)
         else:
@@ -266,7 +280,7 @@ class Topic:
     def add_streamer(self, streamer: Streamer) -> None:
         self.streamers[streamer.id] = streamer
         self._next_count = asyncio.get_running_loop().time() + 1
-        streamer.count(len(self.listeners) + self.elsewhere)
+        streamer.count(self.audience + self.elsewhere)
 
     def remove_streamer(self, streamer: Streamer) -> None:
         self.streamers.pop(streamer.id, None)
@@ -286,7 +300,7 @@ class Topic:
         self._count_timer = None
         self._next_count = asyncio.get_running_loop().time() + 1
         for streamer in list(self.streamers.values()):
-            streamer.count(len(self.listeners) + self.elsewhere)
+            streamer.count(self.audience + self.elsewhere)
 
 
 def tell_all(topics: Iterable[Topic], message: Message) -> None:

@@ -5,12 +5,17 @@ socket has drained it catches up in bounded slices: from the ring, or from histo
 has overtaken it, until it stands at the live edge again. What history does not hold any more is
 told (`skipped`) or, on a plain socket, ends the connection (4408).
 
+Of video, what was missed is worth nothing, and the middle of it cannot be shown: a listener that
+`keeps_up` goes on at the newest entry point, with the header before it if that is a new one. It
+does so as soon as it has fallen behind by `MEDIA_LAG_SECONDS`, and never begins between.
+
 The promise to every listener: each publication exactly once, in order, or a `skipped` that names
 what is missing.
 """
 
 import asyncio
 import logging
+import time
 from typing import TYPE_CHECKING, Any, Protocol
 
 from . import metrics
@@ -46,7 +51,10 @@ class Listener:
     the topic knows that. `opening` is the header, which goes before everything else.
     """
 
-    __slots__ = ("_reading", "cursor", "encoding", "full_since", "opening", "sink", "told", "topic")
+    __slots__ = (
+        *("_reading", "cursor", "encoding", "full_since", "keeps_up", "opening"),
+        *("sink", "told", "topic", "was_live"),
+    )
 
     def __init__(
         self,
@@ -55,12 +63,16 @@ class Listener:
         encoding: Encoding,
         cursor: int,
         opening: Publication | None = None,
+        keeps_up: bool = False,
     ) -> None:
         self.topic = topic
         self.sink = sink
         self.encoding = encoding
         self.cursor = cursor
         self.opening = opening
+        self.keeps_up = keeps_up
+        #: Whether it has stood at the live edge: who asked for history is not behind.
+        self.was_live = False
         #: When its socket became full, by the loop's clock; 0 while it is not.
         self.full_since = 0.0
         #: Whether it was last told that the topic is live.
@@ -94,7 +106,7 @@ class Listener:
             self._hand_over([opening])
         topic = self.topic
         while not self.full_since and self.cursor < topic.flushed:
-            if self.cursor + 1 < topic.first:
+            if self.cursor + 1 < topic.first or self._lags():
                 self._reading = asyncio.ensure_future(self._advance_from_history())
                 return
             publications, _ = topic.slice(self.cursor, topic.flushed)
@@ -129,7 +141,7 @@ class Listener:
 
     async def _advance_from_history(self) -> None:
         try:
-            while self._overtaken():
+            while self._overtaken() or self._lags():
                 await self._hand_over_history()
         except Exception as error:
             if not isinstance(error, Unavailable):
@@ -147,8 +159,22 @@ class Listener:
             and self in self.topic.listeners
         )
 
+    def _lags(self) -> bool:
+        """Whether it is so far behind that it had better go on at an entry point."""
+        topic = self.topic
+        if not (self.keeps_up and self.was_live and self.encoding.tells):
+            return False
+        if self.full_since or topic.entry <= self.cursor + 1 or self not in topic.listeners:
+            return False
+        missed = topic.ring[max(self.cursor + 1 - topic.first, 0)] if topic.ring else None
+        return missed is None or missed.time < time.time() - conf.MEDIA_LAG_SECONDS
+
     async def _hand_over_history(self) -> None:
         topic = self.topic
+        if self._lags():
+            # Without an entry point it catches up as others do.
+            self.was_live = await self._skip_to_entry()
+            return
         epoch, found = await get_backend().read(
             topic.name, self.cursor, conf.RING_COUNT, conf.SLICE_BYTES
         )
@@ -161,13 +187,37 @@ class Listener:
         found = [publication for publication in found if publication.offset < topic.first]
         oldest = found[0].offset if found else topic.first
         if oldest > self.cursor + 1:
+            if self.keeps_up and await self._skip_to_entry():
+                return
             self._skip(oldest)
         if found and not self.full_since and self in topic.listeners:
             self.cursor = found[-1].offset
             self._hand_over(found)
 
+    async def _skip_to_entry(self) -> bool:
+        """Go on at the newest entry point. False: none is ahead of it after the header."""
+        topic = self.topic
+        state = await get_backend().state(topic.name)
+        header = state.header
+        if self.full_since or self not in topic.listeners:
+            return True
+        if state.epoch != topic.epoch:
+            self.close(CloseCode.SLOW, "a new history began")
+            return True
+        if state.entry <= self.cursor + 1 or (header and state.entry < header.offset):
+            return False
+        if header and header.offset > self.cursor:
+            self._skip(header.offset)
+            if self in topic.listeners:
+                self.cursor = header.offset
+                self._hand_over([header])
+        self._skip(state.entry)
+        return True
+
     def _skip(self, oldest: int) -> None:
         """Go on at offset `oldest`, and say so; close where it cannot be said."""
+        if oldest == self.cursor + 1 or self not in self.topic.listeners:
+            return
         if self.encoding.tells:
             metrics.skipped_publications.inc(oldest - 1 - self.cursor)
             self.tell(event("skipped", **{"from": self.cursor + 1, "to": oldest - 1}))

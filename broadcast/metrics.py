@@ -246,7 +246,7 @@ def refresh(topics: Iterable["Topic"]) -> None:
     peers.set(sum(len(topic.listeners) for topic in meetings))
     topics = [topic for topic in topics if not is_room(topic.name)]
     streams.set(len(topics))
-    listeners.set(sum(len(topic.listeners) for topic in topics))
+    listeners.set(sum(topic.audience for topic in topics))
     full_listeners.set(sum(len(topic.full) for topic in topics))
     streamers.set(sum(len(topic.streamers) for topic in topics))
 

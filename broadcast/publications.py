@@ -33,6 +33,10 @@ class Mark(IntFlag):
     RESET = 4
 
 
+#: The marks by the names of the options that set them.
+MARKS = {"header": Mark.HEADER, "entry": Mark.ENTRY, "reset": Mark.RESET}
+
+
 class Position(NamedTuple):
     """Where a publication stands: the life of the stream's history, and its number in it."""
 

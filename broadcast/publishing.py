@@ -23,7 +23,7 @@ from asgiref.sync import async_to_sync, sync_to_async
 from channels.layers import get_channel_layer
 
 from . import metrics, remote
-from .backends import Appended, Limits, Run, get_backend
+from .backends import Appended, Limits, Recording, Run, get_backend
 from .conf import conf
 from .exceptions import BadRequest, StreamClosed, TooLarge
 from .groups import EVERYBODY, group_name, is_room
@@ -46,7 +46,7 @@ class Waiting:
 
     stream: str | Stream
     drafts: Sequence[Draft]
-    run: Run | None
+    run: Run | Recording | None
     key: str
     #: Whether its size was looked at already.
     any_size: bool
@@ -144,7 +144,7 @@ async def apublish_drafts(stream: str | Stream, drafts: Sequence[Draft]) -> Posi
 async def append(
     stream: str | Stream,
     drafts: Sequence[Draft],
-    run: Run | None = None,
+    run: Run | Recording | None = None,
     key: str = "",
     any_size: bool = True,
 ) -> Appended:
@@ -160,7 +160,7 @@ async def append(
 def enqueue(
     stream: str | Stream,
     drafts: Sequence[Draft],
-    run: Run | None = None,
+    run: Run | Recording | None = None,
     key: str = "",
     any_size: bool = True,
 ) -> asyncio.Future[Appended]:

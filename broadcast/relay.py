@@ -148,7 +148,7 @@ class Relay:
                 conf.LINGER_SECONDS, lambda: self._spawn(self._leave(topic))
             )
         if not is_room(topic.name):
-            await get_backend().count_listeners(topic.name, len(topic.listeners))
+            await get_backend().count_listeners(topic.name, topic.audience)
 
     async def _leave(self, topic: Topic) -> None:
         async with self._locks.setdefault(topic.name, asyncio.Lock()):

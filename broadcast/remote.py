@@ -14,7 +14,7 @@ import msgpack
 from . import exceptions
 from .conf import conf
 from .exceptions import BadRequest, BroadcastError, Unavailable
-from .publications import Draft, Kind, Mark, Position, decode_json
+from .publications import MARKS, Draft, Kind, Position, decode_json
 
 #: The numbers of calls are this wide.
 MSGID = 0xFFFFFFFF
@@ -148,11 +148,7 @@ def connected() -> Iterator[Client]:
 
 def publish_params(stream: str, draft: Draft, idempotency_key: str = "") -> tuple[Any, ...]:
     """The parameters of the method `publish`."""
-    options: dict[str, Any] = {}
-    if draft.marks & Mark.HEADER:
-        options["header"] = True
-    if draft.marks & Mark.ENTRY:
-        options["entry"] = True
+    options: dict[str, Any] = {name: True for name, mark in MARKS.items() if draft.marks & mark}
     if idempotency_key:
         options["idempotency_key"] = idempotency_key
     payload: Any = draft.payload

@@ -23,7 +23,7 @@ from .backends import get_backend
 from .conf import conf
 from .exceptions import BadRequest, BroadcastError, Forbidden
 from .models import EVERYONE, Stream
-from .publications import MAX_NAME, Draft, Kind, Mark, Publication
+from .publications import MARKS, MAX_NAME, Draft, Kind, Publication
 from .publishing import apublish_draft, check_name, enqueue
 from .relay import all_topics
 
@@ -174,14 +174,15 @@ figures = Figures()
 
 
 async def publish(stream: Any, payload: Any, options: Any = None) -> dict[str, Any]:
-    """str → text, bin → binary, else JSON; options `header`, `entry`, `idempotency_key`."""
+    """str → text, bin → binary, else JSON; options `header`, `entry`, `reset`,
+    `idempotency_key`."""
     if not isinstance(options, dict | None):
         raise BadRequest("options are a map")
     given = {_text(key): value for key, value in (options or {}).items()}
-    unknown = set(given) - {"header", "entry", "idempotency_key"}
+    unknown = set(given) - {*MARKS, "idempotency_key"}
     if unknown:
         raise BadRequest(f"unknown options: {', '.join(sorted(unknown))}")
-    marks = (Mark.HEADER if given.get("header") else 0) | (Mark.ENTRY if given.get("entry") else 0)
+    marks = sum(mark for name, mark in MARKS.items() if given.get(name))
     key = _text(given.get("idempotency_key", ""))
     position = await apublish_draft(_text(stream), _draft(payload, marks), key)
     return {"epoch": position.epoch, "offset": position.offset}
@@ -273,7 +274,7 @@ async def stats() -> dict[str, Any]:
         "calls": figures.calls,
         "errors": figures.errors,
         "streams": len(list(topics)),
-        "listeners": sum(len(topic.listeners) for topic in topics),
+        "listeners": sum(topic.audience for topic in topics),
     }
 
 

@@ -8,6 +8,7 @@ from .backends import StreamState, get_backend
 from .conf import conf
 from .exceptions import BadRequest
 from .frames import Message, event
+from .media import content_type
 from .models import Stream
 from .publications import Publication
 
@@ -70,25 +71,40 @@ async def begin(topic: "Topic", stream: Stream, wish: Wish) -> tuple[Start, Mess
 
     It holds until something else is awaited.
     """
-    start = await begin_at(topic, wish)
+    state = await _state_of(topic)
+    start = find_start(wish, state)
     joined = event(
         "joined",
         stream=stream.slug,
-        epoch=topic.epoch,
+        epoch=state.epoch,
         offset=start.cursor,
         live=topic.live,
         recovered=start.recovered,
-        content_type=stream.content_type or None,
+        content_type=content_type_of(stream, state) or None,
     )
     return start, joined
 
 
 async def begin_at(topic: "Topic", wish: Wish) -> Start:
     """`begin` without a word."""
+    return find_start(wish, await _state_of(topic))
+
+
+async def _state_of(topic: "Topic") -> StreamState:
     state = await get_backend().state(topic.name)
     if state.epoch != topic.epoch:
         topic.restart(state.epoch, state.offset)
-    return find_start(wish, state)
+    return state
+
+
+def content_type_of(stream: Stream, state: StreamState) -> str:
+    """What is told of the content: what its row says, of a media stream else what its header does.
+
+    "": nothing is known.
+    """
+    if stream.content_type or stream.kind != Stream.Kind.MEDIA or not state.header:
+        return stream.content_type
+    return content_type(state.header.payload)
 
 
 def find_start(wish: Wish, state: StreamState) -> Start:

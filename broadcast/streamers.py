@@ -1,4 +1,23 @@
-"""The socket that feeds a stream."""
+"""The socket that feeds a stream.
+
+On a stream of kind `media` binary frames are bytes of one recording, in whatever cuts, and a
+`media.Segmenter` makes the publications: header, entry points and the pieces between. A client that
+says `mark` before its first frame marks its frames itself instead, for the whole of its run.
+
+With `?run=` the client counts its frames, and so does `accepted`, although a frame may be none or
+several publications. All that the segmenter knows, what it holds back included, is kept in one step
+with the publications and the count of frames, so a frame is accepted when it came, and the next
+connection goes on at the next frame, in whatever process, without a doubled or a lost byte. A
+stream keeps that of its newest recording alone: where another one began meanwhile, or the history
+is gone, `ready.accepted` is 0 (less than it was), and the client begins a new recording, with the
+header of a new recorder: of what it had not sent of the old one nothing can go on. A client that
+closes its socket with 1000 or 1001 is done, and what is held back goes out; who wants to go on with
+a run must not say goodbye. Where the former connection still had something to append when the next
+one came, that one is closed with 4200, and finds all of it in when it comes back.
+
+`reset` drops what is held back of the recording; the next frame begins a header. A header that
+comes without it, on the same connection or a new one, begins a new recording just so.
+"""
 
 import asyncio
 import logging
@@ -8,14 +27,17 @@ from contextlib import suppress
 from typing import Any
 
 from . import limits, metrics
-from .backends import Run, get_backend, new_streamer
+from .backends import Recording, Run, get_backend, new_streamer
 from .conf import conf
 from .consumers import SocketConsumer
 from .exceptions import BadRequest, BroadcastError, CloseCode, TooLarge, TooMany, Unavailable
 from .frames import Message, event
 from .hub import Topic
+from .media import Segmenter
+from .models import Stream
 from .publications import Draft, Kind, Mark, decode_json
 from .publishing import announce_streamer, append
+from .recorder import Recorder
 from .relay import get_relay
 from .sinks import EXTENSION
 from .starts import query_of
@@ -41,6 +63,10 @@ class StreamerConsumer(SocketConsumer):
     feeding: asyncio.Task[None] | None = None
     #: Whether what it publishes is counted: nothing is asked for each publication where not.
     limited = False
+    #: What cuts its bytes. `undecided`: it is not known yet whether they are to be cut.
+    segmenter: Segmenter | None = None
+    undecided = False
+    recorder: Recorder | None = None
 
     async def enter(self) -> None:
         self.id = new_streamer(time.time())
@@ -54,6 +80,10 @@ class StreamerConsumer(SocketConsumer):
         self.listeners = 0
         self.waiting: list[Draft] = []
         self.size = 0
+        #: The offset of the last of its publications; 0: it has none.
+        self.offset = 0
+        #: Frames that came and are not in `accepted` yet.
+        self.frames = 0
         self.arrived = asyncio.Event()
         self.room = asyncio.Event()
         #: The code and reason with which it is closed when nothing waits any more.
@@ -62,8 +92,9 @@ class StreamerConsumer(SocketConsumer):
         self.full = False
         self.untold: dict[str, Message] = {}
         backend = get_backend()
-        #: Publications of the run, or of this connection where there is none, that are in.
-        self.accepted = await backend.accepted(stream.slug, self.run) if self.run else 0
+        #: Frames of the run, or of this connection where there is none, that are in.
+        self.accepted = await self._accepted_of(stream)
+        self.undecided = stream.kind == Stream.Kind.MEDIA and not self.accepted
         if self.refused:
             return
         #: The number of the next one that comes.
@@ -82,7 +113,20 @@ class StreamerConsumer(SocketConsumer):
                 accepted=self.accepted,
             )
             self.topic.add_streamer(self)
+            if stream.record and stream.kind == Stream.Kind.MEDIA:
+                goes_on = self.segmenter is not None
+                self.recorder = Recorder.start(stream, self.topic, state if goes_on else None)
         self.feeding = asyncio.ensure_future(self._feed())
+
+    async def _accepted_of(self, stream: Stream) -> int:
+        if not self.run:
+            return 0
+        if stream.kind == Stream.Kind.MEDIA:
+            frames, state = await get_backend().recording(stream.slug, self.run)
+            if frames:
+                self.segmenter = Segmenter.restore(state)
+                return frames
+        return await get_backend().accepted(stream.slug, self.run)
 
     @staticmethod
     def _run_of(query: dict[str, str]) -> str:
@@ -134,7 +178,12 @@ class StreamerConsumer(SocketConsumer):
         if name == "publication" and "data" in said:
             self._take(Draft.of(said["data"]))
         elif name == "mark" and said.get("as") in tuple(MARKS):
+            if self.segmenter:
+                raise BadRequest("the server marks these frames: mark before the first, or never")
             self.marks |= MARKS[said["as"]]
+            self.undecided = False
+        elif name == "reset" and self.segmenter:
+            self.segmenter = Segmenter()
         elif name == "reset":
             self.marks = Mark.RESET
         elif name == "ping":
@@ -148,12 +197,24 @@ class StreamerConsumer(SocketConsumer):
     def _take(self, draft: Draft) -> None:
         if self.limited and self._is_too_much(len(draft.payload)):
             return
-        if self.marks:
-            draft = draft._replace(marks=self.marks)
+        if self.undecided:
+            self.segmenter, self.marks, self.undecided = Segmenter(), 0, False
+        if self.segmenter and draft.kind == Kind.BINARY:
+            self.waiting.extend(self._cut(self.segmenter, draft.payload))
+        else:
+            self.waiting.append(draft._replace(marks=self.marks) if self.marks else draft)
             self.marks = 0
-        self.waiting.append(draft)
+        self.frames += 1
         self.size += len(draft.payload)
         self.arrived.set()
+
+    def _cut(self, segmenter: Segmenter, payload: bytes) -> list[Draft]:
+        try:
+            return segmenter.feed(payload)
+        except BadRequest:
+            # What it holds of it is not to be published, when the rest is.
+            self.segmenter = Segmenter()
+            raise
 
     def _is_too_much(self, size: int) -> bool:
         """Whether one more is over a limit: what came before is published, then it is closed."""
@@ -176,7 +237,8 @@ class StreamerConsumer(SocketConsumer):
                 self.arrived.clear()
                 drafts, self.waiting, self.size = self.waiting, [], 0
                 self.room.set()
-                if drafts:
+                # Frames that made no publication yet are kept for whoever comes back to them.
+                if drafts or (self.run and self.frames):
                     await self._append(drafts)
         except BroadcastError as error:
             metrics.note_refusal("socket", type(error))
@@ -190,11 +252,22 @@ class StreamerConsumer(SocketConsumer):
         self.sink.close(*self.ending)
 
     async def _append(self, drafts: list[Draft]) -> None:
-        run = Run(self.run, self.number) if self.run else None
+        frames, self.frames = self.frames, 0
+        run = self._counted(frames)
         appended = await append(self.slug, drafts, run)
-        self.number += len(drafts)
-        self.accepted = appended.accepted if run else self.accepted + len(drafts)
+        self.number += frames
+        self.offset = appended.offset
+        self.accepted = appended.accepted if run else self.accepted + frames
         self._tell_newest("accepted", accepted=self.accepted, offset=appended.offset)
+
+    def _counted(self, frames: int) -> Run | Recording | None:
+        if self.segmenter:
+            # Nothing of a recording is published any more when another one has begun, or it is
+            # over: with 0 frames it is one that nobody knows.
+            state = self.segmenter.snapshot() if self.run else b""
+            after = 0 if self.said_goodbye else self.accepted + frames
+            return Recording(self.run or self.id, self.accepted, after, state)
+        return Run(self.run, self.number) if self.run else None
 
     def _tell_newest(self, name: str, **fields: Any) -> None:
         """Tell an event now or, of each name the newest alone, when the full socket has drained."""
@@ -225,7 +298,11 @@ class StreamerConsumer(SocketConsumer):
             self.end(error.close_code, str(error))
 
     def end(self, code: CloseCode, reason: str) -> None:
-        self.ending = self.ending or (code, reason)
+        if not self.ending:
+            self.ending = (code, reason)
+            if self.segmenter and (self.said_goodbye or not self.run):
+                # Nobody comes back to what it holds.
+                self.waiting.extend(self.segmenter.finish())
         self.arrived.set()
 
     async def closed(self) -> None:
@@ -241,3 +318,5 @@ class StreamerConsumer(SocketConsumer):
         with suppress(Unavailable):
             if await get_backend().leave(self.slug, self.id):
                 await announce_streamer(self.slug, "")
+        if self.recorder:
+            await self.recorder.finish(self.offset)

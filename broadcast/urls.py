@@ -1,13 +1,15 @@
 """Paths of the pages and of the HTTP API."""
 
 from django.templatetags.static import static
-from django.urls import path
+from django.urls import path, register_converter
 from django.views.generic import RedirectView
 
-from . import health, scraping, views
+from . import health, playback, room_views, scraping, views
 from .api import answers, events, publications, schema, streams
 
 app_name = "broadcast"
+
+register_converter(room_views.RoomIdConverter, "room_id")
 
 
 class FaviconView(RedirectView):
@@ -25,8 +27,11 @@ urlpatterns = [
     path("streams/<slug:slug>/", views.stream_watch, name="stream_watch"),
     path("streams/<slug:slug>/studio/", views.stream_studio, name="stream_studio"),
     path("streams/<slug:slug>/embed/", views.stream_embed, name="stream_embed"),
+    path("streams/<slug:slug>/recordings/<int:pk>/", playback.recording, name="recording"),
     # A frame shows only what may be framed: that there is no such stream, too.
     path("streams/<str:slug>/embed/", views.stream_embed),
+    path("rooms/", room_views.room_list, name="room_list"),
+    path("rooms/<room_id:room_id>/", room_views.room_page, name="room_page"),
     path("api/streams/", streams.stream_list, name="api_stream_list"),
     path("api/streams/<slug:slug>/", streams.stream_detail, name="api_stream_detail"),
     path(

@@ -23,6 +23,9 @@ from .middleware import content_security_policy
 from .models import Stream
 from .tokens import Deed
 
+#: Recordings on the page of a stream, the newest ones.
+RECORDINGS = 20
+
 
 def stream_list(request: HttpRequest) -> HttpResponse:
     streams = list(Stream.objects.listed_for(request.user).filter(closed_at=None))
@@ -59,6 +62,7 @@ def stream_watch(request: HttpRequest, slug: str) -> HttpResponseBase:
         "element_url": request.build_absolute_uri(static("broadcast/element.js")),
         "listener_url": request.build_absolute_uri(stream.listener_path),
         "token": token_of(request),
+        "recordings": stream.recordings.ended()[:RECORDINGS],
     }
     return with_secret(render(request, "broadcast/stream_watch.html", context), request)
 
@@ -130,7 +134,7 @@ def token_of(request: HttpRequest) -> str:
     return request.GET.get("token", "")
 
 
-def with_secret(response: HttpResponse, request: HttpRequest) -> HttpResponse:
+def with_secret(response: HttpResponseBase, request: HttpRequest) -> HttpResponseBase:
     """A page whose address has a token: no other site is told it, and no cache keeps it."""
     if token_of(request):
         response.headers["Referrer-Policy"] = "no-referrer"

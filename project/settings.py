@@ -1,6 +1,7 @@
 """Settings of the project. Everything that differs between machines comes from the environment.
 
-`SECRET_KEY`, `DEBUG`, `ALLOWED_HOSTS`, `DATABASE_URL`, `REDIS_URL`, `HTTPS`, `HSTS_SECONDS`,
+`SECRET_KEY`, `DEBUG`, `ALLOWED_HOSTS`, `DATABASE_URL`, `REDIS_URL`, `RECORDINGS_DIR`, `HTTPS`,
+`HSTS_SECONDS`,
 `BROADCAST_PROXIES`, `BROADCAST_RPC_HOST`, `BROADCAST_RPC_PORT`, `BROADCAST_RPC_SECRET` and
 `BROADCAST_METRICS_TOKEN`; the README says what each is for. Without any of them the project runs in
 one process, on SQLite, reachable from its machine only.
@@ -155,6 +156,16 @@ LANGUAGE_CODE = "en-gb"
 TIME_ZONE = "UTC"
 USE_I18N = True
 USE_TZ = True
+
+# Whoever may hear a stream may have its recordings, from its page: no web server gives them out.
+STORAGES = {
+    "default": {"BACKEND": "django.core.files.storage.FileSystemStorage"},
+    "staticfiles": {"BACKEND": "django.contrib.staticfiles.storage.StaticFilesStorage"},
+    "recordings": {
+        "BACKEND": "django.core.files.storage.FileSystemStorage",
+        "OPTIONS": {"location": os.environ.get("RECORDINGS_DIR") or BASE_DIR / "recordings"},
+    },
+}
 
 STATIC_URL = "static/"
 STATICFILES_DIRS = [BASE_DIR / "static"]

@@ -40,6 +40,11 @@ POOLS: dict[str, dict[str, Any]] = {
         **{"visibility": "unlisted", "publishing": "anyone"},
         **{"kind": "media", "content_type": "video/webm"},
     },
+    "film": {"visibility": "unlisted", "publishing": "anyone", "kind": "media"},
+    "recorded": {
+        **{"visibility": "unlisted", "publishing": "anyone"},
+        **{"kind": "media", "record": True},
+    },
     "owned": {"visibility": "unlisted"},
     "private": {"visibility": "private"},
     "closed": {"publishing": "anyone", "closed_at": "2020-01-01T00:00:00Z"},
@@ -186,6 +191,7 @@ class ServerProcess:
         self.environment = {
             **os.environ,
             "DATABASE_URL": f"sqlite:///{directory / 'db.sqlite3'}",
+            "RECORDINGS_DIR": str(directory / "recordings"),
             "BROADCAST_RPC_PORT": str(self.rpc_port),
             **environment,
         }

@@ -23,6 +23,7 @@ from broadcast.models import Stream
 from broadcast.routing import websocket_application
 from broadcast.static_files import StaticFilesHandler
 from project.asgi import application
+from tests.processes import ROOT
 
 EVIL = "</textarea></title><script>alert(1)</script>\"'&{{ x }}"
 
@@ -72,12 +73,31 @@ def under_a_prefix(settings: Settings) -> Iterator[None]:
 
 def test_a_stream_becomes_an_element_and_the_script_of_it() -> None:
     elements = Elements(render("{% listener stream %}", stream=Stream(slug="news", title="News")))
-    assert elements.found == [
+    assert [found for found in elements.found if found[0] != "link"] == [
         ("script", {"type": "module", "src": "/static/broadcast/element.js"}),
         ("broadcast-listener", {"src": "/ws/listener/news/", "label": "Publications of News"}),
         ("noscript", {}),
     ]
     assert elements.texts[-1] == "Hearing News needs JavaScript."
+
+
+def imported_by(name: str) -> set[str]:
+    """The modules of `static/broadcast/` that a module needs, and those that these need."""
+    text = (ROOT / "static/broadcast" / f"{name}.js").read_text()
+    found = set(re.findall(r'^import .* from "\./([\w-]+)\.js";$', text, re.M))
+    return found.union(*map(imported_by, found))
+
+
+def test_a_page_names_all_modules_that_the_script_needs() -> None:
+    links = Elements(render("{% listener 'news' %}")).named("link")
+    assert {link["rel"] for link in links} == {"modulepreload"}
+    needed = {f"/static/broadcast/{name}.js" for name in imported_by("element")}
+    assert {link["href"] for link in links} == needed
+
+
+def test_a_media_stream_has_the_place_of_a_picture_from_the_start() -> None:
+    assert "media" in element("{% listener stream %}", stream=Stream(slug="cam", kind="media"))
+    assert "media" not in element("{% listener stream %}", stream=Stream(slug="news"))
 
 
 def test_a_slug_will_do_and_nothing_is_asked_of_the_database() -> None:

@@ -283,7 +283,12 @@ async def test_a_frame_of_exactly_the_limit_is_published(
 ) -> None:
     slug = await door.stream(pool)
     listener = await door.listener(slug)
-    streamer = await door.plain_streamer(slug)
+    if pool == "media" and isinstance(unit, bytes):
+        # Who marks a frame may send anything.
+        streamer = await door.streamer(slug)
+        await streamer.tell("mark", **{"as": "entry"})
+    else:
+        streamer = await door.plain_streamer(slug)
     frame = unit * (limit // (len(unit.encode()) if isinstance(unit, str) else 1))
     await streamer.send(frame)
     assert await listener.told() == (1, frame)

@@ -1,3 +1,3 @@
 """The admin, one module for each thing it shows. Django finds it by this name."""
 
-from . import rooms, streams, subscriptions  # noqa: F401
+from . import recordings, rooms, streams, subscriptions  # noqa: F401

@@ -90,7 +90,7 @@ class StreamAdmin(AskingAdmin):
                 )
             },
         ),
-        (_("Content"), {"fields": ("kind", "content_type")}),
+        (_("Content"), {"fields": ("kind", "content_type", "record")}),
         (_("History"), {"fields": ("history_count", "history_bytes", "history_seconds")}),
         (_("When"), {"fields": ("created_at", "closed_at")}),
     )

@@ -186,7 +186,8 @@ class EventStream:
                 # Another life of it began meanwhile.
                 start, joined = await begin(topic, stream, wish)
             encoding = sse.encoding_of(topic.epoch)
-            self.listener = Listener(topic, self.sink, encoding, start.cursor)
+            keeps_up = stream.kind == Stream.Kind.MEDIA
+            self.listener = Listener(topic, self.sink, encoding, start.cursor, keeps_up=keeps_up)
             self.sink.on_drain(self.listener.drained)
             metrics.joins.labels(outcome(wish, start)).inc()
             self._write(self._opening(start, sse.told(joined, topic.epoch)))

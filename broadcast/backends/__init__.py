@@ -35,13 +35,27 @@ class Run(NamedTuple):
     number: int
 
 
+class Recording(NamedTuple):
+    """A recording that one streamer's frames are cut from: see `streamers`.
+
+    A stream keeps the newest one. What of it is appended is kept together with how many frames
+    that took, and with what is needed to go on from there.
+    """
+
+    id: str
+    #: Frames that were in before this append, and that are in with it.
+    before: int
+    after: int
+    state: bytes
+
+
 class Appended(NamedTuple):
     """The outcome of an append. `publications` are those that are new; a repeat has none."""
 
     epoch: str
     offset: int
     publications: list[Publication]
-    #: How many publications of the run are in; 0 without a run.
+    #: How many publications of the run, or frames of the recording, are in; 0 without one.
     accepted: int
 
 
@@ -105,7 +119,7 @@ class Backend(Protocol):
         stream: str,
         drafts: Sequence[Draft],
         limits: Limits,
-        run: Run | None = None,
+        run: Run | Recording | None = None,
         key: str = "",
     ) -> Appended:
         """Give the drafts their offsets and put them into history: all or none, in one step.
@@ -113,6 +127,10 @@ class Backend(Protocol):
         Drafts of a run that are in already are left out. `RunGap`: earlier ones are missing.
         With an idempotency `key` that was seen before nothing is appended, and `offset` is the
         one of the first time; `key` goes with a single draft.
+
+        Of a `Recording` all drafts are appended, perhaps none, and it is kept; `RunGap`: another
+        number of frames is in than `before`, since another connection went on with it. Whatever
+        else has a header or a reset ends the recording that is kept: it is forgotten.
         """
 
     async def read(
@@ -140,6 +158,9 @@ class Backend(Protocol):
 
     async def accepted(self, stream: str, run: str) -> int:
         """How many publications of the run are in; 0 for one that is not known."""
+
+    async def recording(self, stream: str, id: str) -> tuple[int, bytes]:
+        """How many frames of the recording are in, and its state; 0 where it is not kept."""
 
     async def clear(self, stream: str) -> None:
         """Forget the history: a new epoch begins."""

@@ -13,7 +13,7 @@ from itertools import islice
 
 from ..exceptions import RunGap
 from ..publications import Draft, Mark, Publication
-from . import Appended, Limits, Presence, Run, StreamState
+from . import Appended, Limits, Presence, Recording, Run, StreamState
 from .rooms_memory import MemoryRooms
 
 #: Runs and idempotency keys that a stream remembers, the newest ones.
@@ -34,6 +34,7 @@ class History:
         self.entry = 0
         self.runs: OrderedDict[str, int] = OrderedDict()
         self.keys: OrderedDict[str, int] = OrderedDict()
+        self.recording: Recording | None = None
 
     @property
     def first(self) -> int:
@@ -49,6 +50,8 @@ class History:
         return publication
 
     def note_marks(self, publication: Publication) -> None:
+        if publication.marks & (Mark.HEADER | Mark.RESET):
+            self.recording = None
         if publication.marks & Mark.RESET:
             self.header, self.entry = None, 0
         if publication.marks & Mark.HEADER:
@@ -76,6 +79,9 @@ class History:
         self.runs.move_to_end(run)
         if len(self.runs) > KNOWN_RUNS:
             self.runs.popitem(last=False)
+
+    def frames_of(self, id: str) -> int:
+        return self.recording.after if self.recording and self.recording.id == id else 0
 
     def remember_key(self, key: str) -> None:
         self.keys[key] = self.offset
@@ -119,14 +125,18 @@ class MemoryBackend:
         stream: str,
         drafts: Sequence[Draft],
         limits: Limits,
-        run: Run | None = None,
+        run: Run | Recording | None = None,
         key: str = "",
     ) -> Appended:
         history = self.histories[stream] = self.history(stream)
         if key and key in history.keys:
             return Appended(history.epoch, history.keys[key], [], 0)
         accepted = 0
-        if run:
+        if isinstance(run, Recording):
+            before, accepted = history.frames_of(run.id), run.after
+            if run.before != before:
+                raise RunGap(f"{before} frames of the recording are in, not {run.before}")
+        elif run:
             before = history.runs.get(run.id, 0)
             if run.number > before + 1:
                 raise RunGap(f"publication {before + 1} of the run is missing")
@@ -135,6 +145,8 @@ class MemoryBackend:
             history.remember_run(run.id, accepted)
         now = self.clock()
         publications = [history.add(draft, now) for draft in drafts]
+        if isinstance(run, Recording):
+            history.recording = run
         if key:
             history.remember_key(key)
         history.trim(limits, now)
@@ -169,6 +181,10 @@ class MemoryBackend:
 
     async def accepted(self, stream: str, run: str) -> int:
         return self.history(stream).runs.get(run, 0)
+
+    async def recording(self, stream: str, id: str) -> tuple[int, bytes]:
+        kept = self.history(stream).recording
+        return (kept.after, kept.state) if kept and kept.id == id else (0, b"")
 
     async def clear(self, stream: str) -> None:
         self.histories[stream] = History(secrets.token_hex(8))

@@ -27,7 +27,7 @@ from ..conf import conf
 from ..exceptions import RunGap, Unavailable
 from ..groups import group_name
 from ..publications import Draft, Publication
-from . import Appended, Limits, Presence, Run, StreamState
+from . import Appended, Limits, Presence, Recording, Run, StreamState
 from .memory import KNOWN_KEYS, KNOWN_RUNS
 from .redis_server import RedisServer
 from .rooms_redis import RedisRooms
@@ -114,10 +114,12 @@ class RedisBackend:
         stream: str,
         drafts: Sequence[Draft],
         limits: Limits,
-        run: Run | None = None,
+        run: Run | Recording | None = None,
         key: str = "",
     ) -> Appended:
         now = self.clock()
+        counted = run if isinstance(run, Run) else Run("", 0)
+        recorded = run if isinstance(run, Recording) else ("", 0, 0, b"")
         packed = [part for one in drafts for part in (int(one.kind), int(one.marks), one.payload)]
         epoch, offset, fresh, accepted = await self._run(
             "append",
@@ -126,15 +128,17 @@ class RedisBackend:
             repr(now),
             *limits,
             secrets.token_hex(8),
-            run.id if run else "",
-            run.number if run else 0,
+            *counted,
             key.encode("utf-8", "surrogatepass"),
             KNOWN_RUNS,
             KNOWN_KEYS,
             LIFE_SECONDS,
+            *recorded,
             *packed,
         )
         if fresh < 0:
+            if isinstance(run, Recording):
+                raise RunGap(f"{accepted} frames of the recording are in, not {run.before}")
             raise RunGap(f"publication {accepted + 1} of the run is missing")
         new = enumerate(drafts[len(drafts) - fresh :], offset - fresh + 1)
         publications = [
@@ -217,6 +221,14 @@ class RedisBackend:
         async with server.answering():
             (key,) = self.keys(stream, "run_counts")
             return int(await server.client.hget(key, run) or 0)
+
+    async def recording(self, stream: str, id: str) -> tuple[int, bytes]:
+        server = self.server(stream)
+        fields = ("recording", "recording_frames", "recording_state")
+        async with server.answering():
+            found: list[Any] = await server.client.hmget(*self.keys(stream, "meta"), *fields)
+        kept, frames, state = found
+        return (int(frames), state) if kept == id.encode() else (0, b"")
 
     async def clear(self, stream: str) -> None:
         server = self.server(stream)

@@ -2,6 +2,7 @@
 
 from typing import TYPE_CHECKING
 
+from .recordings import Recording as Recording
 from .room_hours import RoomHour as RoomHour
 from .rooms import Room as Room
 from .streams import EVERYONE as EVERYONE
@@ -12,4 +13,12 @@ from .subscriptions import Subscription as Subscription
 if TYPE_CHECKING:
     from .streams import AnyUser as AnyUser
 
-__all__ = ["EVERYONE", "Room", "RoomHour", "Stream", "Subscription", "listener_path"]
+__all__ = [
+    "EVERYONE",
+    "Recording",
+    "Room",
+    "RoomHour",
+    "Stream",
+    "Subscription",
+    "listener_path",
+]

@@ -132,6 +132,11 @@ class Stream(models.Model):
         blank=True,
         help_text=_("What listeners are told of the content, such as video/webm."),
     )
+    record = models.BooleanField(
+        _("record"),
+        default=False,
+        help_text=_("Video and sound are written to a file, from the next time a streamer comes."),
+    )
     history_count = models.PositiveIntegerField(
         _("history: publications"), null=True, blank=True, help_text=_("Empty: the default.")
     )
@@ -176,6 +181,8 @@ class Stream(models.Model):
             message = _("%(owner)s owns as many streams as one user may: %(most)d.")
             values = {"owner": self.owner, "most": conf.MAX_STREAMS_PER_OWNER}
             raise ValidationError(message, code="too_many", params=values)
+        if self.record and self.kind != self.Kind.MEDIA:
+            raise ValidationError({"record": _("Only streams of kind media are recorded.")})
 
     def _may_be_owned_by(self, owner: "AnyUser") -> bool:
         """It may stay with its owner, even where they have too many by now."""

@@ -1,6 +1,7 @@
 """`{% load broadcast %}`: what pages of any application of the project show of streams."""
 
 from typing import Any, cast
+from urllib.parse import urljoin
 
 from django import template
 from django.template.context import RequestContext
@@ -17,6 +18,14 @@ register = template.Library()
 #: Where the rendering of a page notes that the element's script stands in it.
 SCRIPT = "broadcast.element"
 
+#: What the element's script needs, all of it: a browser that is told so does not find it out
+#: file after file, and has a picture the sooner.
+MODULES = [
+    *("announcer", "append-queue", "attributes", "bytes", "connection", "entries"),
+    *("item", "listener", "listener-view", "live-edge", "log", "media", "mp4"),
+    *("player", "player-view", "states", "stream-socket", "webm"),
+]
+
 
 @register.simple_tag(takes_context=True)
 def listener(
@@ -26,12 +35,15 @@ def listener(
 
     `item` names a template of how a publication looks. Everything else becomes an attribute of
     the element: `history=20`, `token=…`, `label=…`, `limit=…`, `class=…`; True is one without a
-    value, None or False is none, and an underscore in a name is a hyphen. Who may not hear the
-    stream is told so by the element: nothing is asked of the database here.
+    value, None or False is none, and an underscore in a name is a hyphen. A media stream has a
+    picture from the start; of a slug the element finds that out. Who may not hear the stream is
+    told so by the element: nothing is asked of the database here.
     """
     slug = stream.slug if isinstance(stream, Stream) else str(stream or "")
     title = str(stream or "")
-    attributes = {"src": listener_path(slug), "label": f"Publications of {title}"} | attributes
+    is_media = isinstance(stream, Stream) and stream.kind == Stream.Kind.MEDIA
+    own = {"src": listener_path(slug), "label": f"Publications of {title}", "media": is_media}
+    attributes = own | attributes
     return format_html(
         "{}<broadcast-listener{}>{}"
         "<noscript>Hearing {} needs JavaScript.</noscript></broadcast-listener>",
@@ -77,4 +89,11 @@ def script_once(context: template.Context) -> SafeString:
     if SCRIPT in page:
         return SafeString("")
     page[SCRIPT] = True
-    return format_html('<script type="module" src="{}"></script>\n', static("broadcast/element.js"))
+    script = static("broadcast/element.js")
+    # As it names them itself: beside it, and without a hash.
+    modules = ((urljoin(script, f"{name}.js"),) for name in MODULES)
+    return format_html(
+        '{}<script type="module" src="{}"></script>\n',
+        format_html_join("", '<link rel="modulepreload" href="{}">\n', modules),
+        script,
+    )

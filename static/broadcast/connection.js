@@ -193,6 +193,11 @@ export class Connection extends EventTarget {
     if (!this.isOpen && !this.isOver) this.#connect();
   }
 
+  /** Give this socket up, and come back: whoever speaks through it noticed that nobody is there any more. */
+  lose() {
+    if (this.isOpen) this.#lost(1006);
+  }
+
   /** Leave for good. */
   close() {
     this.#end({ name: "closed" }, 1000);

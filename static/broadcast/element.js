@@ -7,7 +7,8 @@
  * - `token`: a grant for a private stream; it goes out as a sub-protocol, and so into no access log;
  * - `limit`: items kept on the page, 200;
  * - `label`: what a screen reader calls the list;
- * - `paused`: the list stands still, and what comes waits.
+ * - `media`: it shows video and sound; without it, it finds that out from what comes, and changes its size then;
+ * - `paused`: the list stands still, and what comes waits; a picture stands still, and goes on live.
  * The attribute `state` follows the listener's state, for style sheets. A `<template>` in the element says how an item
  * looks, see `item.js`.
  *
@@ -26,26 +27,33 @@
  * put in again it goes on where it was.
  */
 import { Announcer } from "./announcer.js";
+import { reflect } from "./attributes.js";
 import { sentence } from "./connection.js";
 import { itemOf, removeItems } from "./item.js";
 import { buildView } from "./listener-view.js";
 import { Listener } from "./listener.js";
 import { isPublication, Log } from "./log.js";
-import { count, joinedWords, listenerWords, skippedWords } from "./states.js";
+import { isMediaType, readHeader } from "./media.js";
+import { PlayerView } from "./player-view.js";
+import { count, joinedWords, listenerWords, pictureWords, skippedWords } from "./states.js";
 
 const LIMIT = 200;
 const COUNTDOWN = 250; // milliseconds between two looks at the seconds until the next attempt
 
 const TEXTS = ["src", "token", "label"];
 const NUMBERS = { history: 0, limit: LIMIT };
+const SWITCHES = ["paused", "media"];
 
 export class BroadcastListener extends HTMLElement {
-  static observedAttributes = ["src", "token", "label", "limit", "paused"];
+  static observedAttributes = ["src", "token", "label", "limit", ...SWITCHES];
 
   #listener = null;
   #hearing = null; // the source that the listener is for; null: none
   #source = null; // that of the position
   #position = null;
+  #left = null; // the position that was given up to begin anew at the newest
+  #contentType = null;
+  #view = null; // of the picture
   #log;
   #parts;
   #announcer;
@@ -82,14 +90,6 @@ export class BroadcastListener extends HTMLElement {
     return this.#listener?.position ?? this.#position;
   }
 
-  get paused() {
-    return this.hasAttribute("paused");
-  }
-
-  set paused(paused) {
-    this.toggleAttribute("paused", Boolean(paused));
-  }
-
   /** Connect now: instead of later, or anew when it is over. Nothing when it is connected. */
   open() {
     if (!this.isConnected) return;
@@ -99,7 +99,8 @@ export class BroadcastListener extends HTMLElement {
 
   /** Leave the stream until `open()`. */
   close() {
-    this.#listener?.close();
+    if (this.#isResting) this.#became({ name: "closed" });
+    else this.#listener?.close();
   }
 
   clear() {
@@ -124,13 +125,14 @@ export class BroadcastListener extends HTMLElement {
     if (name === "label") this.#parts.scroller.setAttribute("aria-label", this.label || "Publications");
     else if (name === "limit") this.#log.limit = this.limit;
     else if (name === "paused") this.#pause(now !== null);
+    else if (name === "media") this.#showPicture();
     else this.#settleSoon();
   }
 
   /** What was set before there was this class, and the items of a listener that this one was cloned from. */
   #upgrade() {
     removeItems(this);
-    for (const name of [...TEXTS, ...Object.keys(NUMBERS), "paused"]) {
+    for (const name of [...TEXTS, ...Object.keys(NUMBERS), ...SWITCHES]) {
       if (!Object.hasOwn(this, name)) continue;
       const value = this[name];
       delete this[name];
@@ -150,7 +152,10 @@ export class BroadcastListener extends HTMLElement {
 
   #settle() {
     const wanted = this.isConnected ? JSON.stringify([this.src, this.token]) : null;
-    if (wanted === this.#hearing) return;
+    if (wanted === this.#hearing) {
+      this.#view?.player.resume(); // who moves in the page is stopped by the browser
+      return;
+    }
     this.#hearing = wanted;
     if (wanted) this.#start();
     else this.#stop();
@@ -158,23 +163,42 @@ export class BroadcastListener extends HTMLElement {
 
   #start() {
     this.#forget();
+    this.#view?.connect();
     if (this.#source !== this.src) this.#change(this.src);
     if (!this.src) {
       this.#became({ name: "gone", reason: "This listener was given no address: src is missing." });
       return;
     }
-    const { history, token } = this;
+    this.#hear();
+    this.#became(this.#listener.state);
+  }
+
+  #hear() {
+    const { token } = this;
+    const history = this.media ? 0 : this.history; // a picture begins at the newest entry point
     this.#listener = new Listener(this.src, { history, token, position: this.#position });
     this.#follow(this.#listener);
-    this.#became(this.#listener.state);
     this.#listener.open();
+  }
+
+  /** Begin anew at the newest: what is not had by now is no longer live. */
+  #hearLive() {
+    this.#leave();
+    this.#hear();
+  }
+
+  #leave() {
+    this.#forget();
+    this.#left = this.#position ?? this.#left;
+    this.#position = null;
   }
 
   /** Another source is another stream: what was heard of the former one is no position in it. */
   #change(source) {
     if (this.#source) this.clear();
+    this.#view?.player.stop();
     this.#source = source;
-    this.#position = null;
+    this.#position = this.#left = null;
   }
 
   #follow(listener) {
@@ -184,7 +208,7 @@ export class BroadcastListener extends HTMLElement {
       joined: (detail) => this.#joined(detail),
       publication: (detail) => this.#heard(detail),
       skipped: (detail) => this.#skipped(detail),
-      reset: () => this.#log.note("A new recording begins."),
+      reset: () => this.#reset(),
       error: ({ message }) => this.#complained(message),
     };
     for (const [name, tell] of Object.entries(heard)) {
@@ -196,6 +220,7 @@ export class BroadcastListener extends HTMLElement {
   #stop() {
     this.#listener?.close();
     this.#forget();
+    this.#view?.disconnect();
     this.#announcer.stop();
   }
 
@@ -210,10 +235,11 @@ export class BroadcastListener extends HTMLElement {
   // -- what the listener tells
 
   #became(state) {
-    const { label, detail: text } = listenerWords(state);
+    const { label, detail: text } = this.#words(state);
     if (this.getAttribute("state") !== state.name && state.name !== "connecting") this.#announcer.say(label);
     this.setAttribute("state", state.name);
     this.#showRetry(state);
+    this.#view?.connection(state.name);
     this.#tell(state);
     clearInterval(this.#countdown);
     if (state.at) this.#countdown = setInterval(() => this.#tell(state), COUNTDOWN);
@@ -227,12 +253,20 @@ export class BroadcastListener extends HTMLElement {
   }
 
   #tell(state) {
-    const { label, detail } = listenerWords(state);
+    const { label, detail } = this.#words(state);
     setText(this.#parts.label, label);
     setText(this.#parts.detail, detail);
   }
 
+  #words(state) {
+    return this.media ? pictureWords(state) : listenerWords(state);
+  }
+
   #joined(detail) {
+    this.#contentType = detail.contentType;
+    if (isMediaType(detail.contentType)) this.media = true;
+    if (detail.outcome !== "recovered") this.#view?.player.interrupt();
+    this.#tellLeft(detail);
     const [words, kind] = joinedWords(detail);
     if (words) {
       this.#log.note(words, kind);
@@ -241,13 +275,30 @@ export class BroadcastListener extends HTMLElement {
     this.#emit("joined", detail);
   }
 
+  /** What was not heard between the position that was given up and the one that was joined at. */
+  #tellLeft({ epoch, offset }) {
+    const left = this.#left;
+    this.#left = null;
+    if (left?.epoch === epoch && offset > left.offset) this.#emit("skipped", { from: left.offset + 1, to: offset });
+  }
+
   #heard(publication) {
-    if (this.#emit("publication", publication, { cancelable: true })) this.#log.add(publication);
+    const { kind, header, data } = publication;
+    if (!this.#emit("publication", publication, { cancelable: true })) return;
+    if (header && kind === "binary" && !this.media && readHeader(data)) this.media = true;
+    if (!this.media) this.#log.add(publication);
+    else if (kind === "binary") this.#view.feed(publication, this.position.epoch, this.#contentType);
   }
 
   #skipped(detail) {
     this.#log.note(skippedWords(detail), "bad");
+    this.#view?.player.interrupt();
     this.#emit("skipped", detail);
+  }
+
+  #reset() {
+    this.#log.note("A new recording begins.");
+    this.#view?.player.interrupt();
   }
 
   /** Why a listener is not let in, its state says. */
@@ -258,6 +309,32 @@ export class BroadcastListener extends HTMLElement {
   /** False: somebody prevented what would be done. */
   #emit(name, detail, options = {}) {
     return this.dispatchEvent(new CustomEvent(name, { detail, bubbles: true, composed: true, ...options }));
+  }
+
+  // -- the picture
+
+  /** From now on it shows what is published as a picture. */
+  #showPicture() {
+    if (!this.media || this.#view) return;
+    this.#view = new PlayerView(this.shadowRoot, this.#parts.stage, {
+      late: () => this.#hearLive(),
+      rest: () => this.#goToRest(),
+      wake: () => this.#isResting && this.#hearLive(),
+      hold: (held) => (this.paused = held),
+    });
+    if (!this.#listener) return;
+    this.#view.connect();
+    this.#became(this.#listener.state);
+  }
+
+  #goToRest() {
+    if (!this.#listener || ["gone", "closed"].includes(this.#listener.state.name)) return;
+    this.#leave();
+    this.#became({ name: "resting" });
+  }
+
+  get #isResting() {
+    return this.getAttribute("state") === "resting";
   }
 
   // -- the list
@@ -271,6 +348,7 @@ export class BroadcastListener extends HTMLElement {
   }
 
   #pause(paused) {
+    this.#view?.hold(paused);
     this.#log.paused = paused;
     this.#parts.pause.setAttribute("aria-pressed", paused);
     if (!paused) this.#forgetNewer();
@@ -305,28 +383,7 @@ export class BroadcastListener extends HTMLElement {
   }
 }
 
-for (const name of TEXTS) {
-  Object.defineProperty(BroadcastListener.prototype, name, {
-    get() {
-      return this.getAttribute(name) ?? "";
-    },
-    set(text) {
-      this.setAttribute(name, text);
-    },
-  });
-}
-
-for (const [name, otherwise] of Object.entries(NUMBERS)) {
-  Object.defineProperty(BroadcastListener.prototype, name, {
-    get() {
-      const text = this.getAttribute(name) ?? "";
-      return /^\d+$/.test(text) ? Number(text) : otherwise;
-    },
-    set(number) {
-      this.setAttribute(name, number);
-    },
-  });
-}
+reflect(BroadcastListener.prototype, { texts: TEXTS, numbers: NUMBERS, switches: SWITCHES });
 
 /** Only what changed: a text that is set anew is a text that is selected no more. */
 function setText(element, text) {

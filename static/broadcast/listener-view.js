@@ -170,7 +170,7 @@ const MARKUP = `
   <p class="spoken" role="status"></p>
 `;
 
-const PARTS = ["label", "detail", "retry", "pause", "scroller", "list", "empty", "newer", "spoken"];
+const PARTS = ["stage", "label", "detail", "retry", "pause", "scroller", "list", "empty", "newer", "spoken"];
 
 /** Fill a shadow root; answers its parts by the names of their classes. */
 export function buildView(root) {

@@ -11,18 +11,27 @@ const LISTENER = {
   closed: ["Closed", "This listener was closed."],
 };
 
+const PICTURE = {
+  ...LISTENER,
+  live: ["Live", "You see and hear it as it happens."],
+  idle: ["Waiting for the streamer", "It begins here by itself."],
+  resting: ["Paused", "Nothing is loaded meanwhile. It goes on live."],
+};
+
 const STREAMER = {
   connecting: ["Connecting", "One moment."],
   live: ["On air", "What you send goes out at once."],
   closed: ["Closed", "This studio was closed."],
+  off: ["Off air", "Nobody sees or hears you yet."],
 };
 
 export function listenerWords(state, now = Date.now()) {
-  if (state.name === "behind") {
-    const detail = `${count(state.missing, "publication")} ${state.missing === 1 ? "is" : "are"} still under way.`;
-    return { label: "Catching up", detail };
-  }
   return words(LISTENER, state, now, "What is missed meanwhile follows.");
+}
+
+/** The same, of a listener that shows video. */
+export function pictureWords(state, now = Date.now()) {
+  return words(PICTURE, state, now, "It goes on live.");
 }
 
 export function streamerWords(state, now = Date.now()) {
@@ -63,6 +72,10 @@ function range({ from, to }) {
 }
 
 function words(known, state, now, promise) {
+  if (state.name === "behind") {
+    const detail = `${count(state.missing, "publication")} ${state.missing === 1 ? "is" : "are"} still under way.`;
+    return { label: "Catching up", detail };
+  }
   if (state.name === "gone") return { label: "Disconnected", detail: state.reason };
   if (state.name === "reconnecting") {
     const seconds = state.at === null ? 0 : Math.max(0, Math.ceil((state.at - now) / 1000));

@@ -19,6 +19,7 @@
  */
 import { socketURL } from "./connection.js";
 import { StreamSocket } from "./stream-socket.js";
+import { uuid } from "./uuid.js";
 
 const KIB = 1024;
 const MIB = 1024 * KIB;
@@ -45,6 +46,12 @@ export class Streamer extends StreamSocket {
   #controlsSent = 0; // how many of the next item's were handed to this connection
   #timer = null;
   #settling = [];
+
+  /**
+   * Whether what was not accepted when a new history begins is dropped instead of sent again: the rest of a recording
+   * is of no use to anybody when its beginning is gone.
+   */
+  perishable = false;
 
   /**
    * `src`: the streamer socket, e.g. "/ws/streamer/news/". Options:
@@ -86,6 +93,16 @@ export class Streamer extends StreamSocket {
   /** How many of them are in the stream. */
   get accepted() {
     return this.#accepted;
+  }
+
+  /** Bytes that one publication may have. */
+  get frameLimit() {
+    return this.#limits.frame;
+  }
+
+  /** Bytes that were given to this streamer and are not in the stream. */
+  get unacceptedBytes() {
+    return this.#items.reduce((sum, { bytes }) => sum + bytes, 0);
   }
 
   /** Publish a text. RangeError: it is larger than the server accepts. Error: the streamer is gone. */
@@ -224,6 +241,7 @@ export class Streamer extends StreamSocket {
 
   #begin({ stream, epoch, offset, accepted }) {
     const newHistory = this.#epoch !== null && this.#epoch !== epoch;
+    if (newHistory && this.perishable) this.#dropUnaccepted();
     const known = this.#base + accepted;
     // A server that knows less than it accepted, or more than it was ever sent, counts from somewhere else.
     if (this.#base === null || known < this.#accepted || known > this.#reached) this.#base = this.#accepted - accepted;
@@ -234,6 +252,13 @@ export class Streamer extends StreamSocket {
     this._become({ name: "live" });
     this._emit("ready", { stream, epoch, offset, newHistory });
     this.#advance(this.#base + accepted);
+  }
+
+  #dropUnaccepted() {
+    const error = new Error("A new history began.");
+    for (const { reject } of this.#items.splice(0)) reject(error); // nothing to those handed over
+    this.#controls = [];
+    this.#accepted = this.#count;
   }
 
   #advance(accepted) {
@@ -322,13 +347,4 @@ function size(frame) {
 function copy(data) {
   if (data instanceof ArrayBuffer) return data.slice(0);
   return data.buffer.slice(data.byteOffset, data.byteOffset + data.byteLength);
-}
-
-/** A random UUID. `crypto.randomUUID` is missing on pages that came over plain HTTP from another machine. */
-function uuid() {
-  const bytes = crypto.getRandomValues(new Uint8Array(16));
-  bytes[6] = (bytes[6] & 0x0f) | 0x40;
-  bytes[8] = (bytes[8] & 0x3f) | 0x80;
-  const hex = Array.from(bytes, (byte) => byte.toString(16).padStart(2, "0")).join("");
-  return hex.replace(/^(.{8})(.{4})(.{4})(.{4})(.{12})$/, "$1-$2-$3-$4-$5");
 }

@@ -11,7 +11,14 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from playwright.sync_api import Browser, ConsoleMessage, Page, expect, sync_playwright
+from playwright.sync_api import (
+    Browser,
+    BrowserContext,
+    ConsoleMessage,
+    Page,
+    expect,
+    sync_playwright,
+)
 
 from tests.processes import ServerProcess
 
@@ -23,6 +30,9 @@ CHROMIUM_ARGUMENTS = [
     "--disable-background-networking",
     "--disable-component-update",
     "--disable-sync",
+    # A camera and a microphone that show and say something, and are given to any page.
+    "--use-fake-device-for-media-stream",
+    "--use-fake-ui-for-media-stream",
 ]
 
 #: Milliseconds within which a page must show what is expected of it.
@@ -92,7 +102,7 @@ class Line:
                 threading.Thread(target=self._carry, args=(near,), daemon=True).start()
 
     def _carry(self, near: socket.socket) -> None:
-        with near, suppress(OSError), socket.create_connection(self.target) as far:
+        with near, suppress(OSError), self._connect() as far:
             with self.lock:
                 if self.is_cut:
                     return
@@ -102,6 +112,9 @@ class Line:
             finally:
                 with self.lock:
                     self.ends -= {near, far}
+
+    def _connect(self) -> socket.socket:
+        return socket.create_connection(self.target)
 
     def _exchange(self, near: socket.socket, far: socket.socket) -> None:
         with selectors.DefaultSelector() as selector:
@@ -113,7 +126,11 @@ class Line:
                     if not data:
                         return
                     if near not in self.frozen:
-                        key.data.sendall(data)
+                        self._pass_on(data, key.data, key.fileobj is near)
+
+    def _pass_on(self, data: bytes, to: socket.socket, is_near: bool) -> None:
+        """Hand over what came; `is_near`: from the browser."""
+        to.sendall(data)
 
 
 class People:
@@ -124,9 +141,11 @@ class People:
         self.home = home
         self.errors: list[str] = []
 
-    def open(self, path: str, home: str = "", **options: Any) -> Page:
-        """A new window at `path`; `options` are those of a browser context."""
-        page = self.browser.new_context(**options).new_page()
+    def open(
+        self, path: str, home: str = "", context: BrowserContext | None = None, **options: Any
+    ) -> Page:
+        """A new window at `path`; `options` are those of the browser context that is made."""
+        page = (context or self.browser.new_context(**options)).new_page()
         page.set_default_timeout(PATIENCE)
         page.on("console", self._hear)
         page.on("pageerror", lambda error: self.errors.append(str(error)))

@@ -26,6 +26,7 @@ User.objects.create_superuser("root", password="open-sesame")
 PAGES = [
     *("/", "/streams/news/", "/streams/news/studio/", "/streams/nothing/", "/static/nothing"),
     *("/admin/", "/admin/auth/user/", "/admin/auth/user/add/", "/admin/auth/group/add/"),
+    *("/rooms/", "/rooms/standup/"),
     *("/admin/password_change/", "/admin/broadcast/stream/?q=news"),
     *("/admin/broadcast/stream/1/history/", "/admin/broadcast/stream/1/delete/"),
 ]

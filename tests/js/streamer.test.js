@@ -53,6 +53,34 @@ async function isPending(promise) {
   return pending;
 }
 
+describe("a recording", () => {
+  test("is sent again after a lost socket", async () => {
+    const scene = new Scene().ready();
+    scene.streamer.perishable = true;
+    await scene.send("a", "b");
+    scene.accept(1);
+    scene.cut().ready(1);
+    assert.deepEqual(scene.given, ["b"]);
+  });
+
+  test("is dropped, as far as it was not accepted, when a new history begins", async () => {
+    const scene = new Scene().ready();
+    scene.streamer.perishable = true;
+    await scene.send("a", "b");
+    scene.accept(1);
+    scene.streamer.mark("entry");
+    assert.equal(scene.streamer.unacceptedBytes, '{"event":"publication","data":"b"}'.length);
+    scene.cut().ready(0, { epoch: "e2" });
+    assert.deepEqual(scene.given, []);
+    assert.equal(scene.streamer.unacceptedBytes, 0);
+    await scene.streamer.settled();
+    await scene.send("c");
+    assert.deepEqual(scene.given, ["c"]);
+    scene.accept(1);
+    assert.equal(scene.streamer.accepted, 3);
+  });
+});
+
 describe("sending", () => {
   test("a text, JSON and bytes are the frames of broadcast.v1", async () => {
     const scene = new Scene().ready();

@@ -2,14 +2,16 @@
 --
 -- KEYS further: run counts (hash), runs by last use (sorted set), idempotency keys (sorted set by
 -- offset). ARGV: now, limits (publications, bytes, seconds), a fresh epoch, run, its number, key,
--- how many runs and keys are remembered, seconds the keys live, then kind, marks and payload of
--- each draft. Answers epoch, offset, how many are new (-1: the run has a gap), accepted.
+-- how many runs and keys are remembered, seconds the keys live, recording, its frames before and
+-- after, its state, then kind, marks and payload of each draft. Answers epoch, offset, how many are
+-- new (-1: the run has a gap, or the recording is another one), accepted.
 
 local now = tonumber(ARGV[1])
 local count, bytes, seconds = tonumber(ARGV[2]), tonumber(ARGV[3]), tonumber(ARGV[4])
 local run, number, key = ARGV[6], tonumber(ARGV[7]), ARGV[8]
 local known_runs, known_keys, life = tonumber(ARGV[9]), tonumber(ARGV[10]), tonumber(ARGV[11])
-local FIRST = 12
+local recording, frames_before, frames_after = ARGV[12], tonumber(ARGV[13]), tonumber(ARGV[14])
+local FIRST = 16
 
 local epoch = epoch_or(ARGV[5])
 expire(now)
@@ -40,11 +42,25 @@ if run ~= '' then
     end
 end
 
+if recording ~= '' then
+    local kept = redis.call('HMGET', meta, 'recording', 'recording_frames')
+    local before = kept[1] == recording and tonumber(kept[2]) or 0
+    if before ~= frames_before then
+        return {epoch, offset, -1, before}
+    end
+    accepted = frames_after
+    redis.call('HSET', meta, 'recording', recording, 'recording_frames', frames_after,
+        'recording_state', ARGV[15])
+end
+
 for index = at, #ARGV, 3 do
     local kind, marks, payload = ARGV[index], tonumber(ARGV[index + 1]), ARGV[index + 2]
     offset, total = offset + 1, total + #payload
     redis.call('XADD', stream, offset .. '-1',
         'k', kind, 'm', marks, 't', ARGV[1], 'z', string.format('%.0f', total), 'p', payload)
+    if recording == '' and (marks >= 4 or marks % 2 == 1) then
+        redis.call('HDEL', meta, 'recording', 'recording_frames', 'recording_state')
+    end
     if marks >= 4 then
         redis.call('HDEL', meta, 'header_offset', 'entry')
     end

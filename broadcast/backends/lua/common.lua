@@ -3,7 +3,8 @@
 --
 -- meta: epoch, generation (the server's, in which the epoch is known to be good), offset (newest),
 -- total (bytes ever appended), seconds (age limit), entry (newest entry point), and the header as
--- header_offset, header_kind, header_marks, header_time, header_payload. An entry of the Redis
+-- header_offset, header_kind, header_marks, header_time, header_payload; recording (the newest one's
+-- id), recording_frames, recording_state. An entry of the Redis
 -- Stream has its offset as id, and the fields k (kind), m (marks), t (time), z (total up to and
 -- with it), p (payload), in this order.
 

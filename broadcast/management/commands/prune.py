@@ -11,19 +11,22 @@ from django.utils import timezone
 
 from broadcast.backends import get_backend
 from broadcast.exceptions import Unavailable
-from broadcast.models import Subscription
+from broadcast.models import Recording, Subscription
 from broadcast.subscriptions import topic_of
 
 
 class Command(BaseCommand):
     help = (
         "Drop expired sessions and subscriptions of pages, and publications that are older than "
-        "their stream's limits. A server drops its own on the way; run this daily."
+        "their stream's limits, and end recordings whose server was killed. A server drops its own "
+        "on the way; run this daily."
     )
 
     def handle(self, *args: Any, **options: Any) -> None:
         call_command("clearsessions")
         pages = Subscription.objects.prune(timezone.now())
+        if ended := Recording.objects.end_lost():
+            self.stdout.write(f"Ended {ended} recordings of servers that were killed.")
         backend = get_backend()
         if backend.shared:
             try:

@@ -18,6 +18,8 @@ from broadcast import remote
 from broadcast.backends import get_backend
 from broadcast.conf import conf
 from broadcast.exceptions import BadRequest, BroadcastError
+from broadcast.media import Segmenter
+from broadcast.models import Stream
 from broadcast.publications import Draft, Kind, Position, decode_json
 from broadcast.publishing import apublish_drafts, publish_draft
 
@@ -29,7 +31,8 @@ PIPELINE = 1024
 class Command(BaseCommand):
     help = (
         "Publish TEXT on STREAM. With `-`, a pipe or --file: each line is one publication, or "
-        "with --binary each chunk of bytes. Needs the running server, or a shared backend."
+        "with --binary each chunk of bytes; on a media stream, without --json, they are WebM or "
+        "fragmented MP4, and are cut into segments. Needs the running server, or a shared backend."
     )
 
     def add_arguments(self, parser: ArgumentParser) -> None:
@@ -87,7 +90,10 @@ class Command(BaseCommand):
         source: BinaryIO = options["file"].open("rb") if options["file"] else sys.stdin.buffer
         size = options["file"].stat().st_size if options["file"] else None
         with source, self.progress(size) as progress:
-            batches = self.batches(source, options, progress)
+            if not options["json"] and is_media(options["stream"]):
+                batches = segments(source, options["chunk"], progress)
+            else:
+                batches = self.batches(source, options, progress)
             if get_backend().shared:
                 return self.publish_here(options["stream"], batches)
             return self.publish_remotely(options["stream"], batches)
@@ -100,8 +106,7 @@ class Command(BaseCommand):
         self, source: BinaryIO, options: dict[str, Any], progress: Any
     ) -> Iterator[list[Draft]]:
         """What a pipe has by now, not more of it that may be long in coming."""
-        read = getattr(source, "read1", source.read)
-        chunks = iter(lambda: read(options["chunk"]), b"")
+        chunks = chunks_of(source, options["chunk"])
         number = 0
         for payloads in ([chunk] for chunk in chunks) if options["binary"] else lines(chunks):
             batch = []
@@ -143,6 +148,28 @@ class Command(BaseCommand):
                 raise
             answer = client.receive_all() or answer
         return remote.as_position(answer) if answer else None
+
+
+def is_media(stream: str) -> bool:
+    """Whether what is published there is video or sound; a name without a row is not."""
+    return Stream.objects.filter(slug=stream, kind=Stream.Kind.MEDIA).exists()
+
+
+def chunks_of(source: BinaryIO, size: int) -> Iterator[bytes]:
+    """What comes, at most `size` bytes at a time; of a pipe what it has by now."""
+    read = getattr(source, "read1", source.read)
+    return iter(lambda: read(size), b"")
+
+
+def segments(source: BinaryIO, size: int, progress: Any) -> Iterator[list[Draft]]:
+    """A file or pipe of video or sound, cut as soon as it comes."""
+    segmenter = Segmenter()
+    for chunk in chunks_of(source, size):
+        progress.update(len(chunk))
+        yield segmenter.feed(chunk)
+    if segmenter.in_header:
+        raise BadRequest("there is no video in it, and no sound")
+    yield segmenter.finish()
 
 
 def lines(chunks: Iterable[bytes]) -> Iterator[list[bytes]]:

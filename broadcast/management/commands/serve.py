@@ -3,19 +3,22 @@
 import asyncio
 import sys
 from argparse import SUPPRESS, ArgumentParser
+from contextlib import suppress
 from tempfile import TemporaryDirectory
 from typing import Any
 
 from daphne.endpoints import build_endpoint_description_strings
 from daphne.management.commands.runserver import get_default_application
 from django.core.exceptions import ImproperlyConfigured
+from django.core.files.storage import InvalidStorageError
 from django.core.management.base import CommandError
-from django.db import connections
+from django.db import DatabaseError, connections
 
 from broadcast import workers
 from broadcast.checks import reason_for_one_process
 from broadcast.conf import conf
 from broadcast.management.server_command import ServerCommand
+from broadcast.models import Recording
 from broadcast.server import Server
 
 
@@ -49,6 +52,7 @@ class Command(ServerCommand):
         self.check_workers(options["workers"])
         self.check_backend()
         self.set_up()
+        self.end_lost_recordings()
         if options["workers"] == 1:
             self.serve(options["host"], options["port"])
         else:
@@ -64,6 +68,12 @@ class Command(ServerCommand):
 
     def set_up(self) -> None:
         """What has to be done before it serves: nothing. `start` has more to do."""
+
+    def end_lost_recordings(self) -> None:
+        """Those of a server that was killed. Where the database is not set up, there are none."""
+        with suppress(DatabaseError, InvalidStorageError):
+            if ended := Recording.objects.end_lost():
+                self.stdout.write(f"Ended {ended} recordings of a server that was killed.")
 
     def serve(self, host: str, port: int) -> None:
         endpoints = [

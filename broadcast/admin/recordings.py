@@ -1,0 +1,42 @@
+"""Recordings in the admin: when, how large, where to see them. With one its file is deleted."""
+
+from typing import TYPE_CHECKING
+
+from django.contrib import admin
+from django.http import HttpRequest
+from django.template.defaultfilters import filesizeformat
+from django.utils.html import format_html
+from django.utils.translation import gettext_lazy as _
+
+from ..models import Recording
+
+if TYPE_CHECKING:
+    ModelAdmin = admin.ModelAdmin[Recording]
+else:
+    # It takes a parameter in the type stubs alone.
+    ModelAdmin = admin.ModelAdmin
+
+
+@admin.register(Recording)
+class RecordingAdmin(ModelAdmin):
+    list_display = ("stream", "started_at", "ended_at", "state", "bytes", "content_type", "file")
+    list_display_links = ("started_at",)
+    list_filter = ("state", "started_at")
+    list_select_related = ("stream",)
+    search_fields = ("stream__slug", "stream__title", "name")
+    readonly_fields = (
+        *("stream", "file", "name", "content_type", "started_at", "ended_at", "bytes", "state"),
+    )
+    exclude = ("size",)
+
+    def has_add_permission(self, request: HttpRequest) -> bool:
+        # They come of broadcasting.
+        return False
+
+    @admin.display(description=_("size"), ordering="size")
+    def bytes(self, recording: Recording) -> str:
+        return filesizeformat(recording.size) if recording.ended_at else "–"
+
+    @admin.display(description=_("file"))
+    def file(self, recording: Recording) -> str:
+        return format_html('<a href="{}">{}</a>', recording.get_absolute_url(), _("play"))

@@ -1,0 +1,220 @@
+"""Video and audio on their way to be segments: bytes in, drafts of publications out, no I/O.
+
+A `Segmenter` takes WebM (Matroska too) or fragmented MP4 in arbitrary cuts. Out come
+
+* the header (`HEADER | RESET`): the initialisation segment, with which a recording begins;
+* pieces that begin where a newcomer can (`ENTRY`): a Cluster whose first block of the video track
+  is a key frame, or a fragment whose first sample of it is a sync sample; where there is no video,
+  any Cluster and fragment;
+* the pieces between: some whole blocks (of MP4: boxes, a long `mdat` in parts), as soon as they
+  are whole. A Cluster that goes on for seconds is not waited for.
+
+One after another the publications are the bytes that came, all of them and no others. What is no
+WebM and no fragmented MP4 is refused from the first byte that cannot be: `BadRequest`. What is held
+back is bounded: a header, a block, and what stands at the beginning of a Cluster before its first
+block of video. Time is linear in the bytes.
+
+`snapshot` is all that a segmenter knows, and `Segmenter.restore` goes on from there, in another
+process if need be: with what was taken committed together with it, no cut of a connection tears
+or doubles anything.
+"""
+
+from functools import lru_cache
+from typing import Any, Protocol
+
+import msgpack
+
+from ..conf import conf
+from ..exceptions import BadRequest
+from ..publications import Draft, Kind, Mark
+from . import mp4, webm
+from .roles import Head, Role
+
+#: A part that may be passed on before it is whole is waited for up to so many bytes.
+HOLD = 64 * 1024
+#: Blocks of other tracks that are waited for at the beginning of a Cluster: what comes before its
+#: first block of video. Of Opus in 20 ms each, a third of a second.
+LOOK_AHEAD = 16
+
+
+class Container(Protocol):
+    """What knows one format. Between two calls it knows where in it the stream stands."""
+
+    def peek(self, buffer: bytearray, start: int) -> Head | None:
+        """What stands at `start`; None: too little came to tell. It changes nothing."""
+
+    def take(self, head: Head, part: bytes) -> Role:
+        """Go past it. `part` is all of it, or where it `streams` perhaps the beginning."""
+
+    def state(self) -> list[Any]:
+        """All it knows, for `__init__`."""
+
+
+CONTAINERS: dict[str, Any] = {"webm": webm.WebM, "mp4": mp4.MP4}
+
+
+def recognise(first: bytes) -> str:
+    """The name of the container whose first bytes these are; "": too few came to tell.
+
+    BadRequest: no container begins so.
+    """
+    if first[:4] == webm.FIRST:
+        return "webm"
+    if first[4:8] in mp4.FIRST:
+        return "mp4"
+    if len(first) >= 8 or not (webm.FIRST.startswith(first[:4]) or first[:1] == b"\0"):
+        raise BadRequest("the first bytes are neither WebM nor fragmented MP4")
+    return ""
+
+
+class Segmenter:
+    """Cuts one byte stream. Once it refused something, nothing more may be fed."""
+
+    def __init__(self) -> None:
+        self.name = ""
+        self.container: Container | None = None
+        #: What came and was not given out. `scanned`: how far it was looked through.
+        self.buffer = bytearray()
+        self.scanned = 0
+        #: While it is fed: how much of the buffer was given out.
+        self.given = 0
+        #: How many bytes to come belong to a part that is passed on as it comes.
+        self.passing = 0
+        self.in_header = True
+        #: The marks of what stands at the beginning of the buffer.
+        self.marks = 0
+        #: Where a piece begins of which it is open whether it is an entry point (-1: none is), and
+        #: how many parts were seen since.
+        self.candidate = -1
+        self.seen = 0
+
+    def feed(self, data: bytes) -> list[Draft]:
+        """What can be published now. BadRequest: nothing of `data` is."""
+        self.buffer += data
+        found: list[Draft] = []
+        if self.container is None and not self._begin():
+            return found
+        while self._step(found):
+            pass
+        if not self.in_header:
+            self._give(found, self.scanned if self.candidate < 0 else self.candidate)
+        self._drop_given()
+        return found
+
+    def finish(self) -> list[Draft]:
+        """The rest, when nothing more comes. The stream may end anywhere but in a header."""
+        if self.in_header or not self.buffer:
+            return []
+        rest = Draft(Kind.BINARY, bytes(self.buffer), self.marks)
+        self.buffer.clear()
+        return [rest]
+
+    def _begin(self) -> bool:
+        self.name = recognise(bytes(self.buffer[:8]))
+        if self.name:
+            self.container = CONTAINERS[self.name]()
+        return bool(self.name)
+
+    def _step(self, found: list[Draft]) -> bool:
+        """Go past one part. False: what is left is not whole."""
+        available = len(self.buffer) - self.scanned
+        if self.passing:
+            passed = min(self.passing, available)
+            self.scanned += passed
+            self.passing -= passed
+            return not self.passing
+        assert self.container is not None
+        head = self.container.peek(self.buffer, self.scanned)
+        if head is None:
+            self._check_header(available)
+            return False
+        self._check_header(head.size)
+        if head.size > available and not (head.streams and head.size > HOLD):
+            return False
+        size = min(head.size, available)
+        role = self.container.take(head, bytes(self.buffer[self.scanned : self.scanned + size]))
+        self._note(role, found)
+        self.scanned += size
+        self.passing = head.size - size
+        return True
+
+    def _check_header(self, size: int) -> None:
+        if self.in_header and self.scanned - self.given + size > conf.MEDIA_HEADER_BYTES:
+            raise BadRequest(f"the header has more than {conf.MEDIA_HEADER_BYTES} bytes")
+
+    def _note(self, role: Role, found: list[Draft]) -> None:
+        """Cut before the part at `scanned`, or where its Cluster or fragment began."""
+        if role & Role.NEW and not self.in_header:
+            self._give(found, self.scanned)
+            self.in_header, self.candidate = True, -1
+        if role & Role.START:
+            if self.in_header:
+                self.marks = Mark.HEADER | Mark.RESET
+                self._give(found, self.scanned)
+                self.in_header = False
+            self.candidate, self.seen = self.scanned, 0
+        if self.candidate < 0:
+            return
+        if role & Role.ENTRY:
+            self._give(found, self.candidate)
+            self.marks, self.candidate = Mark.ENTRY, -1
+        elif role & Role.NO_ENTRY or self._looked_enough():
+            self.candidate = -1
+        else:
+            self.seen += 1
+
+    def _looked_enough(self) -> bool:
+        held = self.scanned - self.candidate
+        return self.seen >= LOOK_AHEAD or held > conf.MEDIA_BLOCK_BYTES
+
+    def _give(self, found: list[Draft], end: int) -> None:
+        if end > self.given:
+            payload = bytes(self.buffer[self.given : end])
+            found.append(Draft(Kind.BINARY, payload, self.marks))
+            self.given, self.marks = end, 0
+
+    def _drop_given(self) -> None:
+        del self.buffer[: self.given]
+        self.scanned -= self.given
+        self.candidate = max(self.candidate - self.given, -1)
+        self.given = 0
+
+    # -- from one connection to the next ----------------------------------------------------
+
+    def snapshot(self) -> bytes:
+        """All it knows: what it holds back, and some bytes."""
+        state = self.container.state() if self.container else []
+        packed: bytes = msgpack.packb(
+            [
+                *(self.name, state, bytes(self.buffer), self.scanned, self.passing),
+                *(self.in_header, int(self.marks), self.candidate, self.seen),
+            ]
+        )
+        return packed
+
+    @classmethod
+    def restore(cls, snapshot: bytes) -> "Segmenter":
+        """The segmenter that a `snapshot` was taken of."""
+        self = cls()
+        self.name, state, buffer, *rest = msgpack.unpackb(snapshot)
+        self.buffer = bytearray(buffer)
+        self.scanned, self.passing, self.in_header, self.marks, self.candidate, self.seen = rest
+        if self.name:
+            self.container = CONTAINERS[self.name](*state)
+        return self
+
+
+@lru_cache(maxsize=64)
+def content_type(header: bytes) -> str:
+    """The MIME type of a stream with this header, with codecs; "": it is no header.
+
+    As `MediaSource.isTypeSupported` takes it: `video/webm;codecs="vp8,opus"`.
+    """
+    try:
+        name = recognise(header[:8])
+        if not name:
+            return ""
+        mime_type, codecs = {"webm": webm.describe, "mp4": mp4.describe}[name](header)
+    except BadRequest:
+        return ""
+    return f'{mime_type};codecs="{",".join(codecs)}"' if codecs else mime_type

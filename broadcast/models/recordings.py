@@ -1,0 +1,144 @@
+"""Recordings: files of what was broadcast on media streams. `recorder` writes them.
+
+The file is in the storage that `BROADCAST_RECORDINGS_STORAGE` names. Where that is the file system
+it is written where it stays; else it is written to this machine's directory for temporary files
+and handed over at the end. Whoever writes it holds a lock, which goes with its process: so a file
+that nobody holds is finished, even if nobody said so.
+"""
+
+import fcntl
+import logging
+import tempfile
+from datetime import UTC, datetime
+from pathlib import Path
+from typing import Any
+
+from django.core.files import File
+from django.core.files.storage import FileSystemStorage, Storage, storages
+from django.db import models, transaction
+from django.db.models.signals import post_delete
+from django.urls import reverse
+from django.utils.translation import gettext_lazy as _
+
+from ..conf import conf
+from .streams import Stream
+
+logger = logging.getLogger(__name__)
+
+
+def get_storage() -> Storage:
+    """Where recordings are kept. InvalidStorageError: STORAGES has none of that name."""
+    return storages[conf.RECORDINGS_STORAGE]
+
+
+def is_local() -> bool:
+    """Whether the storage is the file system."""
+    return isinstance(get_storage(), FileSystemStorage)
+
+
+def local_path(name: str) -> Path:
+    """Where the file is while it is written; where the storage `is_local` it stays there."""
+    if is_local():
+        return Path(get_storage().path(name))
+    return Path(tempfile.gettempdir()) / "broadcast-recordings" / name
+
+
+def is_being_written(path: Path) -> bool:
+    """Whether a process of this machine holds the file."""
+    with path.open("rb") as file:
+        try:
+            fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        except OSError:
+            return True
+    return False
+
+
+class RecordingQuerySet(models.QuerySet["Recording"]):
+    def ended(self) -> "RecordingQuerySet":
+        return self.filter(state=Recording.State.ENDED)
+
+    def end_lost(self) -> int:
+        """Mark those as ended whose server was killed, on this machine; answers how many."""
+        ended = 0
+        for recording in self.filter(state=Recording.State.RUNNING):
+            try:
+                if recording.is_lost():
+                    written = local_path(recording.name).stat().st_mtime
+                    recording.end(datetime.fromtimestamp(written, UTC))
+                    ended += 1
+            except OSError as error:
+                logger.error("The recording %s could not be ended: %s", recording.pk, error)
+        return ended
+
+
+class Recording(models.Model):
+    """A file of what was broadcast from one header to the next, or until the streamer went."""
+
+    class State(models.TextChoices):
+        RUNNING = "running", _("is being recorded")
+        ENDED = "ended", _("ended")
+
+    stream = models.ForeignKey(
+        Stream, on_delete=models.CASCADE, related_name="recordings", verbose_name=_("stream")
+    )
+    name = models.CharField(_("file"), max_length=300, unique=True)
+    content_type = models.CharField(_("content type"), max_length=200, blank=True)
+    started_at = models.DateTimeField(_("started"))
+    ended_at = models.DateTimeField(_("ended"), null=True, blank=True)
+    size = models.PositiveBigIntegerField(_("bytes"), default=0)
+    state = models.CharField(
+        _("state"), max_length=10, choices=State, default=State.RUNNING, db_index=True
+    )
+
+    objects = RecordingQuerySet.as_manager()
+
+    class Meta:
+        ordering = ("-started_at",)
+        verbose_name = _("recording")
+        verbose_name_plural = _("recordings")
+
+    def __str__(self) -> str:
+        return f"{self.stream}, {self.started_at:%Y-%m-%d %H:%M}"
+
+    def get_absolute_url(self) -> str:
+        return reverse("broadcast:recording", args=[self.stream.slug, self.pk])
+
+    @property
+    def file_name(self) -> str:
+        """What whoever saves it calls it."""
+        ending = Path(self.name).suffix
+        return f"{self.stream.slug}-{self.started_at:%Y%m%d-%H%M%S}{ending}"
+
+    def is_lost(self) -> bool:
+        """Whether it is said to be written, and nobody does. Files of other machines are not."""
+        path = local_path(self.name)
+        return path.exists() and not is_being_written(path)
+
+    def end(self, now: datetime) -> None:
+        """Nothing more is written. OSError: the storage did not take it; the file stays here."""
+        path = local_path(self.name)
+        self.size = path.stat().st_size
+        if not is_local():
+            with path.open("rb") as file:
+                self.name = get_storage().save(self.name, File(file))
+            path.unlink()
+        self.ended_at, self.state = now, Recording.State.ENDED
+        fields = {name: getattr(self, name) for name in ("name", "size", "ended_at", "state")}
+        # It may have been deleted meanwhile, and must not come back.
+        Recording.objects.filter(pk=self.pk).update(**fields)
+
+    def open(self) -> Any:
+        """The file, to be read and closed. OSError: it is not there, or not yet."""
+        return get_storage().open(self.name, "rb")
+
+
+def _delete_file(instance: Recording, using: str, **kwargs: object) -> None:
+    def delete() -> None:
+        get_storage().delete(instance.name)
+        local_path(instance.name).unlink(missing_ok=True)
+
+    # What a rolled back transaction deleted is still there.
+    transaction.on_commit(delete, using=using, robust=True)
+
+
+post_delete.connect(_delete_file, sender=Recording)

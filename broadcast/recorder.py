@@ -1,0 +1,293 @@
+"""What is broadcast on a media stream, into a file: a sink of the hub that is no socket.
+
+A `Recorder` hears its stream as a listener does, in the process of the streamer, and is never full:
+what it is handed waits in memory for the disk, in threads of its own, and nobody waits for it.
+When more than `RECORDING_QUEUE_BYTES` wait, the segment that is coming is left out, as a whole:
+what is already written of it is cut off again, and the file goes on at the next entry point.
+
+A file begins with a header and an entry point, so players open it, whenever it ends: it needs no
+index at its end. Each header begins a new file.
+"""
+
+import asyncio
+import fcntl
+import logging
+import os
+import secrets
+from collections import deque
+from collections.abc import Awaitable, Callable, Sequence
+from concurrent.futures import ThreadPoolExecutor
+from datetime import datetime
+from pathlib import Path
+from typing import Any, NamedTuple, TypeVar
+
+from channels.db import database_sync_to_async
+from django.core.files.storage import InvalidStorageError
+from django.db import DatabaseError
+from django.utils import timezone
+
+from .backends import StreamState
+from .conf import conf
+from .exceptions import CloseCode
+from .frames import Encoding
+from .hub import Topic
+from .listeners import Listener
+from .media import content_type
+from .models import Recording, Stream
+from .models.recordings import local_path
+from .publications import Kind, Mark, Publication
+
+logger = logging.getLogger(__name__)
+
+#: Threads that write: a disk that hangs holds up recordings, and nothing else.
+WRITERS = 4
+#: Seconds in which the end of a stream is written, before its socket's handler goes on.
+END_SECONDS = 5.0
+
+#: Publications as they are, and of events none.
+AS_IT_IS = Encoding(list, lambda messages: [], tells=True)
+
+_writers = ThreadPoolExecutor(WRITERS, thread_name_prefix="recorder")
+_running: set[asyncio.Task[None]] = set()
+
+T = TypeVar("T")
+
+
+class Segment(NamedTuple):
+    """A part of a recording that waits for the disk.
+
+    `place` is what it is: "header", "entry" (the beginning of a segment), "more" of the last one,
+    or "cut": the last segment, as far as it was written, is to go.
+    """
+
+    place: str
+    payload: bytes = b""
+
+
+class RecordingFile:
+    """A file that is being written; all of it blocks. OSError: the disk does not take it."""
+
+    def __init__(self, path: Path) -> None:
+        path.parent.mkdir(mode=0o700, parents=True, exist_ok=True)
+        # Nobody but the server reads it: who may, the page of the stream decides.
+        descriptor = os.open(path, os.O_CREAT | os.O_EXCL | os.O_WRONLY, 0o600)
+        self.path = path
+        self.file = os.fdopen(descriptor, "wb", buffering=0)
+        fcntl.flock(self.file, fcntl.LOCK_EX)
+        self.size = 0
+        #: Where the last segment begins.
+        self.segment = 0
+
+    def write(self, segments: Sequence[Segment]) -> None:
+        for segment in segments:
+            if segment.place == "cut":
+                self._cut()
+            if segment.place == "entry":
+                self.segment = self.size
+            self._write(segment.payload)
+
+    def _write(self, payload: bytes) -> None:
+        rest = memoryview(payload)
+        while rest:
+            written = self.file.write(rest)
+            self.size += written
+            rest = rest[written:]
+
+    def _cut(self) -> None:
+        self.size = self.segment
+        self.file.seek(self.size)
+        self.file.truncate()
+
+    def close(self) -> None:
+        self.file.close()
+
+
+class Recorder:
+    """Records a stream, from one streamer's coming to its going. A `Sink`."""
+
+    def __init__(self, stream: Stream, topic: Topic, header: Publication | None) -> None:
+        self.stream = stream
+        self.listener = Listener(topic, self, AS_IT_IS, topic.offset, header)
+        self.waiting: deque[Segment] = deque()
+        #: Bytes that wait, what is being written included.
+        self.size = 0
+        #: The last offset that was heard of; 0: none.
+        self.offset = 0
+        #: Whether it takes nothing before the next entry point.
+        self.skips = True
+        #: Whether it was told that something is left out, since the disk last kept up.
+        self.told = False
+        self.arrived = asyncio.Event()
+        self.ended = asyncio.Event()
+        #: The offset after which it ends, when it is known.
+        self.last: int | None = None
+        self.header = b""
+        self.file: RecordingFile | None = None
+        self.row: Recording | None = None
+
+    @classmethod
+    def start(cls, stream: Stream, topic: Topic, state: StreamState | None) -> "Recorder":
+        """Record what comes on `topic`; with the header of `state`, where a recording goes on."""
+        self = cls(stream, topic, state.header if state else None)
+        topic.recorders.add(self.listener)
+        topic.add(self.listener)
+        task = asyncio.ensure_future(self._run())
+        _running.add(task)
+        task.add_done_callback(_running.discard)
+        return self
+
+    async def finish(self, offset: int) -> None:
+        """End when everything up to `offset` is written; wait for that, but not long."""
+        self.last = offset
+        self._check_end()
+        try:
+            async with asyncio.timeout(END_SECONDS):
+                await self.ended.wait()
+        except TimeoutError:
+            logger.warning("The end of the recording of %r is late", self.stream.slug)
+        finally:
+            # Where something was lost, it never hears the last of it.
+            self.close(CloseCode.SHUTDOWN, "the streamer is gone")
+
+    # -- what the hub tells -----------------------------------------------------------------
+
+    def write(self, data: Any) -> bool:
+        for publication in data:
+            self._take(publication)
+        self._check_end()
+        self.arrived.set()
+        return True
+
+    def close(self, code: CloseCode, reason: str) -> None:
+        self.listener.topic.remove(self.listener)
+        self.last = self.offset
+        self.arrived.set()
+
+    def _check_end(self) -> None:
+        if self.last is not None and self.offset >= self.last:
+            self.close(CloseCode.SHUTDOWN, "the streamer is gone")
+
+    def _take(self, publication: Publication) -> None:
+        if self.offset and publication.offset > self.offset + 1 and not self.skips:
+            self._leave_out("something was lost")
+        self.offset = max(publication.offset, self.offset)
+        if publication.kind != Kind.BINARY:
+            return
+        if publication.marks & Mark.HEADER:
+            self._wait("header", publication.payload)
+            self.skips = True
+        elif publication.marks & Mark.ENTRY:
+            # Half of it free: not to skip again at once.
+            self.skips = self.skips and self.size > conf.RECORDING_QUEUE_BYTES / 2
+            if not self.skips:
+                self._wait("entry", publication.payload)
+        elif not self.skips:
+            self._wait("more", publication.payload)
+        if self.size > conf.RECORDING_QUEUE_BYTES and not self.skips:
+            self._leave_out("the disk is slow")
+
+    def _wait(self, place: str, payload: bytes) -> None:
+        self.waiting.append(Segment(place, payload))
+        self.size += len(payload)
+
+    def _leave_out(self, reason: str) -> None:
+        """Nothing more before the next entry point, and nothing of the segment that was coming."""
+        if not self.told:
+            logger.warning("The recording of %r leaves out a segment: %s", self.stream.slug, reason)
+        self.skips = self.told = True
+        while self.waiting and self.waiting[-1].place == "more":
+            self.size -= len(self.waiting.pop().payload)
+        if self.waiting and self.waiting[-1].place == "entry":
+            self.size -= len(self.waiting.pop().payload)
+        else:
+            self._wait("cut", b"")
+
+    # -- what becomes of it -----------------------------------------------------------------
+
+    async def _run(self) -> None:
+        try:
+            while self.waiting or self.last is None or self.offset < self.last:
+                await self.arrived.wait()
+                self.arrived.clear()
+                while self.waiting:
+                    await self._write_some()
+                self.told = False
+        finally:
+            await self._end()
+            self.ended.set()
+
+    async def _write_some(self) -> None:
+        """Write what waits, up to the next header."""
+        if self.waiting[0].place == "header":
+            await self._end()
+            self.header = self._next().payload
+            self.size -= len(self.header)
+            return
+        segments = [self._next()]
+        while self.waiting and self.waiting[0].place != "header":
+            segments.append(self._next())
+        try:
+            await self._write(segments)
+        except (OSError, DatabaseError, InvalidStorageError) as error:
+            logger.error("The recording of %r stops: %s", self.stream.slug, error)
+            await self._stop()
+        finally:
+            self.size -= sum(len(segment.payload) for segment in segments)
+
+    def _next(self) -> Segment:
+        return self.waiting.popleft()
+
+    async def _write(self, segments: list[Segment]) -> None:
+        if not self.header:
+            return
+        if self.file is None:
+            if segments[0].place != "entry":
+                return
+            segments = [Segment("header", self.header), *segments]
+            await self._begin()
+        assert self.file is not None
+        await in_thread(self.file.write, segments)
+        most = conf.MAX_RECORDING_BYTES
+        if most is not None and self.file.size > most:
+            logger.warning("The recording of %r has its %d bytes, and ends", self.stream.slug, most)
+            await self._stop()
+
+    async def _stop(self) -> None:
+        """Until the next header nothing is recorded."""
+        self.header = b""
+        await self._end()
+
+    async def _begin(self) -> None:
+        now = timezone.now()
+        kind = content_type(self.header)
+        name = name_of(self.stream.slug, kind, now)
+        self.file = await in_thread(lambda: RecordingFile(local_path(name)))
+        create = database_sync_to_async(Recording.objects.create)
+        self.row = await create(stream=self.stream, name=name, started_at=now, content_type=kind)
+
+    async def _end(self) -> None:
+        file, row, self.file, self.row = self.file, self.row, None, None
+        if file is None:
+            return
+        try:
+            # Before the lock goes: nobody else is to find it and end it, too.
+            if row is not None:
+                await database_sync_to_async(row.end)(timezone.now())
+            else:
+                await in_thread(file.path.unlink)
+        except (OSError, DatabaseError) as error:
+            logger.error("The recording of %r could not be ended: %s", self.stream.slug, error)
+        finally:
+            await in_thread(file.close)
+
+
+async def in_thread(work: Callable[..., T], *args: Any) -> T:
+    waiting: Awaitable[T] = asyncio.get_running_loop().run_in_executor(_writers, work, *args)
+    return await waiting
+
+
+def name_of(slug: str, kind: str, now: datetime) -> str:
+    """A name for the storage that nobody can guess, should its files be served to all."""
+    subtype = kind.partition(";")[0].partition("/")[2]
+    ending = {"webm": "webm", "mp4": "mp4", "x-matroska": "mkv"}.get(subtype, "bin")
+    return f"{slug}/{now:%Y%m%d-%H%M%S}-{secrets.token_urlsafe(12)}.{ending}"

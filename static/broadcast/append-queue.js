@@ -1,0 +1,93 @@
+/**
+ * What is to be done to a SourceBuffer, one after another: it does one thing at a time, and throws at whoever asks for
+ * two.
+ *
+ * `onchange()` is called when something was appended or removed, `onfull()` when there is no room: what it removes is
+ * removed before the append is tried again, once. `onbroken(error)` says that the buffer can no longer be used.
+ */
+export class AppendQueue {
+  #buffer = null;
+  #deeds = [];
+  #doing = null; // what `updateend` will be of
+  #told;
+  #retried = false;
+
+  constructor(told) {
+    this.#told = told;
+  }
+
+  /** The buffer is there. */
+  attach(buffer) {
+    this.#buffer = buffer;
+    buffer.addEventListener("updateend", () => this.#ended(buffer));
+    this.#go();
+  }
+
+  /** `done()` is called when they are in. */
+  append(bytes, done = () => {}) {
+    this.#deeds.push({ act: (buffer) => buffer.appendBuffer(bytes), done });
+    this.#go();
+  }
+
+  /** Forget half an element: what is appended next begins anew. */
+  abort() {
+    this.#deeds.push({ act: (buffer) => buffer.abort() });
+    this.#go();
+  }
+
+  /** Before everything that waits. */
+  removeFirst(from, to) {
+    this.#deeds.unshift({ act: (buffer) => buffer.remove(from, to) });
+    this.#go();
+  }
+
+  remove(from, to) {
+    this.#deeds.push({ act: (buffer) => buffer.remove(from, to) });
+    this.#go();
+  }
+
+  /** How much waits. */
+  get length() {
+    return this.#deeds.length;
+  }
+
+  /** Nothing more is done. */
+  close() {
+    this.#buffer = null;
+    this.#deeds = [];
+  }
+
+  #go() {
+    while (this.#buffer && !this.#buffer.updating && this.#deeds.length > 0) {
+      const deed = this.#deeds.shift();
+      try {
+        this.#doing = deed;
+        deed.act(this.#buffer);
+      } catch (error) {
+        if (!this.#makeRoom(error, deed)) return;
+      }
+    }
+  }
+
+  #makeRoom(error, deed) {
+    if (error.name !== "QuotaExceededError" || this.#retried) {
+      this.close();
+      this.#told.onbroken(error);
+      return false;
+    }
+    this.#retried = true;
+    this.#deeds.unshift(deed);
+    this.#told.onfull();
+    return true;
+  }
+
+  #ended(buffer) {
+    if (buffer !== this.#buffer) return;
+    if (this.#doing.done) {
+      this.#retried = false;
+      this.#doing.done();
+    }
+    this.#told.onchange();
+    this.#go();
+  }
+}

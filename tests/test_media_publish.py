@@ -1,0 +1,142 @@
+"""`manage.py publish` on a media stream: ffmpeg's output and files, in a real installation."""
+
+import asyncio
+import subprocess
+import sys
+from collections.abc import Callable, Iterator
+from io import BytesIO
+from pathlib import Path
+
+import pytest
+from tqdm import tqdm
+
+from broadcast.exceptions import BadRequest
+from broadcast.management.commands.publish import segments
+from broadcast.publications import Mark
+from tests.conftest import door_of
+from tests.doors import ServerDoor
+from tests.films import assert_plays, block, cluster, cut, film, webm
+from tests.processes import ROOT, ServerProcess
+from tests.test_media_sockets import bytes_of, hear
+from tests.test_readme import blocks, section
+
+PUBLISH = [sys.executable, "manage.py", "publish"]
+
+
+def examples() -> list[str]:
+    """The lines of the README, shorter and without waiting."""
+    (found,) = blocks(section("Video and audio"), "sh")
+    changes = {".venv/bin/python": sys.executable, "-re ": "", "-t 5": "-t 2"}
+    for old, new in changes.items():
+        assert old in found
+        found = found.replace(old, new)
+    return found.splitlines()
+
+
+async def test_what_ffmpeg_writes_into_a_pipe_is_broadcast(our_door: ServerDoor) -> None:
+    make, broadcast = examples()
+    await shell(our_door, make)
+    listener = await our_door.listener("cam")
+    said = await shell(our_door, broadcast)
+    offset = int(said.strip().partition(":")[2])
+    heard = [said for said in await listener.told_many(2 + offset) if isinstance(said[0], int)]
+    assert [number for number, _ in heard] == list(range(1, offset + 1))
+    assert_plays(bytes_of(heard))
+    late = await our_door.listener("cam")
+    assert late.first["content_type"] == 'video/webm;codecs="vp8"'
+    assert await late.told_many(2) == [("reset", {}), ("header", {"offset": 1})]
+    (_, header), (first, entry) = await late.told(), await late.told()
+    # There is a key frame each second.
+    assert first > 2
+    rest = b"".join(payload for number, payload in heard if number > first)
+    assert_plays(header + entry + rest)
+
+
+async def shell(door: ServerDoor, line: str) -> str:
+    """What the line says, which works."""
+    done = await asyncio.to_thread(
+        subprocess.run,
+        *(line,),
+        shell=True,
+        cwd=ROOT,
+        env=door.process.environment,
+        capture_output=True,
+        text=True,
+        timeout=60,
+        check=False,
+    )
+    assert done.returncode == 0, done.stderr
+    return done.stdout
+
+
+@pytest.fixture
+def door_of_ours(servers: Callable[[str], ServerProcess]) -> Iterator[ServerDoor]:
+    """Our server with all in its memory: publications go through its MessagePack-RPC port."""
+    yield from door_of(servers("broadcast"))
+
+
+async def test_a_file_is_broadcast(door_of_ours: ServerDoor, tmp_path: Path) -> None:
+    our_door, name = door_of_ours, "h264"
+    path = tmp_path / "film"
+    path.write_bytes(film(name))
+    slug = await our_door.stream("film")
+    listener = await our_door.listener(slug)
+    command = ("publish", slug, "--file", str(path))
+    done = await asyncio.to_thread(our_door.process.manage, *command)
+    assert done.returncode == 0, done.stderr
+    publications, events = await hear(listener, film(name)[-9:])
+    assert bytes_of(publications) == film(name)
+    assert events == [("reset", {}), ("header", {"offset": 1})]
+    late = await our_door.listener(slug)
+    assert late.first["offset"] + 1 == publications[-1][0] - offset_of_newest(name)
+
+
+def offset_of_newest(name: str) -> int:
+    """How many publications stand after the newest entry point."""
+    drafts = cut(film(name), 65536)
+    return next(at for at, draft in enumerate(reversed(drafts)) if draft.marks & Mark.ENTRY)
+
+
+async def test_it_goes_out_as_it_comes(our_door: ServerDoor) -> None:
+    slug = await our_door.stream("film")
+    listener = await our_door.listener(slug)
+    process = await asyncio.create_subprocess_exec(
+        *(*PUBLISH, slug, "-"),
+        cwd=ROOT,
+        env=our_door.process.environment,
+        stdin=asyncio.subprocess.PIPE,
+        stdout=asyncio.subprocess.DEVNULL,
+    )
+    assert process.stdin
+    process.stdin.write(webm(cluster(block(key=True))))
+    publications, _ = await hear(listener, block(key=True)[-5:])
+    process.stdin.write(block(content=b"later"))
+    assert await listener.told() == (publications[-1][0] + 1, block(content=b"later"))
+    process.stdin.close()
+    assert await process.wait() == 0
+
+
+@pytest.mark.parametrize(
+    ("data", "reason"),
+    [
+        (webm()[:30], "there is no video in it, and no sound"),
+        (webm(cluster(block(key=True))) + bytes(99), "this is no WebM"),
+    ],
+)
+def test_what_is_no_video_or_only_the_beginning_of_one_is_refused(data: bytes, reason: str) -> None:
+    with pytest.raises(BadRequest, match=reason):
+        list(segments(BytesIO(data), 10, tqdm(disable=True)))
+
+
+async def test_text_is_refused_in_one_line_and_json_is_json(door_of_ours: ServerDoor) -> None:
+    slug = await door_of_ours.stream("film")
+    listener = await door_of_ours.listener(slug)
+    command = ("publish", slug, "-")
+    done = await asyncio.to_thread(door_of_ours.process.manage, *command, input="some text\n")
+    assert done.returncode == 1
+    (line,) = done.stderr.splitlines()
+    assert "neither WebM nor fragmented MP4" in line
+    command = (*command, "--json")
+    done = await asyncio.to_thread(door_of_ours.process.manage, *command, input='{"scene": 2}\n')
+    assert done.returncode == 0, done.stderr
+    assert await listener.told() == (1, {"scene": 2})

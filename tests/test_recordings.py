@@ -1,0 +1,538 @@
+"""Recordings: files that players open, whatever happens to the server, disk and streamer."""
+
+import re
+import threading
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+from typing import Any
+from urllib.request import Request, urlopen
+
+import pytest
+from channels.db import database_sync_to_async
+from django.core.exceptions import ValidationError
+from django.core.management import call_command
+from django.test import AsyncClient, Client
+from django.utils import timezone
+from pytest_django.fixtures import Settings
+
+from broadcast.models import Recording, Stream
+from broadcast.models.recordings import local_path
+from broadcast.playback import asked_range
+from broadcast.recorder import RecordingFile
+from broadcast.relay import get_relay
+from tests.doors import InProcessDoor, ServerDoor, Socket, eventually
+from tests.films import assert_plays, block, cluster, cut, entries, film, frames_of, webm
+from tests.processes import ServerProcess, prepared_database
+
+#: Whole segments of a film made by hand.
+KEY = cluster(block(key=True), block(), block(track=2))
+HEADER = webm()
+
+
+@pytest.fixture
+def directory(settings: Settings, tmp_path: Path) -> Path:
+    """Where recordings are kept."""
+    location = tmp_path / "recordings"
+    settings.STORAGES = {
+        **settings.STORAGES,
+        "recordings": {
+            "BACKEND": "django.core.files.storage.FileSystemStorage",
+            "OPTIONS": {"location": location},
+        },
+    }
+    return location
+
+
+async def ended(stream: str, count: int = 1) -> list[Recording]:
+    """So many recordings of the stream that have ended, the oldest first."""
+    found: list[Recording] = []
+
+    async def are_there() -> bool:
+        query = Recording.objects.filter(stream__slug=stream).ended().order_by("started_at")
+        found[:] = await database_sync_to_async(list)(query)
+        return len(found) >= count
+
+    await eventually(are_there)
+    return found
+
+
+def content(recording: Recording) -> bytes:
+    with recording.open() as file:
+        data: bytes = file.read()
+    return data
+
+
+def files_in(directory: Path) -> list[Path]:
+    return [path for path in directory.rglob("*") if path.is_file()]
+
+
+async def record(door: InProcessDoor, *parts: bytes) -> bytes:
+    """What is in the recording of these frames."""
+    slug = await door.stream("recorded")
+    streamer = await door.streamer(slug)
+    for part in parts:
+        await streamer.send(part)
+    await streamer.accepted(len(parts))
+    await streamer.close()
+    (recording,) = await ended(slug)
+    assert recording.size == len(content(recording))
+    return content(recording)
+
+
+# -- what is in the file -------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize("name", ["vp8", "h264", "sound"])
+async def test_a_recording_is_what_was_broadcast(
+    in_process: InProcessDoor, directory: Path, name: str
+) -> None:
+    data = film(name)
+    found = await record(in_process, *[data[at : at + 700] for at in range(0, len(data), 700)])
+    assert found == data
+    assert_plays(found)
+
+
+async def test_text_is_not_in_it_and_what_is_before_the_first_key_frame(
+    in_process: InProcessDoor, directory: Path
+) -> None:
+    slug = await in_process.stream("recorded")
+    streamer = await in_process.streamer(slug)
+    await streamer.send(webm(cluster(block(), block())))
+    await streamer.publish("not a picture")
+    await streamer.send(KEY)
+    await streamer.accepted(3)
+    await streamer.close()
+    (recording,) = await ended(slug)
+    assert content(recording) == HEADER + KEY
+    assert recording.content_type == 'video/webm;codecs="vp8,opus"'
+    assert recording.ended_at and recording.started_at <= recording.ended_at
+
+
+async def test_each_header_begins_a_file(in_process: InProcessDoor, directory: Path) -> None:
+    slug = await in_process.stream("recorded")
+    streamer = await in_process.streamer(slug)
+    await streamer.send(HEADER + KEY)
+    await streamer.tell("reset")
+    await streamer.send(HEADER + KEY + KEY)
+    await streamer.accepted(2)
+    await streamer.close()
+    first, second = await ended(slug, 2)
+    assert (content(first), content(second)) == (HEADER + KEY, HEADER + KEY * 2)
+
+
+async def test_a_run_that_goes_on_begins_a_file_with_the_header_it_had(
+    in_process: InProcessDoor, directory: Path
+) -> None:
+    slug = await in_process.stream("recorded")
+    run = "?run=6f1c9a52-5ad1-4d0c-9a3e-111111111111"
+    streamer = await in_process.streamer(slug, run)
+    await streamer.send(HEADER + KEY + block())
+    await streamer.accepted(1)
+    await streamer.leave()
+    streamer = await in_process.streamer(slug, run)
+    await streamer.send(block())
+    await streamer.send(KEY)
+    await streamer.accepted(3)
+    await streamer.close()
+    first, second = await ended(slug, 2)
+    assert (content(first), content(second)) == (HEADER + KEY + block(), HEADER + KEY)
+
+
+async def test_a_header_alone_makes_no_file(in_process: InProcessDoor, directory: Path) -> None:
+    slug = await in_process.stream("recorded")
+    streamer = await in_process.streamer(slug)
+    await streamer.send(HEADER + cluster(block()))
+    await streamer.accepted(1)
+    await streamer.close()
+    assert await Recording.objects.acount() == 0
+    assert not files_in(directory)
+
+
+async def test_who_records_is_no_listener(in_process: InProcessDoor, directory: Path) -> None:
+    slug = await in_process.stream("recorded")
+    streamer = await in_process.streamer(slug)
+    await streamer.send(HEADER + KEY)
+    await streamer.accepted(1)
+    assert await in_process.listeners(slug) == 0
+    await in_process.listener(slug)
+    await streamer.until("listeners", count=1)
+    await streamer.close()
+    await ended(slug)
+
+
+# -- disks ---------------------------------------------------------------------------------------
+
+
+class SlowDisk:
+    """Takes nothing before it is let."""
+
+    def __init__(self, monkeypatch: pytest.MonkeyPatch) -> None:
+        self.free = threading.Event()
+        self.asked = threading.Event()
+        write = RecordingFile.write
+
+        def slowly(file: RecordingFile, segments: Any) -> None:
+            self.asked.set()
+            assert self.free.wait(20)
+            write(file, segments)
+
+        monkeypatch.setattr(RecordingFile, "write", slowly)
+
+    async def is_asked(self) -> bool:
+        return self.asked.is_set()
+
+
+async def test_a_slow_disk_costs_whole_segments_and_nobody_waits_for_it(
+    in_process: InProcessDoor,
+    directory: Path,
+    settings: Settings,
+    monkeypatch: pytest.MonkeyPatch,
+    caplog: pytest.LogCaptureFixture,
+) -> None:
+    settings.BROADCAST_RECORDING_QUEUE_BYTES = 10_000
+    disk = SlowDisk(monkeypatch)
+    slug = await in_process.stream("recorded")
+    listener = await in_process.listener(slug)
+    streamer = await in_process.streamer(slug)
+    large = block(content=bytes(3000))
+    first = cluster(block(key=True)) + large
+    await streamer.send(HEADER + first)
+    await eventually(disk.is_asked)
+    # Of the first segment a part is with the disk already; the second never gets there.
+    lost = [large] * 4 + [cluster(block(key=True)), large, large, large]
+    for part in lost:
+        await streamer.send(part)
+    await streamer.accepted(1 + len(lost))
+    heard = b"".join(payload for _, payload in await hear_bytes(listener, 10))
+    assert heard == HEADER + first + b"".join(lost)
+    disk.free.set()
+    await until_written(slug)
+    await streamer.send(KEY * 2)
+    await streamer.accepted(2 + len(lost))
+    await streamer.close()
+    (recording,) = await ended(slug)
+    assert content(recording).startswith(HEADER + b"\x1f\x43\xb6\x75")
+    assert content(recording).endswith(KEY * 2)
+    assert large not in content(recording)
+    said = [one.getMessage() for one in caplog.records if "leaves out" in one.getMessage()]
+    assert said == [f"The recording of {slug!r} leaves out a segment: the disk is slow"]
+
+
+async def hear_bytes(listener: Socket, count: int) -> list[tuple[int, bytes]]:
+    found: list[tuple[int, bytes]] = []
+    while len(found) < count:
+        said = await listener.told()
+        if isinstance(said[0], int):
+            found.append((said[0], said[1]))
+    return found
+
+
+async def until_written(slug: str) -> None:
+    """Until nothing waits for the disk."""
+    (listener,) = get_relay().topics[slug].recorders
+
+    async def is_written() -> bool:
+        return not listener.sink.size
+
+    await eventually(is_written)
+
+
+async def test_a_full_disk_ends_a_recording_and_nothing_else(
+    in_process: InProcessDoor,
+    directory: Path,
+    monkeypatch: pytest.MonkeyPatch,
+    caplog: pytest.LogCaptureFixture,
+) -> None:
+    write = RecordingFile.write
+
+    def fail_later(file: RecordingFile, segments: Any) -> None:
+        if file.size:
+            raise OSError(28, "No space left on device")
+        write(file, segments)
+
+    monkeypatch.setattr(RecordingFile, "write", fail_later)
+    slug = await in_process.stream("recorded")
+    listener = await in_process.listener(slug)
+    streamer = await in_process.streamer(slug)
+    await streamer.send(HEADER + KEY)
+    await hear_bytes(listener, 2)
+    for _ in range(3):
+        await streamer.send(KEY)
+        await hear_bytes(listener, 1)
+    (recording,) = await ended(slug)
+    assert content(recording).startswith(HEADER)
+    await streamer.close()
+    said = [one.getMessage() for one in caplog.records if one.name == "broadcast.recorder"]
+    assert said == [f"The recording of {slug!r} stops: [Errno 28] No space left on device"]
+
+
+async def test_a_recording_ends_when_it_has_its_bytes(
+    in_process: InProcessDoor, directory: Path, settings: Settings
+) -> None:
+    settings.BROADCAST_MAX_RECORDING_BYTES = len(HEADER + KEY) + 1
+    found = await record(in_process, HEADER + KEY, KEY, KEY)
+    assert found in (HEADER + KEY * 2, HEADER + KEY * 3)
+
+
+async def test_a_storage_that_is_no_file_system_is_handed_the_file_at_the_end(
+    in_process: InProcessDoor, settings: Settings, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("tempfile.tempdir", str(tmp_path))
+    memory = {"BACKEND": "django.core.files.storage.InMemoryStorage"}
+    settings.STORAGES = {**settings.STORAGES, "recordings": memory}
+    assert await record(in_process, HEADER + KEY, KEY) == HEADER + KEY * 2
+    assert not files_in(tmp_path)
+
+
+async def test_without_a_storage_nothing_is_recorded_and_it_is_said(
+    in_process: InProcessDoor, settings: Settings, caplog: pytest.LogCaptureFixture
+) -> None:
+    settings.BROADCAST_RECORDINGS_STORAGE = "nowhere"
+    slug = await in_process.stream("recorded")
+    streamer = await in_process.streamer(slug)
+    await streamer.send(HEADER + KEY)
+    await streamer.accepted(1)
+    await streamer.close()
+    assert await Recording.objects.acount() == 0
+    assert [one.getMessage() for one in caplog.records if one.name == "broadcast.recorder"] == [
+        f"The recording of {slug!r} stops: "
+        "Could not find config for 'nowhere' in settings.STORAGES."
+    ]
+
+
+# -- a server that is killed ---------------------------------------------------------------------
+
+
+async def test_a_killed_server_leaves_a_file_that_plays_and_the_next_start_ends_it(
+    tmp_path: Path,
+) -> None:
+    data = film("live")
+    drafts = cut(data)
+    (tmp_path / "db.sqlite3").write_bytes(prepared_database())
+    process = ServerProcess("broadcast", tmp_path)
+    with killed_at_the_end(process):
+        slug = process.unused_stream("recorded")
+        streamer = await ServerDoor(process).streamer(slug)
+        await streamer.send(data[: len(data) - 700])
+        await streamer.accepted(1)
+        path = await written(tmp_path / "recordings" / slug, entries(drafts)[-1])
+        # Nobody else ends what is being written.
+        assert "Ended" not in process.manage("prune").stdout
+        process.kill()
+        await streamer.leave()
+        found = path.read_bytes()
+        assert data.startswith(found) and len(found) > entries(drafts)[-1]
+        # All the pictures and sounds that were in it are to be had.
+        assert len(frames_of(found)) > 0.9 * len(frames_of(data)) * len(found) / len(data)
+        process.start()
+        assert recordings_on(process, slug) == [found]
+
+
+@contextmanager
+def killed_at_the_end(process: ServerProcess) -> Iterator[None]:
+    process.start()
+    try:
+        yield
+    finally:
+        process.kill()
+
+
+async def written(directory: Path, size: int) -> Path:
+    """The file in the directory, when it has so many bytes."""
+
+    async def is_there() -> bool:
+        return any(path.stat().st_size > size for path in files_in(directory))
+
+    await eventually(is_there)
+    (path,) = files_in(directory)
+    return path
+
+
+def recordings_on(process: ServerProcess, slug: str) -> list[bytes]:
+    """What the links on the page of a stream lead to."""
+    page = fetch(process, f"/streams/{slug}/").decode()
+    links = re.findall(r'href="(/streams/[^"]*/recordings/\d+/)"', page)
+    return [fetch(process, link) for link in links]
+
+
+def fetch(process: ServerProcess, path: str, **headers: str) -> bytes:
+    with urlopen(Request(process.url + path, headers=headers), timeout=20) as response:
+        data: bytes = response.read()
+    return data
+
+
+def test_prune_ends_what_nobody_writes_and_leaves_what_somebody_does(
+    db: None, directory: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    stream = Stream.objects.create(slug="s", kind=Stream.Kind.MEDIA, record=True)
+    names = ("s/lost.webm", "s/running.webm", "s/elsewhere.webm")
+    for name in names:
+        Recording.objects.create(stream=stream, name=name, started_at=timezone.now())
+    lost, running = (RecordingFile(local_path(name)) for name in names[:2])
+    lost._write(b"what is there")
+    lost.close()
+    call_command("prune")
+    assert "Ended 1 recordings" in capsys.readouterr().out
+    assert {one.name: (one.state, one.size) for one in Recording.objects.all()} == {
+        "s/lost.webm": ("ended", 13),
+        "s/running.webm": ("running", 0),
+        # A file of another machine.
+        "s/elsewhere.webm": ("running", 0),
+    }
+    running.close()
+
+
+# -- who may have it -----------------------------------------------------------------------------
+
+
+@pytest.fixture
+def recording(db: None, directory: Path) -> Recording:
+    """An ended recording of a public stream: 1000 bytes."""
+    stream = Stream.objects.create(slug="cam", title="Cam", kind=Stream.Kind.MEDIA, record=True)
+    now = timezone.now()
+    made = Recording(stream=stream, name="cam/x.webm", started_at=now, content_type="video/webm")
+    made.save()
+    file = RecordingFile(local_path(made.name))
+    file._write(bytes(range(250)) * 4)
+    made.end(now)
+    file.close()
+    return made
+
+
+async def get(recording: Recording, query: str = "", method: str = "GET", **headers: str) -> Any:
+    return await AsyncClient().generic(
+        method, recording.get_absolute_url() + query, headers=headers
+    )
+
+
+async def body(response: Any) -> bytes:
+    return b"".join([piece async for piece in response.streaming_content])
+
+
+async def test_a_recording_is_served_as_what_it_is(recording: Recording) -> None:
+    response = await get(recording)
+    assert response.status_code == 200
+    assert await body(response) == bytes(range(250)) * 4
+    assert response.headers["Content-Type"] == "video/webm"
+    assert response.headers["Content-Length"] == "1000"
+    assert response.headers["Accept-Ranges"] == "bytes"
+    assert response.headers["Content-Disposition"].startswith('inline; filename="cam-')
+    assert response.headers["X-Content-Type-Options"] == "nosniff"
+
+
+@pytest.mark.parametrize(
+    ("asked", "expected"),
+    {
+        "bytes=0-": (0, 1000),
+        "bytes=10-19": (10, 20),
+        "bytes=990-5000": (990, 1000),
+        "bytes=-10": (990, 1000),
+        "bytes=-5000": (0, 1000),
+        "bytes=999-999": (999, 1000),
+    }.items(),
+)
+async def test_a_part_of_it_is_had(
+    recording: Recording, asked: str, expected: tuple[int, int]
+) -> None:
+    response = await get(recording, Range=asked)
+    start, end = expected
+    assert response.status_code == 206
+    assert response.headers["Content-Range"] == f"bytes {start}-{end - 1}/1000"
+    assert await body(response) == (bytes(range(250)) * 4)[start:end]
+
+
+@pytest.mark.parametrize("asked", ["bytes=1000-", "bytes=5000-6000", "bytes=-0"])
+async def test_a_part_behind_the_end_is_416(recording: Recording, asked: str) -> None:
+    response = await get(recording, Range=asked)
+    assert response.status_code == 416
+    assert response.headers["Content-Range"] == "bytes */1000"
+
+
+@pytest.mark.parametrize(
+    "asked", ["", "bytes", "bytes=", "bytes=-", "bytes=5-2", "lines=1-2", "bytes=1-2,4-5"]
+)
+def test_what_is_no_range_is_not_looked_at(asked: str) -> None:
+    assert asked_range(asked, 1000) is None
+
+
+async def test_a_head_has_no_body(recording: Recording) -> None:
+    response = await get(recording, method="HEAD", Range="bytes=0-9")
+    assert (response.status_code, response.content) == (206, b"")
+    assert response.headers["Content-Length"] == "10"
+    assert (await get(recording, method="POST")).status_code == 405
+
+
+async def test_what_is_private_is_for_those_who_may_listen(recording: Recording) -> None:
+    stream = recording.stream
+    stream.visibility = Stream.Visibility.PRIVATE
+    await stream.asave()
+    response = await get(recording)
+    assert response.status_code == 302 and response.url.startswith("/admin/login/")
+    response = await get(recording, f"?token={stream.make_token('publish')}")
+    assert response.status_code == 403
+    response = await get(recording, f"?token={stream.make_token('listen')}")
+    assert response.status_code == 200
+    assert len(await body(response)) == 1000
+    assert "no-store" in response.headers["Cache-Control"]
+    assert response.headers["Referrer-Policy"] == "no-referrer"
+
+
+async def test_a_recording_is_at_its_own_stream_alone(recording: Recording) -> None:
+    await Stream.objects.acreate(slug="other")
+    client = AsyncClient()
+    assert (await client.get(f"/streams/other/recordings/{recording.pk}/")).status_code == 404
+    assert (await client.get("/streams/cam/recordings/4711/")).status_code == 404
+
+
+async def test_a_file_that_is_gone_is_404(recording: Recording) -> None:
+    local_path(recording.name).unlink()
+    assert (await get(recording)).status_code == 404
+
+
+def test_nobody_else_on_the_machine_reads_the_file(recording: Recording) -> None:
+    assert local_path(recording.name).stat().st_mode & 0o077 == 0
+
+
+def test_the_page_of_the_stream_lists_what_has_ended(recording: Recording, client: Client) -> None:
+    running = Recording.objects.create(
+        stream=recording.stream, name="cam/y.webm", started_at=timezone.now()
+    )
+    page = client.get("/streams/cam/?token=abc").content.decode()
+    assert f'href="{recording.get_absolute_url()}?token=abc"' in page
+    assert running.get_absolute_url() not in page
+    recording.stream.recordings.all().delete()
+    assert "Recordings" not in client.get("/streams/cam/").content.decode()
+
+
+# -- in the admin --------------------------------------------------------------------------------
+
+
+def test_the_admin_lists_recordings_and_deletes_them_with_their_files(
+    recording: Recording,
+    admin_client: Client,
+    django_capture_on_commit_callbacks: Any,
+) -> None:
+    page = admin_client.get("/admin/broadcast/recording/").content.decode()
+    assert recording.get_absolute_url() in page and "1000" in page
+    assert admin_client.get("/admin/broadcast/recording/add/").status_code == 403
+    change = admin_client.get(f"/admin/broadcast/recording/{recording.pk}/change/")
+    assert recording.name in change.content.decode()
+    with django_capture_on_commit_callbacks(execute=True):
+        admin_client.post(f"/admin/broadcast/recording/{recording.pk}/delete/", {"post": "yes"})
+    assert not Recording.objects.exists()
+    assert not local_path(recording.name).exists()
+
+
+def test_files_go_with_their_stream(
+    recording: Recording, django_capture_on_commit_callbacks: Any
+) -> None:
+    with django_capture_on_commit_callbacks(execute=True):
+        recording.stream.delete()
+    assert not local_path(recording.name).exists()
+
+
+def test_only_media_streams_are_recorded(db: None) -> None:
+    Stream(slug="a", kind=Stream.Kind.MEDIA, record=True).full_clean(exclude=["title", "owner"])
+    with pytest.raises(ValidationError, match="Only streams of kind media are recorded"):
+        Stream(slug="b", record=True).full_clean(exclude=["title", "owner"])
