@@ -301,11 +301,12 @@ def _messages(publications: Iterable[Publication]) -> Iterator[list[Publication]
     message: list[Publication] = []
     size = 0
     for publication in publications:
-        message.append(publication)
-        size += len(publication.payload)
-        if size >= MESSAGE_BYTES:
+        # Between two appends another process may have had its own: a message has no holes.
+        if message and (size >= MESSAGE_BYTES or publication.offset != message[-1].offset + 1):
             yield message
             message, size = [], 0
+        message.append(publication)
+        size += len(publication.payload)
     if message:
         yield message
 

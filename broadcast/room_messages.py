@@ -5,9 +5,8 @@ known to make sense; what does not is a `RoomError` with the text that clients k
 (`palava-client` 2.2.1, palava-machine 1.0).
 
 What the members of a room are told is appended to the history of its stream, each message once.
-A payload there is an address, then the message: `=` and the id of the one who gets it, `!` and the
-id of the only one who does not, or `*` for all. So a member's encoding leaves out what is not
-meant for it by comparing the first bytes.
+A payload there is an address, then the message: `=` and the id of the one who gets it, or `*` for
+all. So a member's encoding leaves out what is not meant for it by comparing the first bytes.
 """
 
 import json
@@ -154,7 +153,8 @@ def joined_room(own_id: str, peers: Iterable[tuple[str, dict[str, Any]]]) -> dic
 
 
 def new_peer(peer: str, status: dict[str, Any]) -> bytes:
-    return to_others(peer, {"event": "new_peer", "peer_id": peer, "status": status})
+    # The newcomer itself hears what comes after it.
+    return to_all({"event": "new_peer", "peer_id": peer, "status": status})
 
 
 def peer_updated_status(peer: str, status: dict[str, Any]) -> bytes:
@@ -166,10 +166,6 @@ def peer_updated_status(peer: str, status: dict[str, Any]) -> bytes:
 
 def to_peer(peer: str, message: dict[str, Any]) -> bytes:
     return f"={peer}".encode() + encode(message)
-
-
-def to_others(peer: str, message: dict[str, Any]) -> bytes:
-    return f"!{peer}".encode() + encode(message)
 
 
 def to_all(message: dict[str, Any]) -> bytes:
@@ -186,11 +182,10 @@ def encoding_of(peer: str, plain: Encoding) -> Encoding:
     Nothing at all is made of publications of which none is meant for it. It tells no events: a
     member that was overtaken cannot be told what it missed, and is closed.
     """
-    to_it, not_to_it = f"={peer}".encode(), f"!{peer}".encode()
+    to_it = f"={peer}".encode()
 
     def is_meant(payload: bytes) -> bool:
-        address = payload[:ADDRESS_LENGTH]
-        return address == to_it or (address != not_to_it and payload[:1] != b"=")
+        return payload[:1] == b"*" or payload[:ADDRESS_LENGTH] == to_it
 
     def encode_all(publications: Iterable[Publication]) -> Any:
         return plain.messages(

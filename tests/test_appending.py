@@ -7,12 +7,12 @@ from typing import Any
 import pytest
 from channels.layers import InMemoryChannelLayer, channel_layers
 
-from broadcast import apublish, backends
+from broadcast import apublish, backends, publishing
 from broadcast.backends import Appended, Limits, Run
 from broadcast.backends.memory import MemoryBackend
 from broadcast.exceptions import RunGap, Unavailable
 from broadcast.models import Stream
-from broadcast.publications import Draft, unpack
+from broadcast.publications import Draft, Publication, unpack
 from broadcast.publishing import MESSAGE_BYTES, append
 
 #: Rows that are not in a database: nobody looks for them there.
@@ -164,3 +164,17 @@ async def test_an_append_has_some_size_at_most(slow: SlowBackend) -> None:
     slow.open.set()
     await asyncio.gather(*tasks)
     assert slow.sizes == [1, 3, 3, 1]
+
+
+async def test_a_message_of_the_layer_has_no_holes(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Between two appends of this process another one may have had its own."""
+    sent: list[list[int]] = []
+
+    async def send(name: str, *, publications: bytes, **message: Any) -> None:
+        sent.append([one.offset for one in unpack(publications)])
+
+    monkeypatch.setattr(publishing, "_send", send)
+    offsets = ((1, 2), (4, 5), (6,))
+    of = [[Publication(offset, 0, b"x", 0, 0.0) for offset in one] for one in offsets]
+    await publishing.hand_over("s", [Appended("e", one[-1].offset, one, 0) for one in of])
+    assert sent == [[1, 2], [4, 5, 6]]
