@@ -20,12 +20,13 @@ ENVIRONMENT = {
     "BROADCAST_DRAIN_SECONDS": "0.5",
 }
 
-#: Have the page note what comes.
+#: Have the page note what comes, from when all its channels have begun: then pings are answered.
 LISTEN = """async () => {
   const { socket } = await import("/static/broadcast/page-socket.js");
   Object.assign(window, { socket, heard: [], missed: [] });
   socket.on("*", (payload) => heard.push(payload));
   socket.addEventListener("missed", ({ detail }) => missed.push(detail.channel));
+  await socket.ping();
 }"""
 
 
@@ -357,7 +358,7 @@ def test_a_page_that_is_subscribed_no_more_is_told_so(
     page = people.open("/page/", line.url)
     listen(page)
     vote_page = people.open("/vote/", line.url)
-    expect_state(vote_page, "open")
+    listen(vote_page)
     vote_page.evaluate("document.title = 'Old'")
     line.cut()
     for one in (page, vote_page):
