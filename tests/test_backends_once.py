@@ -2,9 +2,10 @@
 
 import pytest
 
-from broadcast.backends import Appended, Backend, Limits, Run
+from broadcast.backends import Appended, Backend, Limits, Recording, Run
 from broadcast.backends.memory import KNOWN_KEYS, KNOWN_RUNS
 from broadcast.exceptions import RunGap
+from broadcast.publications import Mark
 from tests.backends import ALL, WIDE, append, kept, text
 from tests.clock import Clock
 
@@ -104,3 +105,69 @@ async def test_of_very_many_keys_the_newest_are_known(backend: Backend) -> None:
         await backend.append("s", [text()], WIDE, key=str(number))
     known = [await backend.append("s", [text()], WIDE, key=key) for key in ("1", "0")]
     assert [bool(appended.publications) for appended in known] == [False, True]
+
+
+# -- recordings ----------------------------------------------------------------------------------
+
+
+async def recorded(
+    backend: Backend, before: int, after: int, payloads: str = "", id: str = "r"
+) -> Appended:
+    recording = Recording(id, before, after, b"state %d \0\xff" % after)
+    return await backend.append("s", [text(one) for one in payloads], WIDE, recording)
+
+
+async def test_a_recording_counts_frames_and_keeps_its_state(backend: Backend) -> None:
+    assert await backend.recording("s", "r") == (0, b"")
+    assert (await recorded(backend, 0, 3, "ab")).accepted == 3
+    # Frames that made no publication count, too.
+    appended = await recorded(backend, 3, 4)
+    assert (appended.accepted, appended.offset, appended.publications) == (4, 2, [])
+    assert await backend.recording("s", "r") == (4, b"state 4 \0\xff")
+    assert await backend.recording("s", "other") == (0, b"")
+    assert await kept(backend) == ["a", "b"]
+
+
+@pytest.mark.parametrize("before", [0, 1, 3, 5])
+async def test_nothing_is_appended_to_a_recording_that_went_on_elsewhere(
+    backend: Backend, before: int
+) -> None:
+    await recorded(backend, 0, 2, "ab")
+    await recorded(backend, 2, 4, "cd")
+    with pytest.raises(RunGap):
+        await recorded(backend, before, before + 1, "x")
+    assert await backend.recording("s", "r") == (4, b"state 4 \0\xff")
+    assert await kept(backend) == list("abcd")
+
+
+async def test_the_newest_recording_alone_is_kept(backend: Backend) -> None:
+    await recorded(backend, 0, 2, "a")
+    await recorded(backend, 0, 1, "b", id="other")
+    assert await backend.recording("s", "r") == (0, b"")
+    with pytest.raises(RunGap):
+        await recorded(backend, 2, 3, "c")
+    assert await kept(backend) == ["a", "b"]
+
+
+@pytest.mark.parametrize(
+    ("marks", "frames"), [(0, 2), (Mark.ENTRY, 2), (Mark.HEADER, 0), (Mark.RESET, 0)]
+)
+async def test_a_header_of_others_ends_a_recording(
+    backend: Backend, marks: int, frames: int
+) -> None:
+    await recorded(backend, 0, 2, "a")
+    await backend.append("s", [text("b", marks)], WIDE)
+    assert (await backend.recording("s", "r"))[0] == frames
+
+
+async def test_its_own_header_does_not_end_a_recording(backend: Backend) -> None:
+    await recorded(backend, 0, 1)
+    drafts = [text("header", Mark.HEADER | Mark.RESET), text("entry", Mark.ENTRY)]
+    await backend.append("s", drafts, WIDE, Recording("r", 1, 2, b"state"))
+    assert await backend.recording("s", "r") == (2, b"state")
+
+
+async def test_a_recording_is_forgotten_with_the_history(backend: Backend) -> None:
+    await recorded(backend, 0, 2, "a")
+    await backend.clear("s")
+    assert await backend.recording("s", "r") == (0, b"")

@@ -6,6 +6,7 @@ import sys
 from collections.abc import Callable, Iterator
 from io import BytesIO
 from pathlib import Path
+from typing import Any
 
 import pytest
 from tqdm import tqdm
@@ -14,7 +15,7 @@ from broadcast.exceptions import BadRequest
 from broadcast.management.commands.publish import segments
 from broadcast.publications import Mark
 from tests.conftest import door_of
-from tests.doors import ServerDoor
+from tests.doors import ServerDoor, Socket
 from tests.films import assert_plays, block, cluster, cut, film, webm
 from tests.processes import ROOT, ServerProcess
 from tests.test_media_sockets import bytes_of, hear
@@ -109,11 +110,24 @@ async def test_it_goes_out_as_it_comes(our_door: ServerDoor) -> None:
     )
     assert process.stdin
     process.stdin.write(webm(cluster(block(key=True))))
+    # The process takes its time to start.
+    async with asyncio.timeout(40):
+        while not (told := await patiently(listener)):
+            pass
+    assert told == ("reset", {})
     publications, _ = await hear(listener, block(key=True)[-5:])
     process.stdin.write(block(content=b"later"))
     assert await listener.told() == (publications[-1][0] + 1, block(content=b"later"))
     process.stdin.close()
     assert await process.wait() == 0
+
+
+async def patiently(listener: Socket) -> tuple[Any, ...] | None:
+    """What it is told next; None: nothing yet."""
+    try:
+        return await listener.told()
+    except TimeoutError:
+        return None
 
 
 @pytest.mark.parametrize(

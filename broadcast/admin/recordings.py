@@ -19,7 +19,7 @@ else:
 
 @admin.register(Recording)
 class RecordingAdmin(ModelAdmin):
-    list_display = ("stream", "started_at", "ended_at", "state", "bytes", "content_type", "file")
+    list_display = ("stream", "started_at", "ended_at", "state", "bytes", "file", "content_type")
     list_display_links = ("started_at",)
     list_filter = ("state", "started_at")
     list_select_related = ("stream",)
