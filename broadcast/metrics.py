@@ -19,7 +19,7 @@ import os
 import re
 from bisect import bisect_left
 from collections.abc import Collection, Iterable, Sequence
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 from prometheus_client import (
     REGISTRY,
@@ -153,12 +153,26 @@ room_minutes = histogram(
     "Whole minutes that somebody stayed in a room.",
     (0, 1, 2, 5, 10, 20, 30, 60, 120, 240),
 )
-page_calls = counter("page_calls", "Calls of pages that were answered, by status.", ["status"])
+page_calls = counter(
+    "page_calls",
+    "What pages asked for on their sockets. answered: with a status below 400; refused: below 500; "
+    "failed: from 500 on.",
+    ["outcome"],
+    ["answered", "refused", "failed"],
+)
 refusals = counter(
     "refusals",
     "What was refused, by door (socket, http, rpc) and reason: the error's name, or origin.",
     ["door", "reason"],
 )
+
+
+def note_page_call(status: Any) -> None:
+    """A page was answered; a handler of an app may have said any status."""
+    outcome = "failed"
+    if isinstance(status, int) and status < 500:
+        outcome = "refused" if status >= 400 else "answered"
+    page_calls.labels(outcome).inc()
 
 
 class Tally:

@@ -133,7 +133,7 @@ class Actions:
         except BadRequest as error:
             # Not the page's fault, but that of who made the answer.
             raise ValueError(str(error)) from None
-        metrics.page_calls.labels(answer["status"]).inc()
+        metrics.note_page_call(answer.get("status"))
         self.page.answer(payload)
 
 
