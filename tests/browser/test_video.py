@@ -23,6 +23,7 @@ from tests.browser.video import (
     encode,
     open_studio,
     plays_on,
+    repeat,
     state,
     wait_until_live,
     watch,
@@ -132,7 +133,8 @@ def test_after_a_restart_of_the_server_the_broadcast_goes_on_by_itself(
 def test_a_line_that_carries_half_skips_and_plays_on(
     people: People, site: ServerProcess, slug: str, tmp_path: Path
 ) -> None:
-    recording = encode(tmp_path / "long.webm", 40, "1M", *VP8, "-cluster_time_limit", "200")
+    encode(tmp_path / "short.webm", 4, "1M", *VP8)
+    recording = repeat(tmp_path / "short.webm", 10, "-cluster_time_limit", "200")
     line = ThinLine(site.port)
     with Feed(site, slug, recording, 40):
         page = watch(people, slug, line.url)
@@ -163,8 +165,8 @@ def test_what_ffmpeg_makes_is_played(
     codecs: tuple[str, ...],
 ) -> None:
     slug = site.unused_stream("film")
-    recording = encode(tmp_path / name, 15, "300k", *codecs)
-    with Feed(site, slug, recording, 15):
+    recording = encode(tmp_path / name, 8, "300k", *codecs)
+    with Feed(site, slug, recording, 8):
         page = watch(people, slug)
         plays_on(page)
         assert page.evaluate(f"{VIDEO}.videoWidth") == 320
