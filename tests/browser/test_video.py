@@ -23,6 +23,7 @@ from tests.browser.video import (
     encode,
     open_studio,
     plays_on,
+    repeat,
     state,
     wait_until_live,
     watch,
@@ -132,7 +133,8 @@ def test_after_a_restart_of_the_server_the_broadcast_goes_on_by_itself(
 def test_a_line_that_carries_half_skips_and_plays_on(
     people: People, site: ServerProcess, slug: str, tmp_path: Path
 ) -> None:
-    recording = encode(tmp_path / "long.webm", 40, "1M", *VP8, "-cluster_time_limit", "200")
+    encode(tmp_path / "short.webm", 4, "1M", *VP8)
+    recording = repeat(tmp_path / "short.webm", 10, "-cluster_time_limit", "200")
     line = ThinLine(site.port)
     with Feed(site, slug, recording, 40):
         page = watch(people, slug, line.url)
@@ -163,10 +165,10 @@ def test_what_ffmpeg_makes_is_played(
     codecs: tuple[str, ...],
 ) -> None:
     slug = site.unused_stream("film")
-    recording = encode(tmp_path / name, 15, "300k", *codecs)
-    with Feed(site, slug, recording, 15):
+    recording = encode(tmp_path / name, 8, "300k", *codecs)
+    with Feed(site, slug, recording, 8):
         page = watch(people, slug)
-        plays_on(page, 1.5)
+        plays_on(page)
         assert page.evaluate(f"{VIDEO}.videoWidth") == 320
         late = watch(people, slug)
         plays_on(late)
@@ -251,15 +253,6 @@ def test_on_a_stream_of_messages_video_is_a_tab_and_the_list_gives_way_to_the_pi
     expect(words(page)).to_have_text("Nothing is coming just now")
 
 
-def test_where_there_is_a_managed_media_source_alone_that_plays(people: People, slug: str) -> None:
-    broadcast(people, slug)
-    context = people.browser.new_context()
-    context.add_init_script("window.ManagedMediaSource = MediaSource; delete window.MediaSource;")
-    page = people.open(f"/streams/{slug}/", context=context)
-    wait_until_live(page)
-    assert page.evaluate(f"{VIDEO}.disableRemotePlayback")
-
-
 def test_a_studio_whose_line_stands_still_drops_and_goes_on_at_a_key_frame(
     people: People, site: ServerProcess, slug: str
 ) -> None:
@@ -276,14 +269,17 @@ def test_a_studio_whose_line_stands_still_drops_and_goes_on_at_a_key_frame(
     line.close()
 
 
-def test_it_plays_in_a_page_of_another_site_and_in_a_frame(
+def test_it_plays_in_a_page_of_another_site_in_a_frame_and_where_media_sources_are_managed(
     people: People, friend: Elsewhere, site: ServerProcess, slug: str
 ) -> None:
     broadcast(people, slug)
     elsewhere = people.open(friend.page(element(site.url, slug)), friend.origin)
     wait_until_live(elsewhere)
-    embed = people.open(f"/streams/{slug}/embed/")
+    context = people.browser.new_context()
+    context.add_init_script("window.ManagedMediaSource = MediaSource; delete window.MediaSource;")
+    embed = people.open(f"/streams/{slug}/embed/", context=context)
     wait_until_live(embed)
+    assert embed.evaluate(f"{VIDEO}.disableRemotePlayback")
 
 
 def test_whoever_pauses_for_long_loads_nothing_more_and_goes_on_live(

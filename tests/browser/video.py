@@ -188,6 +188,17 @@ def encode(path: Path, seconds: int, rate: str, *codecs: str) -> bytes:
     return path.read_bytes()
 
 
+def repeat(path: Path, times: int, *options: str) -> bytes:
+    """A recording so many times in a row, as one: what takes long to encode is encoded once."""
+    long = path.with_stem("long")
+    command = [
+        *("ffmpeg", "-v", "error", "-y", "-stream_loop", str(times - 1), "-i", str(path)),
+        *("-c", "copy", *options, str(long)),
+    ]
+    subprocess.run(command, check=True, timeout=60)
+    return long.read_bytes()
+
+
 class Feed:
     """A program that sends a recording as fast as it plays; as a context manager it does so."""
 
