@@ -13,7 +13,7 @@ from tests.processes import ServerProcess, prepared_database
 
 #: A camera and a microphone that make pictures and tones of their own; few pictures, since all
 #: the people of a test share two processors.
-DEVICES = "--use-fake-device-for-media-stream=fps=10"
+DEVICES = "--use-fake-device-for-media-stream=fps=5"
 #: Whoever is asked for a camera or a screen says yes at once.
 CONSENT = "--use-fake-ui-for-media-stream"
 
