@@ -50,8 +50,7 @@ export class Channels {
     this.#silent.delete(counted);
     const last = this.#positions.get(counted);
     const begins = !("payload" in message);
-    // A channel that begins before what was heard of it is another one, whatever it calls itself.
-    if (last?.epoch === epoch && (begins ? offset === last.offset : offset <= last.offset)) return;
+    if (last?.epoch === epoch && offset <= last.offset) return;
     this.#positions.set(counted, { epoch, offset });
     if (last && (last.epoch !== epoch || begins || offset > last.offset + 1)) this.#onmissed(counted);
     if (!begins) this.#tell(message.payload, { channel, offset, epoch });
