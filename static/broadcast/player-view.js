@@ -269,7 +269,8 @@ export class PlayerView {
 
   /** Nobody sends: no streamer, and no program that publishes without being one. */
   get #isIdle() {
-    return this.#connection === "idle" && this.#fedAt - this.#connectedAt < BACKLOG;
+    const isQuiet = this.#fedAt - this.#connectedAt < BACKLOG || this.#player.state.name === "stalled";
+    return this.#connection === "idle" && isQuiet;
   }
 
   #showSound() {

@@ -179,6 +179,7 @@ def test_it_gets_over_a_segment_that_cannot_be_decoded(
 ) -> None:
     drafts = Segmenter().feed(encode(tmp_path / "a.webm", 6, "300k", *VP8))
     page = watch(people, slug)
+    shown = f"() => {VIDEO}.readyState >= 2 && {VIDEO}.currentTime > 0"
     address = f"{site.ws}/ws/streamer/{slug}/"
     with connect(address, subprotocols=["broadcast.v1"], proxy=None) as streamer:  # type: ignore[list-item]
         entries = 0
@@ -188,13 +189,13 @@ def test_it_gets_over_a_segment_that_cannot_be_decoded(
                     streamer.send(json.dumps({"event": "mark", "as": mark}))
             entries += bool(draft.marks & Mark.ENTRY)
             if entries == 3 and draft.marks & Mark.ENTRY:
-                plays_on(page, 0.1)
+                page.wait_for_function(shown)
                 page.evaluate(f"() => (window.before = {VIDEO}.src)")
                 # A cluster of nothing that could stand in one.
                 streamer.send(b"\x1f\x43\xb6\x75\x84" + bytes(4))
+                page.wait_for_function(f"() => {VIDEO}.src !== before")
             streamer.send(draft.payload)
-        page.wait_for_function(f"() => {VIDEO}.src !== before")
-        plays_on(page, 0.1)
+        page.wait_for_function(shown)
     assert page.evaluate(f"{VIDEO}.error") is None
 
 
