@@ -17,8 +17,11 @@ since its last `refresh` is not counted.
 
 import os
 import re
+import struct
+import time
 from bisect import bisect_left
 from collections.abc import Collection, Iterable, Sequence
+from contextlib import suppress
 from typing import TYPE_CHECKING, Any
 
 from prometheus_client import (
@@ -71,6 +74,9 @@ def counter(
 def histogram(name: str, documentation: str, buckets: Sequence[float]) -> Histogram:
     return Histogram(f"broadcast_{name}", documentation, buckets=buckets)
 
+
+#: How often, and after how many seconds, the files of workers are read again.
+NEW_FILE_TRIES, NEW_FILE_SECONDS = 20, 0.01
 
 #: Bounds of histograms: publications, and seconds.
 COUNTS = tuple(float(2**power) for power in range(13))
@@ -271,6 +277,11 @@ def text() -> bytes:
         return generate_latest(REGISTRY)
     registry = CollectorRegistry()
     MultiProcessCollector(registry)  # type: ignore[no-untyped-call]
+    for _ in range(NEW_FILE_TRIES):
+        # The file of a worker that begins is empty for a moment.
+        with suppress(struct.error):
+            return generate_latest(registry)
+        time.sleep(NEW_FILE_SECONDS)
     return generate_latest(registry)
 
 

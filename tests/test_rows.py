@@ -69,16 +69,16 @@ async def test_a_row_that_is_changed_while_it_is_read_is_not_kept_as_it_was(
     row = await Stream.objects.acreate(slug="s", title="S")
     read, go = asyncio.Event(), asyncio.Event()
 
-    def slowly(query: Callable[[], Any]) -> Callable[[], Awaitable[Any]]:
-        async def run() -> Any:
-            found = await sync_to_async(query)()
+    def slowly(query: Callable[..., Any]) -> Callable[..., Awaitable[Any]]:
+        async def run(*arguments: Any) -> Any:
+            found = await sync_to_async(query)(*arguments)
             read.set()
             await go.wait()
             return found
 
         return run
 
-    monkeypatch.setattr("broadcast.rows.database_sync_to_async", slowly)
+    monkeypatch.setattr("broadcast.rows.sync_to_async", slowly)
     reading = asyncio.ensure_future(rows.find_stream("s"))
     await read.wait()
     row.title = "Another"

@@ -125,6 +125,16 @@ def wait_until_live(page: Page, milliseconds: int = 1000) -> int:
     return found
 
 
+def wait_until_lag_is_shown(page: Page) -> None:
+    """Until what the page shows is near what it is.
+
+    It does not know how long a picture took before it came, which is little here.
+    """
+    deadline = time.monotonic() + 2 * PATIENCE / 1000
+    while abs(float(page.locator(".lag").inner_text().split()[0]) - ages(page)[5] / 1000) > 0.5:
+        assert time.monotonic() < deadline, "what is shown is not what it is"
+
+
 def plays_on(page: Page, seconds: float = 1.0) -> None:
     """Until so much more of the recording was shown."""
     place = page.evaluate(f"{VIDEO}.currentTime")
