@@ -198,9 +198,9 @@ async def test_thousands_of_frames_may_come_in_one_segment(server_door: ServerDo
 async def test_the_first_frame_of_a_media_streamer_may_be_as_large_as_any(
     server_door: ServerDoor,
 ) -> None:
-    start = webm(cluster())
-    picture = block(key=True, content=bytes(4 * MIB - len(start) - 9))
-    data = webm(cluster(picture))
+    blocks = [block(key=True, content=bytes(3 * MIB // 2))] * 2
+    rest = 4 * MIB - len(webm(cluster(*blocks))) - len(block(content=bytes(MIB // 2))) + MIB // 2
+    data = webm(cluster(*blocks, block(content=bytes(rest))))
     assert len(data) == 4 * MIB
     for _ in range(5):
         slug = await server_door.stream("media")
