@@ -154,7 +154,7 @@ class Conf:
     MAX_SIGNAL = Setting(1024 * 1024, positive=True)
     MAX_SIGNALS_PER_SECOND = Setting[float | None](500.0, kind=float, positive=True)
     #: Seconds after which the members of a process that died leave their rooms.
-    PEER_SECONDS = Setting(25.0, positive=True, most=50)
+    PEER_SECONDS = Setting(25.0, positive=True, most=40)
 
     #: Seconds between a stream's last listener and this process leaving the stream's group.
     LINGER_SECONDS = Setting(1.0)

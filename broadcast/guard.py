@@ -202,7 +202,7 @@ def rows_of(names: list[str]) -> dict[str, Stream | Room]:
     """The rows of streams and rooms by the names of their streams, of those that have one."""
     slugs = [name for name in names if not is_room(name)]
     found: dict[str, Stream | Room] = dict(Stream.objects.in_bulk(slugs, field_name="slug"))
-    ids = [room_of(name) for name in names if is_room(name)]
+    ids = [room_of(name) for name in names if is_room(name) and "\0" not in name]
     found.update((room.stream, room) for room in Room.objects.filter(room_id__in=ids))
     return found
 

@@ -81,20 +81,25 @@ class RecordingFile:
     def write(self, segments: Sequence[Segment]) -> None:
         for segment in segments:
             if segment.place == "cut":
-                self._cut()
+                self._cut(self.segment)
             if segment.place == "entry":
                 self.segment = self.size
             self._write(segment.payload)
 
     def _write(self, payload: bytes) -> None:
-        rest = memoryview(payload)
-        while rest:
-            written = self.file.write(rest)
-            self.size += written
-            rest = rest[written:]
+        rest, start = memoryview(payload), self.size
+        try:
+            while rest:
+                written = self.file.write(rest)
+                self.size += written
+                rest = rest[written:]
+        except OSError:
+            # Of what is not whole nothing stays.
+            self._cut(start)
+            raise
 
-    def _cut(self) -> None:
-        self.size = self.segment
+    def _cut(self, size: int) -> None:
+        self.size = size
         self.file.seek(self.size)
         self.file.truncate()
 
@@ -138,8 +143,7 @@ class Recorder:
 
     async def finish(self, offset: int) -> None:
         """End when everything up to `offset` is written; wait for that, but not long."""
-        self.last = offset
-        self._check_end()
+        self.end_after(offset)
         try:
             async with asyncio.timeout(END_SECONDS):
                 await self.ended.wait()
@@ -149,11 +153,18 @@ class Recorder:
             # Where something was lost, it never hears the last of it.
             self.close(CloseCode.SHUTDOWN, "the streamer is gone")
 
+    def end_after(self, offset: int) -> None:
+        """Take nothing behind `offset`."""
+        if self.last is None:
+            self.last = offset
+            self._check_end()
+
     # -- what the hub tells -----------------------------------------------------------------
 
     def write(self, data: Any) -> bool:
         for publication in data:
-            self._take(publication)
+            if self.last is None or publication.offset <= self.last:
+                self._take(publication)
         self._check_end()
         self.arrived.set()
         return True
@@ -275,8 +286,9 @@ class Recorder:
                 await database_sync_to_async(row.end)(timezone.now())
             else:
                 await in_thread(file.path.unlink)
-        except (OSError, DatabaseError) as error:
-            logger.error("The recording of %r could not be ended: %s", self.stream.slug, error)
+        except Exception as error:
+            # Storages raise what they like.
+            logger.error("The recording of %r could not be ended: %r", self.stream.slug, error)
         finally:
             await in_thread(file.close)
 

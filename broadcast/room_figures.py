@@ -67,7 +67,8 @@ async def who_is_in(room: str) -> list[dict[str, Any]]:
             **(connected.get(member.id) or {**unknown, "behind": 0}),
             "id": member.id,
             "since": member.since,
-            "name": member.status.get("name", ""),
+            # A name that is not valid Unicode is one that JSON can say, and a frame cannot.
+            "name": member.status.get("name", "").encode("utf-8", "replace").decode(),
             "agent": member.status.get("user_agent", ""),
         }
         for member in states[room].members

@@ -10,7 +10,7 @@ from collections import Counter
 from datetime import UTC, datetime
 
 from channels.db import database_sync_to_async
-from django.db import DatabaseError
+from django.db import Error
 
 from . import metrics
 from .backends.rooms import Left
@@ -42,10 +42,12 @@ def note(left: Left) -> None:
 
 async def _write_all() -> None:
     global _writing
-    while _counts:
-        await asyncio.sleep(SECONDS)
-        await write()
-    _writing = None
+    try:
+        while _counts:
+            await asyncio.sleep(SECONDS)
+            await write()
+    finally:
+        _writing = None
 
 
 async def write() -> None:
@@ -56,6 +58,6 @@ async def write() -> None:
         return
     try:
         await database_sync_to_async(RoomHour.objects.add)(counts)
-    except DatabaseError as error:
+    except Error as error:
         logger.error("What happened in rooms could not be written: %s", error)
         _counts.update(counts)

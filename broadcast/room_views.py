@@ -93,8 +93,9 @@ def room_page(request: HttpRequest, room_id: str) -> HttpResponseBase:
     room = Room.objects.named(room_id).first() if "\0" not in room_id else None
     try:
         if room:
-            room.check_open()
+            # First: a closed room says its title.
             async_to_sync(check)(room, request)
+            room.check_open()
     except Forbidden as error:
         return refuse(request, error)
     except RoomClosed as error:

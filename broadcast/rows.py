@@ -40,6 +40,9 @@ async def find_stream(slug: str) -> Stream | None:
 
 async def find_room(room_id: str) -> Room | None:
     """The room's row, at most `SECONDS` old; None: it has none."""
+    if "\0" in room_id:
+        # PostgreSQL fails at a NUL: no row has one.
+        return None
     found: Room | None = await _find((Room, room_id))
     return found
 

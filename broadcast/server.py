@@ -162,7 +162,7 @@ class Server(daphne.server.Server):  # type: ignore[misc]
         shutdown = event("shutdown", seconds=math.ceil(seconds))
         tell_all(all_topics(), shutdown)
         get_pages().tell_all({"event": "shutdown", "seconds": math.ceil(seconds)})
-        signaling.tell_all(shutdown)
+        signaling.announce_end(shutdown, seconds)
         self._drain_step(max(round(seconds / DRAIN_STEP), 1))
 
     def _open_sockets(self) -> list[WebSocketProtocol]:

@@ -10,6 +10,7 @@ answered at once. What is said in its room reaches it as a listener of the room'
 
 import asyncio
 import logging
+import math
 import time
 import uuid
 from collections import deque
@@ -21,7 +22,7 @@ from .backends.rooms import Joined
 from .conf import conf
 from .consumers import SocketConsumer
 from .exceptions import BroadcastError, RoomError, TooLarge, TooSlow, Unavailable
-from .frames import Message
+from .frames import Message, event
 from .groups import room_stream
 from .guard import get_guard
 from .hub import Topic
@@ -39,6 +40,8 @@ logger = logging.getLogger(__name__)
 
 #: What a client said that waits, before its socket is read no more: messages and bytes.
 WAITING, WAITING_BYTES = 1024, 4 * 1024 * 1024
+#: Seconds for which a client that is gone waits for the end of what it said.
+END_SECONDS = 60.0
 #: Bytes of answers to a client that takes nothing, before it is closed.
 OWED_BYTES = 1024 * 1024
 
@@ -77,6 +80,9 @@ class SignalingConsumer(SocketConsumer):
             transport.maxMessagePayloadSize = transport.maxFramePayloadSize = conf.MAX_SIGNAL
             transport.stays = True
         sockets().add(self)
+        if until := _going.get(asyncio.get_running_loop()):
+            left = max(until - asyncio.get_running_loop().time(), 0)
+            self.tell(event("shutdown", seconds=math.ceil(left)))
 
     # -- what the client says ---------------------------------------------------------------
 
@@ -213,17 +219,26 @@ class SignalingConsumer(SocketConsumer):
 
     async def closed(self) -> None:
         sockets().discard(self)
-        await self._end()
+        # Daphne cancels who takes longer than 10 s: it leaves its room all the same.
+        ending = asyncio.ensure_future(self._end())
+        _ending.add(ending)
+        ending.add_done_callback(_ending.discard)
+        await asyncio.shield(ending)
 
     async def _end(self) -> None:
         """What it said before is done, unless it was sent away; then it leaves."""
         if self.peer is None:
             return
-        if self.working:
-            await self.working
+        if working := self.working:
+            await asyncio.wait({working}, timeout=END_SECONDS)
+            working.cancel()
         await self.peer.leave()
 
 
+#: The clients that are gone and have still to leave.
+_ending: set[asyncio.Task[None]] = set()
+#: Until when an event loop goes on that was told to stop, by its clock.
+_going: WeakKeyDictionary[asyncio.AbstractEventLoop, float] = WeakKeyDictionary()
 _sockets: WeakKeyDictionary[asyncio.AbstractEventLoop, set[SignalingConsumer]]
 _sockets = WeakKeyDictionary()
 
@@ -233,7 +248,9 @@ def sockets() -> set[SignalingConsumer]:
     return _sockets.setdefault(asyncio.get_running_loop(), set())
 
 
-def tell_all(message: Message) -> None:
-    """Tell something to all clients of rooms."""
+def announce_end(message: Message, seconds: float) -> None:
+    """Tell all clients of rooms, and whoever comes meanwhile, that the server goes on so long."""
+    loop = asyncio.get_running_loop()
+    _going[loop] = loop.time() + seconds
     for socket in list(sockets()):
         socket.tell(message)

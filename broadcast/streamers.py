@@ -114,8 +114,7 @@ class StreamerConsumer(SocketConsumer):
             )
             self.topic.add_streamer(self)
             if stream.record and stream.kind == Stream.Kind.MEDIA:
-                goes_on = self.segmenter is not None
-                self.recorder = Recorder.start(stream, self.topic, state if goes_on else None)
+                self.recorder = Recorder.start(stream, self.topic, state if self.accepted else None)
         self.feeding = asyncio.ensure_future(self._feed())
 
     async def _accepted_of(self, stream: Stream) -> int:
@@ -249,6 +248,10 @@ class StreamerConsumer(SocketConsumer):
             self.ending = (CloseCode.SHUTDOWN, "the server could not publish")
             self.tell(event("error", message=self.ending[1]))
         self.room.set()
+        if self.recorder:
+            # Not when its socket is gone: a line that was lost is noticed late, and what the next
+            # streamer sends is that one's to record.
+            self.recorder.end_after(self.offset)
         self.sink.close(*self.ending)
 
     async def _append(self, drafts: list[Draft]) -> None:

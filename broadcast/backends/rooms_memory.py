@@ -121,6 +121,9 @@ class MemoryRooms:
         while self.ended and next(iter(self.ended.values())) < past:
             room, _ = self.ended.popitem(last=False)
             self.backend.histories.pop(room_stream(room), None)
+        for room in self.rooms:
+            # What is old goes from quiet rooms, too.
+            self.backend.history(room_stream(room))
         return Renewed([], [])
 
     async def states(self, rooms: list[str]) -> dict[str, RoomState]:

@@ -37,6 +37,12 @@ HOLD = 64 * 1024
 LOOK_AHEAD = 16
 
 
+#: Parts that one feed may have, and one more for each so many bytes: each costs time, and nobody
+#: but an enemy makes a stream of parts without content. Those of sound have a hundred bytes.
+PARTS = 1024
+PART_BYTES = 32
+
+
 class Container(Protocol):
     """What knows one format. Between two calls it knows where in it the stream stands."""
 
@@ -94,8 +100,11 @@ class Segmenter:
         found: list[Draft] = []
         if self.container is None and not self._begin():
             return found
+        most = PARTS + len(data) // PART_BYTES
         while self._step(found):
-            pass
+            most -= 1
+            if most < 0:
+                raise BadRequest("its parts are too small")
         if not self.in_header:
             self._give(found, self.scanned if self.candidate < 0 else self.candidate)
         self._drop_given()

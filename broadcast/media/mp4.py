@@ -22,6 +22,8 @@ BEFORE = {b"styp", b"sidx", b"ssix", b"emsg", b"prft", b"free", b"skip", b"uuid"
 TO_THE_END = 1 << 62
 #: Of the flags of a sample: it is no sync sample (section 8.8.3.1).
 NON_SYNC = 0x10000
+#: Types that are not made of letters and digits alone.
+ODD_NAMES = {b"\xa9nam", b"url ", b"urn ", b"ac-3", b"ec-3", b".mp3"}
 FRAGMENT_IT = "(ffmpeg: -movflags frag_keyframe+empty_moov+default_base_moof)"
 
 
@@ -34,7 +36,7 @@ def read_head(data: bytes | bytearray, start: int) -> Head | None:
         return None
     name = bytes(data[start + 4 : start + 8])
     size, opening = int.from_bytes(data[start : start + 4]), 8
-    if not name.isalnum() and name not in (b"\xa9nam", b"url ", b"urn "):
+    if not name.isalnum() and name not in ODD_NAMES:
         raise BadRequest("this is no MP4: no box begins here")
     if size == 1:
         if start + 16 > len(data):

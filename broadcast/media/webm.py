@@ -8,6 +8,7 @@ at once.
 """
 
 from collections.abc import Iterator
+from itertools import islice
 from typing import Any, NamedTuple
 
 from ..conf import conf
@@ -36,6 +37,8 @@ IN_CLUSTER |= GLOBAL
 #: Of a parent's size: it has none, or we are not in one.
 UNKNOWN, OUTSIDE = -1, -2
 VIDEO = 1
+#: Tracks, and what else is in their element, that are looked at.
+MOST_TRACKS = 128
 
 
 def read_head(data: bytes | bytearray, start: int) -> Head | None:
@@ -82,7 +85,10 @@ class Track(NamedTuple):
 
 def read_tracks(content: bytes) -> list[Track]:
     """The tracks in the content of a Tracks element."""
-    entries = (dict(children(entry)) for id, entry in children(content) if id == TRACK)
+    found = islice(children(content), MOST_TRACKS)
+    entries = [dict(children(entry)) for id, entry in found if id == TRACK]
+    if any(len(entry.get(NUMBER, b"")) > 8 for entry in entries):
+        raise BadRequest("this is no WebM: a number has more than 8 bytes")
     return [
         Track(
             int.from_bytes(entry.get(NUMBER, b"")),

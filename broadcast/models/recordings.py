@@ -14,8 +14,13 @@ from pathlib import Path
 from typing import Any
 
 from django.core.files import File
-from django.core.files.storage import FileSystemStorage, Storage, storages
-from django.db import models, transaction
+from django.core.files.storage import (
+    FileSystemStorage,
+    InvalidStorageError,
+    Storage,
+    storages,
+)
+from django.db import DatabaseError, models, transaction
 from django.db.models.signals import post_delete
 from django.urls import reverse
 from django.utils.translation import gettext_lazy as _
@@ -66,8 +71,11 @@ class RecordingQuerySet(models.QuerySet["Recording"]):
                     written = local_path(recording.name).stat().st_mtime
                     recording.end(datetime.fromtimestamp(written, UTC))
                     ended += 1
-            except OSError as error:
-                logger.error("The recording %s could not be ended: %s", recording.pk, error)
+            except (DatabaseError, InvalidStorageError):
+                raise
+            except Exception as error:
+                # Storages raise what they like, and a server must start all the same.
+                logger.error("The recording %s could not be ended: %r", recording.pk, error)
         return ended
 
 

@@ -153,5 +153,6 @@ class Tile {
 
 /** What stands for a name where there is no picture. */
 function initial(name) {
-  return [...name.trim()][0].toUpperCase();
+  // What the server takes for a letter may be white space here (U+FEFF).
+  return [...name.trim()][0]?.toUpperCase() ?? "";
 }

@@ -11,6 +11,10 @@ local members, processes, room, all_rooms = KEYS[3], KEYS[4], KEYS[5], KEYS[6]
 local now, id, process, until_ = tonumber(ARGV[1]), ARGV[3], ARGV[4], ARGV[5]
 local FIRST = 11
 local epoch = epoch_or(ARGV[2])
+if redis.call('TTL', meta) == -1 then
+    -- Made just now, by a look at a room that is not there.
+    redis.call('EXPIRE', meta, ARGV[10])
+end
 
 local function append(payload)
     local offset = number_of('offset') + 1
