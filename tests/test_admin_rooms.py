@@ -167,6 +167,16 @@ async def test_who_is_inside_is_shown_as_it_changes(
     assert before <= shown[0]["since"] <= shown[1]["since"]
 
 
+async def test_a_name_that_is_not_valid_unicode_is_shown(
+    in_process: InProcessDoor, club: Room, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(figures, "TICK", 0.05)
+    _, joined = await enter(in_process, club.room_id, name="half \ud83d")
+    page = await look(in_process, f"?room={club.pk}")
+    (shown,) = (await page.until("connections"))["connections"]
+    assert (shown["id"], shown["name"]) == (joined["own_id"], "half ?")
+
+
 async def test_somebody_is_removed(in_process: InProcessDoor, club: Room, admin: Client) -> None:
     first, one = await enter(in_process, club.room_id)
     second, other = await enter(in_process, club.room_id)

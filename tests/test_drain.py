@@ -10,10 +10,13 @@ from contextlib import AsyncExitStack
 import pytest
 from websockets.exceptions import InvalidMessage
 
+from broadcast import signaling
+from broadcast.frames import event
 from tests.conftest import door_of
-from tests.doors import V1, Closed, ServerDoor, Socket
+from tests.doors import V1, Closed, InProcessDoor, ServerDoor, Socket
 from tests.processes import ServerProcess
 from tests.raw import BINARY, CLOSE, frame
+from tests.rooms import PATH, answers
 from tests.test_slow_listeners import flood, never_reading
 
 #: Seconds a drain takes here, and some in which nothing but an exit at once can happen.
@@ -192,6 +195,22 @@ async def test_clients_that_neither_read_nor_answer_do_not_hold_it_up(
         assert await exit_status(draining_door) == 0
         assert time.monotonic() - started < DRAIN + 8
         assert (await silent.frame())[0] == CLOSE
+
+
+async def test_who_comes_to_the_rooms_meanwhile_is_told_what_is_left(
+    in_process: InProcessDoor, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    before = await in_process.connect(PATH)
+    loop = asyncio.get_running_loop()
+    earlier = loop.time() - LONG_DRAIN / 2
+    with monkeypatch.context() as patch:
+        patch.setattr(loop, "time", lambda: earlier)
+        signaling.announce_end(event("shutdown", seconds=LONG_DRAIN), LONG_DRAIN)
+    assert await before.event() == {"event": "shutdown", "seconds": LONG_DRAIN}
+    late = await in_process.connect(PATH)
+    (said,) = await answers(late)
+    assert said["event"] == "shutdown"
+    assert 0 < said["seconds"] <= LONG_DRAIN / 2
 
 
 # -- twice, and without a word -------------------------------------------------------------------

@@ -15,7 +15,7 @@ from django.test import Client
 from django.utils import timezone
 
 from broadcast import changes, guard
-from broadcast.models import Stream
+from broadcast.models import Room, Stream
 from tests.doors import V1, InProcessDoor, ServerDoor, Socket
 from tests.processes import Installation
 
@@ -200,6 +200,14 @@ async def test_a_database_that_fails_sends_nobody_away(
     caplog.clear()
     await sync_to_async(person.row.update)(owner=None)
     assert await listener.closed() == 4503
+
+
+def test_a_room_whose_name_no_row_can_have_is_not_looked_for(db: None) -> None:
+    # SQLite takes what makes a query fail in PostgreSQL.
+    club, odd = (Room.objects.create(room_id=room_id) for room_id in ("club", "cl\0ub"))
+    stream = Stream.objects.create(slug="s")
+    names = [odd.stream, club.stream, stream.slug]
+    assert guard.rows_of(names) == {club.stream: club, stream.slug: stream}
 
 
 # -- what is announced ----------------------------------------------------------------------------

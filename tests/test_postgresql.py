@@ -14,6 +14,7 @@ import pytest
 from tests.conftest import door_of
 from tests.doors import V1, ServerDoor
 from tests.processes import PATIENCE, SETUP, ServerProcess, free_port
+from tests.rooms import enter, heard
 
 SIGN_IN = """
 from django.contrib.auth.models import User
@@ -108,9 +109,24 @@ async def test_a_session_lets_into_a_private_stream_and_no_nonsense_does(door: S
 async def test_a_stream_that_is_closed_in_the_database_closes_its_sockets(door: ServerDoor) -> None:
     slug = await door.stream()
     listener = await door.plain_listener(slug)
+    close_in_database(door, slug)
+    assert await listener.closed() == 4510
+
+
+async def test_a_room_whose_name_it_cannot_hold_is_entered_and_hinders_nobody(
+    door: ServerDoor,
+) -> None:
+    socket, joined = await enter(door, "cl\0ub")
+    slug = await door.stream()
+    listener = await door.plain_listener(slug)
+    close_in_database(door, slug)
+    assert await listener.closed() == 4510
+    assert await heard(socket, joined["own_id"]) == []
+
+
+def close_in_database(door: ServerDoor, slug: str) -> None:
     close = (
         "from broadcast.models import Stream; from django.utils.timezone import now; "
         f"Stream.objects.filter(slug={slug!r}).update(closed_at=now())"
     )
     assert door.process.manage("shell", "-v0", "-c", close).returncode == 0
-    assert await listener.closed() == 4510

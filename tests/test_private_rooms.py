@@ -11,6 +11,7 @@ from django.contrib.auth.models import AnonymousUser, Permission, User
 from django.test import Client
 from django.utils import timezone
 
+from broadcast import rows
 from broadcast.models import Room, Stream
 from tests.doors import Closed, InProcessDoor, Socket
 from tests.rooms import PATH, answers, enter, error, join
@@ -126,6 +127,20 @@ async def test_a_closed_room_is_for_nobody(in_process: InProcessDoor) -> None:
     await private(visibility="public", closed_at=timezone.now())
     socket = await in_process.connect(PATH)
     assert await ask(socket) == error("the room was closed")
+
+
+async def test_a_room_whose_name_no_row_can_have_is_for_everybody(
+    in_process: InProcessDoor, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    asked: list[str] = []
+
+    def query(model: type[Room], room_id: str) -> None:
+        asked.append(room_id)
+
+    monkeypatch.setattr(rows, "_query", query)
+    await enter(in_process, "club")
+    await enter(in_process, "cl\0ub")
+    assert asked == ["club"]
 
 
 async def test_a_row_may_have_a_limit_of_its_own(in_process: InProcessDoor) -> None:

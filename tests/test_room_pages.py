@@ -130,6 +130,20 @@ def test_a_closed_room_says_so(client: Client) -> None:
     assert_safe(response)
 
 
+def test_a_closed_private_room_says_its_title_to_nobody_else(client: Client) -> None:
+    room = Room.objects.create(
+        room_id="deal", title="Merger", visibility="private", closed_at=timezone.now()
+    )
+    assert client.get("/rooms/deal/")["Location"].startswith("/admin/login/")
+    user = User.objects.create_user("ada")
+    client.force_login(user)
+    response = client.get("/rooms/deal/")
+    assert response.status_code == 403 and "Merger" not in response.content.decode()
+    room.may_enter_users.add(user)
+    response = client.get("/rooms/deal/")
+    assert response.status_code == 410 and "Merger" in response.content.decode()
+
+
 def test_who_is_known_need_not_say_their_name(client: Client) -> None:
     client.force_login(User.objects.create_user("ada", first_name="Ada", last_name="Lovelace"))
     assert 'value="Ada Lovelace"' in client.get("/rooms/standup/").content.decode()

@@ -3,24 +3,27 @@
 import asyncio
 import json
 import random
+from collections import Counter
 from collections.abc import Iterator
 from datetime import UTC, datetime, timedelta
 from typing import Any
 
 import pytest
 from asgiref.sync import sync_to_async
+from django.db import InterfaceError
 from prometheus_client import REGISTRY
 from pytest_django.fixtures import Settings
 
-from broadcast import Peer, RoomError, metrics, room_handler, room_hours, rooms
+from broadcast import Peer, RoomError, metrics, room_handler, room_hours, rooms, signaling
 from broadcast.backends import Appended, get_backend
 from broadcast.backends.rooms import Left, Member
 from broadcast.exceptions import BadRequest
 from broadcast.groups import room_stream
 from broadcast.models import RoomHour
+from broadcast.models.room_hours import Counted
 from broadcast.publishing import apublish
 from broadcast.relay import get_relay
-from tests.doors import Door, InProcessDoor, ServerDoor, eventually
+from tests.doors import Door, InProcessDoor, InProcessSocket, ServerDoor, Socket, eventually
 from tests.raw import TEXT, frame
 from tests.rooms import PATH, answers, enter, error, heard, join, meet, new_room
 
@@ -91,6 +94,40 @@ async def test_a_handler_that_fails_harms_nobody(
     assert record.levelname == "ERROR"
     assert "password" not in caplog.text
     caplog.clear()
+
+
+async def test_who_is_given_up_while_a_handler_is_slow_leaves_all_the_same(
+    in_process: Door, own_handlers: None
+) -> None:
+    goes_on = asyncio.Event()
+
+    @room_handler("slow")
+    async def slow(message: dict[str, Any], peer: Peer) -> None:
+        await peer.send({"event": "begun"})
+        await goes_on.wait()
+
+    _, (first, second), (_, other) = await meet(in_process)
+    await second.tell("slow")
+    assert await second.event() == {"event": "begun"}
+    await give_up(second)
+    goes_on.set()
+    assert await first.event() == {"event": "peer_left", "sender_id": other}
+
+
+async def give_up(socket: Socket) -> None:
+    """The client is gone, and what becomes of it takes longer than Daphne waits."""
+    assert isinstance(socket, InProcessSocket)
+    before = len(signaling.sockets())
+    await socket.communicator.send_input({"type": "websocket.disconnect", "code": 1006})
+    socket.over = True
+
+    async def is_ending() -> bool:
+        return len(signaling.sockets()) < before
+
+    await eventually(is_ending)
+    assert not socket.communicator.future.done()
+    socket.communicator.future.cancel()
+    await asyncio.wait({socket.communicator.future})
 
 
 def test_an_event_has_one_handler(own_handlers: None) -> None:
@@ -282,6 +319,28 @@ async def test_hours_are_added_up(db: None) -> None:
         {"hour": HOUR + timedelta(1), "peaks": {4: 1}, "minutes": {2: 1}},
         {"hour": HOUR, "peaks": {3: 3}, "minutes": {0: 2, 1: 2, 70: 1}},
     ]
+
+
+async def test_counting_goes_on_after_the_connection_to_the_database_was_lost(
+    db: None, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    add, lost = RoomHour.objects.add, iter([InterfaceError("connection already closed")])
+
+    def add_later(counts: Counter[Counted]) -> None:
+        if error := next(lost, None):
+            raise error
+        add(counts)
+
+    monkeypatch.setattr(room_hours, "SECONDS", 0.01)
+    monkeypatch.setattr(RoomHour.objects, "add", add_later)
+    room_hours.note(left(1))
+
+    async def is_counted() -> bool:
+        hours = await sync_to_async(RoomHour.objects.by_hour)()
+        return hours == [{"hour": HOUR, "peaks": {}, "minutes": {1: 1}}]
+
+    await eventually(is_counted)
+    assert next(lost, None) is None
 
 
 async def test_what_happens_in_a_room_is_counted(

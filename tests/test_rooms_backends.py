@@ -8,11 +8,13 @@ import pytest
 from pytest_django.fixtures import Settings
 
 from broadcast.backends import Backend
+from broadcast.backends.memory import MemoryBackend
 from broadcast.backends.redis import RedisBackend
 from broadcast.backends.rooms import (
     AFTERLIFE_SECONDS,
     ALREADY_IN,
     FULL,
+    HISTORY,
     NOT_IN_ROOM,
     TOO_MANY_ROOMS,
     UNKNOWN_PEER,
@@ -204,6 +206,18 @@ async def test_what_ended_is_forgotten(backend: Backend, clock: Clock) -> None:
         assert backend.histories == {}  # type: ignore[attr-defined]
 
 
+async def test_what_is_old_goes_from_a_quiet_room(clock: Clock) -> None:
+    memory = MemoryBackend(clock)
+    await join(memory, "a")
+    clock.now += HISTORY.seconds + 1
+    # A look through the backend would drop it, too.
+    history = memory.histories[room_stream("r")]
+    assert history.size
+    await memory.rooms.renew(FAREWELL)
+    assert (list(history.publications), history.size) == ([], 0)
+    assert (await join(memory, "b")).appended.offset == 2
+
+
 async def assert_keys_expire(backend: RedisBackend) -> None:
     client = backend.servers()[0].client
     keys = [key async for key in client.scan_iter(match=f"{backend.prefix}:*")]
@@ -333,6 +347,22 @@ async def test_a_process_learns_whom_redis_forgot(
     renewed = await ours.rooms.renew(FAREWELL)
     assert renewed.forgotten == [("r", "a")]
     assert await inside(ours) == ["b"]
+
+
+async def test_a_look_at_a_room_that_is_not_there_leaves_nothing_for_ever(
+    ours: RedisBackend, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    async def fail(*args: Any) -> None:
+        raise Unavailable("Redis does not answer")
+
+    assert await leave(ours, "a", "left") is None
+    with pytest.raises(RoomError, match=NOT_IN_ROOM):
+        await ours.rooms.relay("said", "a", "b", b"hello")
+    with monkeypatch.context() as patch, pytest.raises(Unavailable):
+        patch.setattr(ours.servers()[0], "call", fail)
+        await join(ours, "a", "renewed")
+    await ours.rooms.renew(FAREWELL)
+    await assert_keys_expire(ours)
 
 
 async def test_rooms_are_spread_over_several_redis_servers(

@@ -2,10 +2,40 @@ import assert from "node:assert/strict";
 import { describe, test } from "node:test";
 
 import { roomWords } from "../../static/broadcast/room-words.js";
-import { arrange } from "../../static/broadcast/tiles.js";
+import { arrange, Tiles } from "../../static/broadcast/tiles.js";
 import { userAgent } from "../../static/broadcast/user-agent.js";
 
 const GAP = 8;
+
+/** As much of an element as a tile needs; whoever looks for another below it finds the same one each time. */
+class FakeElement {
+  dataset = {};
+  style = { setProperty() {} };
+  clientWidth = 1264;
+  clientHeight = 676;
+  textContent = "";
+  #found = new Map();
+
+  querySelector(selector) {
+    if (!this.#found.has(selector)) this.#found.set(selector, new FakeElement());
+    return this.#found.get(selector);
+  }
+
+  append() {}
+  toggleAttribute() {}
+}
+
+/** The tile of somebody of this name. */
+function tileOf(name) {
+  globalThis.ResizeObserver ??= class {
+    observe() {}
+  };
+  const template = { content: { firstElementChild: { cloneNode: () => new FakeElement() } } };
+  const tile = new Tiles(new FakeElement(), template).of("somebody");
+  const told = { microphone: true, camera: false, screen: false };
+  tile.showPeer({ name, link: { told, stream: { getVideoTracks: () => [] } } });
+  return (what) => tile.element.querySelector(`[data-${what}]`).textContent;
+}
 
 describe("tiles", () => {
   for (const [count, columns] of [[1, 1], [2, 2], [3, 2], [4, 2], [5, 3], [7, 3], [9, 3], [12, 4]]) {
@@ -35,6 +65,16 @@ describe("tiles", () => {
     const { columns, width } = arrange(40, 359, 560);
     assert.deepEqual([columns, width], [2, 175]);
   });
+});
+
+describe("what stands for a name", () => {
+  for (const [name, initial] of [["ada", "A"], [" 😀 b", "😀"], ["\ufeff", ""], ["", "G"]]) {
+    test(`${JSON.stringify(name)}: ${initial || "nothing"}`, () => {
+      const shown = tileOf(name);
+      assert.equal(shown("initial"), initial);
+      assert.equal(shown("name"), name || "Guest");
+    });
+  }
 });
 
 describe("what a browser is called", () => {
