@@ -15,6 +15,8 @@ H264 = ("-c:v", "libx264", "-preset", "ultrafast", "-pix_fmt", "yuv420p", "-g", 
 OPUS = ("-c:a", "libopus", "-b:a", "8k")
 AAC = ("-c:a", "aac", "-b:a", "16k")
 FRAGMENTS = ("-movflags", "frag_keyframe+empty_moov+default_base_moof", "-f", "mp4")
+#: Of some codecs only their frames say what they are: the header waits for the first.
+LATE_FRAGMENTS = ("-movflags", "frag_keyframe+delay_moov+default_base_moof", "-f", "mp4")
 #: A Cluster ends just before a key frame comes, with or without a block of sound between.
 WEBM = ("-cluster_time_limit", "490", "-f", "webm")
 
@@ -30,6 +32,7 @@ FILMS: dict[str, Sequence[str]] = {
     "dash": (*PICTURE, *H264, "-movflags", "dash+frag_keyframe+empty_moov", "-f", "mp4"),
     "aac": (*SOUND, *AAC, "-frag_duration", "400000", *FRAGMENTS),
     "opus in mp4": (*PICTURE, *SOUND, *VP9, *OPUS, *FRAGMENTS),
+    "ac3": (*PICTURE, *SOUND, *H264, "-c:a", "ac3", *LATE_FRAGMENTS),
 }
 
 #: What is told of each.
@@ -44,6 +47,7 @@ CONTENT_TYPES = {
     "dash": 'video/mp4;codecs="avc1.42C00A"',
     "aac": 'audio/mp4;codecs="mp4a.40.2"',
     "opus in mp4": 'video/mp4;codecs="vp09.01.10.08,opus"',
+    "ac3": 'video/mp4;codecs="avc1.42C00A,ac-3"',
 }
 
 

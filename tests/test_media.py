@@ -1,12 +1,16 @@
 """The segmenter: every split point, every container's odd parts, and bytes that are no video."""
 
+from typing import Any
+
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 from pytest_django.fixtures import Settings
 
 from broadcast.exceptions import BadRequest
-from broadcast.media import LOOK_AHEAD, Segmenter, content_type
+from broadcast.media import LOOK_AHEAD, PART_BYTES, PARTS, Segmenter, content_type
+from broadcast.media import webm as matroska
+from broadcast.models import Recording
 from broadcast.publications import Draft, Kind, Mark
 from tests import films
 from tests.films import (
@@ -102,6 +106,33 @@ def test_what_it_is_stands_in_the_header(name: str) -> None:
 @pytest.mark.parametrize("header", [b"", b"x", b"nonsense", b"\x1a\x45\xdf\xa3", bytes(100)])
 def test_of_what_is_no_header_nothing_is_said(header: bytes) -> None:
     assert content_type(header) == ""
+
+
+@pytest.mark.parametrize(
+    ("few", "many", "container"),
+    [
+        (webm(tracks=SOUND_TRACK * 30), webm(tracks=SOUND_TRACK * 100), "audio/webm"),
+        (
+            mp4_header(*[trak(1, "vide", "vp08")] * 30),
+            mp4_header(*[trak(1, "vide", "vp08")] * 100),
+            "video/mp4",
+        ),
+    ],
+    ids=["WebM", "MP4"],
+)
+def test_where_codecs_are_too_many_to_be_kept_the_container_alone_is_told(
+    few: bytes, many: bytes, container: str
+) -> None:
+    longest = Recording._meta.get_field("content_type").max_length
+    assert longest is not None
+    assert container + ";codecs=" in content_type(few) and len(content_type(few)) <= longest
+    assert content_type(many) == container
+
+
+def test_few_headers_are_kept_in_memory() -> None:
+    for name in CONTENT_TYPES:
+        content_type(cut(film(name))[0].payload)
+    assert content_type.cache_info().currsize <= 4
 
 
 @pytest.mark.parametrize("name", ["vp8", "h264"])
@@ -204,6 +235,7 @@ def test_cues_tags_and_voids_stand_anywhere_between_clusters() -> None:
         "an id that is none": webm(b"\x01nonsense"),
         "a Cluster before the tracks": element(0x1A45DFA3) + element(0x18538067, cluster()),
         "no tracks": webm(cluster(), tracks=b""),
+        "a number of 9 bytes": webm(cluster(), tracks=element(0xAE, element(0xD7, b"\x7f" * 9))),
         "a block in no Cluster": webm(block()),
         "tracks in a Cluster": webm(cluster(webm(), size=b"")),
         "an element larger than its Cluster": webm(cluster(block()[:-2], size=b"\x85")),
@@ -309,6 +341,14 @@ def test_what_is_no_fragmented_mp4_is_refused(stream: bytes) -> None:
             cut(stream, size)
 
 
+def count_looks(monkeypatch: pytest.MonkeyPatch, segmenter: Segmenter) -> list[int]:
+    """Where the segmenter looks at a part from now on, once for each time."""
+    assert segmenter.container
+    peek, looks = segmenter.container.peek, list[int]()
+    monkeypatch.setattr(segmenter.container, "peek", lambda *at: looks.append(at[1]) or peek(*at))
+    return looks
+
+
 # -- limits --------------------------------------------------------------------------------------
 
 
@@ -336,6 +376,42 @@ def test_boxes_before_a_moof_that_never_comes_are_not_held(settings: Settings) -
     for _ in range(100):
         segmenter.feed(box("emsg", bytes(5000)))
         assert len(segmenter.buffer) < 30_000
+
+
+@pytest.mark.parametrize(
+    ("stream", "part"),
+    [(webm(cluster(block(key=True))), element(0xEC)), (mp4_header(), box("free"))],
+    ids=["WebM", "MP4"],
+)
+def test_of_very_many_parts_without_content_few_are_looked_at(
+    monkeypatch: pytest.MonkeyPatch, stream: bytes, part: bytes
+) -> None:
+    segmenter = Segmenter()
+    segmenter.feed(stream)
+    looks = count_looks(monkeypatch, segmenter)
+    data = part * 250_000
+    with pytest.raises(BadRequest, match="its parts are too small"):
+        segmenter.feed(data)
+    assert len(looks) <= PARTS + len(data) // PART_BYTES + 1
+
+
+def test_small_parts_with_content_are_taken() -> None:
+    sound = block(track=2, content=bytes(PART_BYTES))
+    stream = webm(cluster(block(key=True), *[sound] * 20_000))
+    assert joined(cut(stream)) == stream
+
+
+def test_of_very_many_tracks_few_are_looked_at(monkeypatch: pytest.MonkeyPatch) -> None:
+    read_head, looks = matroska.read_head, list[int]()
+
+    def read(data: bytes, start: int) -> Any:
+        looks.append(start)
+        return read_head(data, start)
+
+    monkeypatch.setattr(matroska, "read_head", read)
+    header = webm(tracks=PICTURE_TRACK + element(0xAE) * 100_000)
+    assert content_type(header) == 'video/webm;codecs="vp8"'
+    assert len(looks) < 2 * matroska.MOST_TRACKS
 
 
 # -- anything ------------------------------------------------------------------------------------
@@ -380,10 +456,7 @@ def test_what_is_looked_through_once_is_not_looked_at_again(
     segmenter = Segmenter()
     data = film("vp8")
     segmenter.feed(data[:1000])
-    assert segmenter.container
-    looks = []
-    peek = segmenter.container.peek
-    monkeypatch.setattr(segmenter.container, "peek", lambda *at: looks.append(at[1]) or peek(*at))
+    looks = count_looks(monkeypatch, segmenter)
     cuts = range(1000, len(data), 10)
     for start in cuts:
         segmenter.feed(data[start : start + 10])

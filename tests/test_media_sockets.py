@@ -11,7 +11,7 @@ from typing import Any
 import pytest
 
 from tests.doors import V1, Closed, Door, ServerDoor, Socket, undisturbed
-from tests.films import assert_plays, block, cluster, cut, entries, film, webm
+from tests.films import assert_plays, block, cluster, cut, element, entries, film, webm
 from tests.processes import Installation
 from tests.raw import BINARY, RawSocket
 
@@ -203,6 +203,17 @@ async def test_what_is_no_video_is_refused_and_not_relayed(in_process: Door, way
     another = await in_process.plain_streamer(slug)
     await another.send(webm(cluster(block(key=True))))
     assert await listener.told_many(2) == [("reset", {}), ("header", {"offset": 1})]
+
+
+async def test_a_track_whose_number_has_9_bytes_is_refused(in_process: Door) -> None:
+    slug = await in_process.stream("film")
+    picture = element(0xAE, element(0xD7, b"\x7f" * 9), element(0x83, b"\1"))
+    streamer = await in_process.streamer(slug, f"?run={uuid.uuid4()}")
+    await streamer.send(webm(cluster(block(key=True)), tracks=picture))
+    frames, code = await streamer.rest()
+    assert code == 4500
+    message = "this is no WebM: a number has more than 8 bytes"
+    assert {"event": "error", "message": message} in [json.loads(frame) for frame in frames]
 
 
 async def test_what_came_before_nonsense_is_published_and_nothing_of_it(in_process: Door) -> None:

@@ -11,6 +11,7 @@ from urllib.request import Request, urlopen
 import pytest
 from channels.db import database_sync_to_async
 from django.core.exceptions import ValidationError
+from django.core.files.storage import InMemoryStorage
 from django.core.management import call_command
 from django.test import AsyncClient, Client
 from django.utils import timezone
@@ -139,6 +140,70 @@ async def test_a_run_that_goes_on_begins_a_file_with_the_header_it_had(
     assert (content(first), content(second)) == (HEADER + KEY + block(), HEADER + KEY)
 
 
+async def test_who_marks_its_own_frames_and_comes_back_goes_on_being_recorded(
+    in_process: InProcessDoor, directory: Path
+) -> None:
+    slug = await in_process.stream("recorded")
+    run = "?run=6f1c9a52-5ad1-4d0c-9a3e-222222222222"
+    streamer = await in_process.streamer(slug, run)
+    await streamer.tell("mark", **{"as": "header"})
+    await streamer.send(HEADER)
+    await send_entry(streamer)
+    await streamer.accepted(2)
+    await streamer.leave()
+    streamer = await in_process.streamer(slug, run)
+    await send_entry(streamer)
+    await send_entry(streamer)
+    await streamer.accepted(4)
+    await streamer.close()
+    first, second = await ended(slug, 2)
+    assert (content(first), content(second)) == (HEADER + KEY, HEADER + KEY * 2)
+
+
+async def send_entry(streamer: Socket) -> None:
+    await streamer.tell("mark", **{"as": "entry"})
+    await streamer.send(KEY)
+
+
+@pytest.mark.parametrize("begins", ["goes on with its run", "begins anew"])
+async def test_what_comes_when_a_streamer_was_replaced_is_recorded_once(
+    in_process: InProcessDoor, directory: Path, begins: str
+) -> None:
+    slug = await in_process.stream("recorded")
+    goes_on = begins == "goes on with its run"
+    run = "?run=6f1c9a52-5ad1-4d0c-9a3e-333333333333" if goes_on else ""
+    # Its line is lost, and nobody notices before long.
+    lost = await in_process.streamer(slug, run)
+    await lost.send(HEADER + KEY)
+    await lost.accepted(1)
+    streamer = await in_process.streamer(slug, run)
+    await streamer.send(KEY if goes_on else HEADER + KEY)
+    await streamer.send(KEY)
+    await streamer.accepted(2 + goes_on)
+    await lost.leave()
+    await streamer.send(KEY)
+    await streamer.accepted(3 + goes_on)
+    await streamer.close()
+    first, second = await ended(slug, 2)
+    assert (content(first), content(second)) == (HEADER + KEY, HEADER + KEY * 3)
+
+
+async def test_nothing_behind_the_end_that_a_recorder_was_told_is_recorded(
+    in_process: InProcessDoor, directory: Path
+) -> None:
+    slug = await in_process.stream("recorded")
+    streamer = await in_process.streamer(slug)
+    await streamer.send(HEADER + KEY)
+    await streamer.accepted(1)
+    # The header and the first Cluster are two publications; the next two come at once.
+    recorder_of(slug).end_after(3)
+    await streamer.send(KEY * 2)
+    await streamer.accepted(2)
+    await streamer.close()
+    (recording,) = await ended(slug)
+    assert content(recording) == HEADER + KEY * 2
+
+
 async def test_a_header_alone_makes_no_file(in_process: InProcessDoor, directory: Path) -> None:
     slug = await in_process.stream("recorded")
     streamer = await in_process.streamer(slug)
@@ -228,12 +293,18 @@ async def hear_bytes(listener: Socket, count: int) -> list[tuple[int, bytes]]:
     return found
 
 
+def recorder_of(slug: str) -> Any:
+    """Who records the stream in this process."""
+    (listener,) = get_relay().topics[slug].recorders
+    return listener.sink
+
+
 async def until_written(slug: str) -> None:
     """Until nothing waits for the disk."""
-    (listener,) = get_relay().topics[slug].recorders
+    recorder = recorder_of(slug)
 
     async def is_written() -> bool:
-        return not listener.sink.size
+        return not recorder.size
 
     await eventually(is_written)
 
@@ -267,6 +338,36 @@ async def test_a_full_disk_ends_a_recording_and_nothing_else(
     assert said == [f"The recording of {slug!r} stops: [Errno 28] No space left on device"]
 
 
+class SmallDisk:
+    """A file on a disk that is full after so many bytes: of the last write it takes a part."""
+
+    def __init__(self, file: Any, size: int) -> None:
+        self.file, self.left = file, size
+
+    def write(self, data: memoryview) -> int:
+        if not self.left:
+            raise OSError(28, "No space left on device")
+        written: int = self.file.write(data[: self.left])
+        self.left -= written
+        return written
+
+    def __getattr__(self, name: str) -> Any:
+        return getattr(self.file, name)
+
+
+async def test_of_what_a_full_disk_took_a_part_of_nothing_stays(
+    in_process: InProcessDoor, directory: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    begin = RecordingFile.__init__
+
+    def begin_on_a_small_disk(file: RecordingFile, path: Path) -> None:
+        begin(file, path)
+        file.file = SmallDisk(file.file, len(HEADER + KEY) + len(KEY) // 2)  # type: ignore[assignment]
+
+    monkeypatch.setattr(RecordingFile, "__init__", begin_on_a_small_disk)
+    assert await record(in_process, HEADER + KEY, KEY, KEY) == HEADER + KEY
+
+
 async def test_a_recording_ends_when_it_has_its_bytes(
     in_process: InProcessDoor, directory: Path, settings: Settings
 ) -> None:
@@ -283,6 +384,64 @@ async def test_a_storage_that_is_no_file_system_is_handed_the_file_at_the_end(
     settings.STORAGES = {**settings.STORAGES, "recordings": memory}
     assert await record(in_process, HEADER + KEY, KEY) == HEADER + KEY * 2
     assert not files_in(tmp_path)
+
+
+class CloudError(Exception):
+    """As libraries of clouds have them: no OSError."""
+
+
+class Cloud(InMemoryStorage):
+    """Takes no small files, and says so in a way of its own."""
+
+    def _save(self, name: str, content: Any) -> str:
+        if content.size <= len(HEADER + KEY):
+            raise CloudError("slow down")
+        saved: str = super()._save(name, content)
+        return saved
+
+
+@pytest.fixture
+def cloud(settings: Settings, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Recordings are kept in a `Cloud`."""
+    monkeypatch.setattr("tempfile.tempdir", str(tmp_path))
+    backend = {"BACKEND": "tests.test_recordings.Cloud"}
+    settings.STORAGES = {**settings.STORAGES, "recordings": backend}
+
+
+async def test_a_storage_that_fails_in_its_own_way_costs_one_recording(
+    in_process: InProcessDoor, cloud: None, caplog: pytest.LogCaptureFixture
+) -> None:
+    slug = await in_process.stream("recorded")
+    streamer = await in_process.streamer(slug)
+    await streamer.send(HEADER + KEY)
+    await streamer.tell("reset")
+    await streamer.send(HEADER + KEY * 2)
+    await streamer.accepted(2)
+    await streamer.close()
+    (recording,) = await ended(slug)
+    assert content(recording) == HEADER + KEY * 2
+    refused = await Recording.objects.aget(state=Recording.State.RUNNING)
+    assert local_path(refused.name).read_bytes() == HEADER + KEY
+    assert [one.getMessage() for one in caplog.records if one.name == "broadcast.recorder"] == [
+        f"The recording of {slug!r} could not be ended: CloudError('slow down')"
+    ]
+
+
+def test_what_a_storage_does_not_take_keeps_no_other_from_being_ended(
+    db: None, cloud: None, caplog: pytest.LogCaptureFixture
+) -> None:
+    stream = Stream.objects.create(slug="s", kind=Stream.Kind.MEDIA, record=True)
+    for name in ("s/old.webm", "s/small.webm", "s/new.webm"):
+        Recording.objects.create(stream=stream, name=name, started_at=timezone.now())
+        file = RecordingFile(local_path(name))
+        file._write(HEADER + KEY * (1 if "small" in name else 2))
+        file.close()
+    assert Recording.objects.end_lost() == 2
+    refused = Recording.objects.get(state=Recording.State.RUNNING)
+    assert refused.name == "s/small.webm"
+    assert [one.getMessage() for one in caplog.records] == [
+        f"The recording {refused.pk} could not be ended: CloudError('slow down')"
+    ]
 
 
 async def test_without_a_storage_nothing_is_recorded_and_it_is_said(
@@ -522,6 +681,28 @@ def test_the_admin_lists_recordings_and_deletes_them_with_their_files(
         admin_client.post(f"/admin/broadcast/recording/{recording.pk}/delete/", {"post": "yes"})
     assert not Recording.objects.exists()
     assert not local_path(recording.name).exists()
+
+
+def test_the_admin_deletes_no_recording_that_is_running(
+    recording: Recording, admin_client: Client, django_capture_on_commit_callbacks: Any
+) -> None:
+    running = Recording.objects.create(
+        stream=recording.stream, name="cam/y.webm", started_at=timezone.now()
+    )
+    chosen = [recording.pk, running.pk]
+    of_all = {"action": "delete_selected", "_selected_action": chosen, "post": "yes"}
+    for path, said in (
+        (f"/admin/broadcast/recording/{running.pk}/delete/", {"post": "yes"}),
+        ("/admin/broadcast/recording/", of_all),
+    ):
+        page = admin_client.post(path, said).content.decode()
+        assert f"{running} is being recorded: it can be deleted when it has ended" in page
+    assert Recording.objects.count() == 2
+    running.state = Recording.State.ENDED
+    running.save()
+    with django_capture_on_commit_callbacks(execute=True):
+        admin_client.post("/admin/broadcast/recording/", of_all)
+    assert not Recording.objects.exists()
 
 
 def test_files_go_with_their_stream(

@@ -1,8 +1,13 @@
-"""Recordings in the admin: when, how large, where to see them. With one its file is deleted."""
+"""Recordings in the admin: when, how large, where to see them. With one its file is deleted.
 
+One that is running cannot be deleted: somebody still writes its file.
+"""
+
+from collections.abc import Sequence
 from typing import TYPE_CHECKING
 
 from django.contrib import admin
+from django.db.models import QuerySet
 from django.http import HttpRequest
 from django.template.defaultfilters import filesizeformat
 from django.utils.html import format_html
@@ -32,6 +37,15 @@ class RecordingAdmin(ModelAdmin):
     def has_add_permission(self, request: HttpRequest) -> bool:
         # They come of broadcasting.
         return False
+
+    def get_deleted_objects(
+        self, objs: Sequence[Recording] | QuerySet[Recording], request: HttpRequest
+    ) -> tuple[list[str], dict[str, int], set[str], list[str]]:
+        """What is being recorded is protected, and the page says why."""
+        found, counts, permissions, protected = super().get_deleted_objects(objs, request)
+        reason = _("%s is being recorded: it can be deleted when it has ended")
+        running = [str(reason % one) for one in objs if one.state == Recording.State.RUNNING]
+        return found, counts, permissions, [*protected, *running]
 
     @admin.display(description=_("size"), ordering="size")
     def bytes(self, recording: Recording) -> str:

@@ -213,11 +213,17 @@ class Segmenter:
         return self
 
 
-@lru_cache(maxsize=64)
+#: Characters that a content type has at most, as the rows of streams and recordings do.
+TYPE_CHARACTERS = 200
+
+
+# A header may have megabytes.
+@lru_cache(maxsize=4)
 def content_type(header: bytes) -> str:
     """The MIME type of a stream with this header, with codecs; "": it is no header.
 
-    As `MediaSource.isTypeSupported` takes it: `video/webm;codecs="vp8,opus"`.
+    As `MediaSource.isTypeSupported` takes it: `video/webm;codecs="vp8,opus"`. Without codecs where
+    it had more than `TYPE_CHARACTERS`.
     """
     try:
         name = recognise(header[:8])
@@ -226,4 +232,5 @@ def content_type(header: bytes) -> str:
         mime_type, codecs = {"webm": webm.describe, "mp4": mp4.describe}[name](header)
     except BadRequest:
         return ""
-    return f'{mime_type};codecs="{",".join(codecs)}"' if codecs else mime_type
+    whole = f'{mime_type};codecs="{",".join(codecs)}"'
+    return whole if codecs and len(whole) <= TYPE_CHARACTERS else mime_type
