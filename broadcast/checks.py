@@ -108,7 +108,7 @@ def check_channel_layer(**kwargs: Any) -> list[CheckMessage]:
     else:
         return []
     hint = (
-        f'Its BACKEND is "channels.layers.InMemoryChannelLayer" for one server process, '
+        f'Its BACKEND is "broadcast.layers.MemoryLayer" for one server process, '
         f'"{REDIS_LAYER}" for several.'
     )
     return [Error(message, hint=hint, id="broadcast.E001")]

@@ -103,12 +103,14 @@ class Encoding(NamedTuple):
     """How one kind of listener gets publications and events.
 
     Both functions answer what the `write` of that listener's sink takes: `bytes` of frames, or a
-    list of messages. `tells`: events can be told; a plain listener never gets any.
+    list of messages. `tells`: events can be told; a plain listener never gets any. `gathers`: its
+    sockets hear many topics, and are written to once for all of them (`page_writes`).
     """
 
     publications: Callable[[Iterable[Publication]], Any]
     messages: Callable[[Iterable[Message]], Any]
     tells: bool
+    gathers: bool = False
 
 
 PLAIN_FRAMES = Encoding(_plain_frames, to_frames, tells=False)
@@ -154,6 +156,9 @@ def page_encoding(channel: str, epoch: str, prepared: bool) -> Encoding:
     def messages(publications: Iterable[Publication]) -> Iterable[Message]:
         return (page_message(publication, channel, epoch) for publication in publications)
 
+    def frames(publications: Iterable[Publication]) -> bytes:
+        return to_frames(messages(publications))
+
     if prepared:
-        return Encoding(lambda publications: to_frames(messages(publications)), to_frames, False)
+        return Encoding(frames, to_frames, tells=False, gathers=True)
     return Encoding(lambda publications: list(messages(publications)), list, tells=False)

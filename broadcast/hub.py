@@ -17,13 +17,13 @@ from collections import deque
 from collections.abc import Iterable
 from itertools import islice
 from typing import Any, Protocol
-from weakref import WeakKeyDictionary
 
 from . import metrics
 from .conf import conf
 from .exceptions import CloseCode
 from .frames import Encoding, Message
 from .listeners import Listener
+from .page_writes import get_writes
 from .publications import Mark, Publication
 
 #: How long a busy topic gathers before its next flush, as a part of what the last one took. With
@@ -32,16 +32,6 @@ PAUSE = 0.5
 #: Publications of so many bytes fill a write each: of 64 KiB, a topic with 100 listeners delivered
 #: 1.3 times as much when they were not gathered.
 LARGE = 16 * 1024
-
-
-#: Until when all topics of an event loop gather, by its clock.
-_held: WeakKeyDictionary[asyncio.AbstractEventLoop, float] = WeakKeyDictionary()
-
-
-def hold(seconds: float) -> None:
-    """Writing took so long in this event loop, for many topics together: they gather a while."""
-    loop = asyncio.get_running_loop()
-    _held[loop] = loop.time() + PAUSE * seconds
 
 
 class Streamer(Protocol):
@@ -149,8 +139,8 @@ class Topic:
 
     def _schedule_flush(self) -> None:
         if self._flush_timer is None and self.flushed < self.offset:
-            loop = asyncio.get_running_loop()
-            start = max(self._next_flush, _held.get(loop, 0.0))
+            loop, writes = asyncio.get_running_loop(), get_writes()
+            start = max(self._next_flush, writes.ended + PAUSE * writes.took)
             if loop.time() >= start:
                 self.flush()
             else:
@@ -161,7 +151,7 @@ class Topic:
         if self._flush_timer is not None:
             self._flush_timer.cancel()
             self._flush_timer = None
-        loop = asyncio.get_running_loop()
+        loop, writes = asyncio.get_running_loop(), get_writes()
         started = loop.time()
         before = self.flushed
         deliveries = written = 0
@@ -173,7 +163,12 @@ class Topic:
                 if edge and (data := encoding.publications(publications)):
                     deliveries += len(publications) * len(edge)
                     written += size * len(edge)
-                    self._write(data, edge)
+                    if encoding.gathers:
+                        pages: list[Any] = [listener.sink for listener in edge]
+                        writes.add(pages, data)
+                    else:
+                        self._write(data, edge)
+            writes.bound()
         self._admit_ahead()
         ended = loop.time()
         pause = PAUSE if self.size < LARGE * len(self.ring) else 0

@@ -89,9 +89,6 @@ class PageConsumer(SocketConsumer):
         #: What it is to leave while it is about to join it.
         self.left: set[str] = set()
         self.is_full = False
-        #: Frames that are written at the end of this turn of the event loop: `page_writes`.
-        self.pending: list[bytes] = []
-        self.pending_size, self.most_pending = 0, conf.SLICE_BYTES
         self.is_prepared = isinstance(self.sink, FrameSink)
         self.sink.on_drain(self.drained)
         person = await self._find_person()
@@ -195,22 +192,8 @@ class PageConsumer(SocketConsumer):
     # -- its socket, as the hub sees it -----------------------------------------------------
 
     def write(self, data: Any) -> bool:
-        if not self.is_prepared:
-            return self.write_now(data)
-        if not self.pending:
-            get_writes().add(self)
-        self.pending.append(data)
-        self.pending_size += len(data)
-        # Whoever catches up must not be handed everything at once.
-        return self.pending_size < self.most_pending or self.write_pending()
-
-    def take_pending(self) -> list[bytes]:
-        pending, self.pending, self.pending_size = self.pending, [], 0
-        return pending
-
-    def write_pending(self) -> bool:
-        pending = self.take_pending()
-        return not pending or self.write_now(b"".join(pending))
+        # What waits for it goes before.
+        return self.write_now(get_writes().take(self) + data if self.is_prepared else data)
 
     def write_now(self, data: Any) -> bool:
         if self.sink.write(data):
@@ -247,7 +230,8 @@ class PageConsumer(SocketConsumer):
 
     def _end(self) -> None:
         self.leave(self.listeners)
-        self.write_pending()
+        if waiting := get_writes().take(self):
+            self.write_now(waiting)
         self._go_on()
 
     def _go_on(self) -> None:

@@ -133,7 +133,7 @@ if REDIS_URLS := env_list("REDIS_URL", ""):
     HOSTS = [{"address": url, "protocol": 2, **OPTIONS} for url in REDIS_URLS]
     CHANNEL_LAYERS = {"default": {"BACKEND": LAYER, "CONFIG": {"hosts": HOSTS}}}
 else:
-    LAYER = "channels.layers.InMemoryChannelLayer"
+    LAYER = "broadcast.layers.MemoryLayer"
     CHANNEL_LAYERS = {"default": {"BACKEND": LAYER, "CONFIG": {"capacity": 1000}}}
 
 AUTH_PASSWORD_VALIDATORS = [

@@ -29,6 +29,7 @@ from broadcast.exceptions import BadRequest, CloseCode, StreamClosed
 from broadcast.frames import page_encoding
 from broadcast.models import Subscription
 from broadcast.models.subscriptions import Place, SubscriptionQuerySet
+from broadcast.page_writes import get_writes
 from broadcast.publications import Draft, Position
 from broadcast.relay import get_relay
 from broadcast.signals import socket_joined, socket_left
@@ -617,10 +618,9 @@ async def test_what_waits_for_the_end_of_the_turn_comes_before_a_close(
     page = await opened(in_process, "a")
     (consumer,) = page_watch.get_pages().by_digest[page.digest]
     written: list[bytes] = []
-    monkeypatch.setattr(consumer, "is_prepared", True)
     monkeypatch.setattr(consumer, "write_now", lambda data: written.append(data) is None)
-    for part in (b"one", b"two"):
-        consumer.write(part)
+    for frames in (b"one", b"two"):
+        get_writes().add([consumer], frames)
     assert written == []
     consumer.close(CloseCode.SLOW, "too far behind")
     assert written == [b"onetwo"]
