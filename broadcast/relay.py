@@ -192,7 +192,15 @@ class Relay:
             metrics.relay_lags.observe(max(time.time() - publications[0].time, 0))
             self.deliver(topic, message["epoch"], publications)
         elif message["type"] == STREAMER:
-            topic.set_streamer(message["streamer"])
+            self._hear_streamer(topic, message["streamer"])
+
+    def _hear_streamer(self, topic: Topic, streamer: str) -> None:
+        if topic.streamers.keys() - {streamer}:
+            # What two of them say comes in any order: whoever feeds it here may be the newer one.
+            look = partial(self._look_around, [topic.name])
+            self._spawn(self._look_once(f"who feeds {topic.name!r}", look))
+        else:
+            topic.set_streamer(streamer)
 
     def deliver(self, topic: Topic, epoch: str, publications: list[Publication]) -> None:
         """Give the topic what is new to it, in order; fetch what is missing before it."""

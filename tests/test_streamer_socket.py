@@ -7,7 +7,9 @@ from typing import Any
 
 import pytest
 
-from tests.doors import V1, Closed, Door, Frame, undisturbed
+from broadcast.backends import new_streamer
+from broadcast.publishing import announce_streamer
+from tests.doors import V1, Closed, Door, Frame, InProcessDoor, undisturbed
 
 MIB = 2**20
 #: A stream's kind, and the largest frame its streamer may send.
@@ -263,6 +265,24 @@ async def test_a_stream_stays_live_while_its_streamer_is_replaced(door: Door) ->
     assert await listener.event() == {"event": "publication", "offset": 1, "data": "x"}
     await newcomer.close()
     assert await listener.event() == {"event": "idle"}
+
+
+async def test_what_a_former_streamer_said_late_replaces_nobody(
+    in_process: InProcessDoor,
+) -> None:
+    slug = await in_process.stream()
+    listener = await in_process.listener(slug)
+    streamer = await in_process.streamer(slug)
+    assert await listener.event() == {"event": "live"}
+    former = new_streamer(time.time() - 1)
+    for said in (former, ""):
+        await announce_streamer(slug, said)
+    await streamer.publish("x")
+    await streamer.accepted(1)
+    # It came behind what was announced, and nothing came between.
+    assert await listener.event() == {"event": "publication", "offset": 1, "data": "x"}
+    await streamer.tell("ping")
+    assert await streamer.event() == {"event": "pong"}
 
 
 async def test_the_last_of_many_streamers_stays(door: Door) -> None:
