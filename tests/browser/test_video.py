@@ -11,10 +11,11 @@ from websockets.sync.client import connect
 
 from broadcast.media import Segmenter
 from broadcast.publications import Mark
-from tests.browser.conftest import People
+from tests.browser.conftest import Line, People
 from tests.browser.embedding.elsewhere import Elsewhere, element
 from tests.browser.video import (
     NOISE_CAMERA,
+    NOTE_FIRST_PICTURE,
     VIDEO,
     Feed,
     ThinLine,
@@ -97,14 +98,7 @@ def test_the_first_picture_is_there_within_a_second_of_opening_the_page(
 ) -> None:
     broadcast(people, slug)
     context = people.browser.new_context()
-    context.add_init_script(
-        """addEventListener("DOMContentLoaded", async () => {
-          await customElements.whenDefined("broadcast-listener");
-          const { shadowRoot } = document.querySelector("broadcast-listener");
-          const note = (now) => (window.first = now);
-          shadowRoot.querySelector("video").requestVideoFrameCallback(note);
-        })"""
-    )
+    context.add_init_script(NOTE_FIRST_PICTURE)
     for _ in range(10):  # the machine may have something else to do
         page = people.open(f"/streams/{slug}/", context=context)
         page.wait_for_function("() => window.first")
@@ -269,6 +263,26 @@ def test_a_studio_whose_line_stands_still_drops_and_goes_on_at_a_key_frame(
     line.close()
 
 
+def test_a_studio_whose_line_breaks_goes_on_with_the_same_recording(
+    people: People, site: ServerProcess, slug: str
+) -> None:
+    line = Line(site.port)
+    page, studio = watch(people, slug), broadcast(people, slug, line.url)
+    wait_until_live(page)
+    page.evaluate(f"() => (window.before = {VIDEO}.src)")
+    line.cut()
+    expect(state(page)).to_have_text("Waiting for the streamer")
+    line.mend()
+    expect(state(page)).to_have_text("Live")
+    plays_on(page)
+    wait_until_live(page)
+    # What was taken meanwhile came, too: one recording, and no hole in it.
+    assert page.evaluate(f"() => {VIDEO}.src === before && {VIDEO}.buffered.length === 1")
+    expect(studio.locator("[data-dropped]")).to_have_text("0")
+    expect(studio.locator("[data-message]")).not_to_contain_text("a new recording")
+    line.close()
+
+
 def test_it_plays_in_a_page_of_another_site_in_a_frame_and_where_media_sources_are_managed(
     people: People, friend: Elsewhere, site: ServerProcess, slug: str
 ) -> None:
@@ -297,3 +311,31 @@ def test_whoever_pauses_for_long_loads_nothing_more_and_goes_on_live(
     page.get_by_role("button", name="Go on, live").click()
     expect(state(page)).to_have_text("Live")
     assert len(ages(page)) == 10
+
+
+HIDDEN = """(hidden) => {
+  Object.defineProperty(document, "visibilityState", {
+    value: hidden ? "hidden" : "visible", configurable: true,
+  });
+  document.dispatchEvent(new Event("visibilitychange"));
+}"""
+
+
+def test_a_page_that_is_hidden_rests_after_a_while_unless_somebody_may_hear_it(
+    people: People, slug: str
+) -> None:
+    studio = broadcast(people, slug)
+    heard, page = watch(people, slug), watch(people, slug)
+    for one in (heard, page):
+        wait_until_live(one)
+        one.clock.install()
+    heard.get_by_role("button", name="Unmute").last.click()
+    for one in (heard, page):
+        one.evaluate(HIDDEN, True)
+        one.clock.fast_forward(31_000)
+    expect(studio.locator("[data-listeners]")).to_have_text("1 listener")
+    plays_on(heard)
+    page.evaluate(HIDDEN, False)
+    expect(state(page)).to_have_text("Live")
+    assert len(ages(page)) == 10
+    expect(studio.locator("[data-listeners]")).to_have_text("2 listeners")

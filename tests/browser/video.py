@@ -58,6 +58,14 @@ navigator.mediaDevices.getUserMedia = async () => {
 };
 """
 
+#: Notes when the first picture of a page is shown, in milliseconds since its navigation began.
+NOTE_FIRST_PICTURE = """addEventListener("DOMContentLoaded", async () => {
+  await customElements.whenDefined("broadcast-listener");
+  const { shadowRoot } = document.querySelector("broadcast-listener");
+  const note = (now) => (window.first = now);
+  shadowRoot.querySelector("video").requestVideoFrameCallback(note);
+})"""
+
 #: The next so many pictures that are shown, as milliseconds since they were taken, the least first.
 READ_CLOCK = """([number, patience]) => new Promise((resolve, reject) => {
   const video = document.querySelector("broadcast-listener").shadowRoot.querySelector("video");
