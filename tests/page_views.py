@@ -2,6 +2,8 @@
 
 import asyncio
 import json
+import os
+import signal
 import time
 from typing import Any
 
@@ -12,7 +14,9 @@ from django.urls import path
 from django.views.decorators.csrf import csrf_exempt
 
 from broadcast import socket_handler
+from broadcast.hub import hold
 from broadcast.models import Subscription
+from broadcast.relay import get_relay
 from project.urls import urlpatterns as project_patterns
 
 #: Seconds that a view takes which nothing can end.
@@ -150,6 +154,19 @@ async def listen(message: dict[str, Any], socket: Any, response: dict[str, Any])
     await socket.asubscribe(message["channel"])
     await socket.apush("you listen", message["channel"])
     return response | {"status": 201, "headers": {"a": "b"}, "body": socket.connection_id}
+
+
+@socket_handler("push-and-stop")
+async def push_and_stop(message: dict[str, Any], socket: Any, response: dict[str, Any]) -> None:
+    """Push `messages` to a `channel` that is busy, and have the server stop before they go out."""
+    topic = get_relay().topics[message["channel"]]
+    hold(600)
+    for one in message["messages"]:
+        await socket.apush(one, topic.name)
+    while topic.offset < len(message["messages"]):  # noqa: ASYNC110
+        await asyncio.sleep(0)
+    assert topic.flushed == 0
+    os.kill(os.getpid(), signal.SIGTERM)
 
 
 @socket_handler("count")
