@@ -5,12 +5,14 @@ import json
 import os
 import signal
 import time
+from datetime import timedelta
 from typing import Any
 
 from django.contrib.auth import get_user_model, login, logout
 from django.http import HttpRequest, HttpResponse, JsonResponse, StreamingHttpResponse
 from django.template import Context, Template
 from django.urls import path
+from django.utils import timezone
 from django.views.decorators.csrf import csrf_exempt
 
 from broadcast import socket_handler
@@ -61,6 +63,19 @@ def is_closed(request: HttpRequest) -> HttpResponse:
     """Whether the socket of the page with this `digest` has gone."""
     rows = Subscription.objects.filter(digest=request.GET["digest"], closed_at=None)
     return HttpResponse("no" if rows.exists() else "yes")
+
+
+def expire(request: HttpRequest) -> JsonResponse:
+    """Have a page's subscription to a channel expire in so many `seconds`; says when that is."""
+    row = Subscription.objects.get(digest=request.GET["digest"], channel=request.GET["channel"])
+    row.expires_at = timezone.now() + timedelta(seconds=float(request.GET["seconds"]))
+    row.save()
+    return JsonResponse(row.expires_at.timestamp(), safe=False)
+
+
+def expire_session(request: HttpRequest) -> HttpResponse:
+    request.session.set_expiry(timezone.now() + timedelta(seconds=float(request.GET["seconds"])))
+    return HttpResponse("done")
 
 
 def push_bytes(request: Any) -> HttpResponse:
@@ -191,6 +206,8 @@ urlpatterns = [
     path("plain-page/", plain_page),
     path("do/<str:deed>/", do),
     path("is-closed/", is_closed),
+    path("expire/", expire),
+    path("expire-session/", expire_session),
     path("push-bytes/", push_bytes),
     path("echo/", echo),
     path("exempt/", exempt),
