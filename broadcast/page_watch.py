@@ -28,7 +28,7 @@ from .guard import mark
 from .hub import Topic
 from .models import EVERYONE, Subscription
 from .relay import get_relay
-from .subscriptions import PAGE, SOCKET_KEY, topic_of
+from .subscriptions import PAGE, PAGE_PREFIX, SOCKET_KEY, topic_of
 from .watch import Watch
 
 if TYPE_CHECKING:
@@ -191,10 +191,20 @@ class Pages:
                 await database_sync_to_async(Subscription.objects.renew)(some, timezone.now())
         if now >= self._prune_at:
             self._prune_at = now + PRUNE_SECONDS
-            for digest in await database_sync_to_async(Subscription.objects.prune)(timezone.now()):
-                await get_backend().forget(topic_of(digest))
-            if not get_backend().shared:
-                await get_backend().prune()
+            await self._prune()
+
+    async def _prune(self) -> None:
+        """Drop rows that have expired, and the histories of pages that have none any more."""
+        # Named before the rows are read: of a page that comes meanwhile nothing is dropped.
+        names = get_backend().remembered(PAGE_PREFIX)
+        gone = set(await database_sync_to_async(Subscription.objects.prune)(timezone.now()))
+        # Other programs drop rows, too, and cannot reach what this process remembers.
+        for some in parts([name.removeprefix(PAGE_PREFIX) for name in names]):
+            gone |= await database_sync_to_async(Subscription.objects.unknown)(some)
+        for digest in gone:
+            await get_backend().forget(topic_of(digest))
+        if not get_backend().shared:
+            await get_backend().prune()
 
 
 def rows_of(digests: list[str]) -> tuple[dict[str, set[str]], dict[str, dict[str, datetime]]]:

@@ -9,18 +9,20 @@ from typing import Any
 from uuid import uuid4
 
 import pytest
+from asgiref.sync import sync_to_async
 from django.contrib.sessions.models import Session
 from django.utils import timezone
 from pytest_django.fixtures import Settings
 
 from broadcast import apublish, page_watch
+from broadcast.backends import get_backend
 from broadcast.models import Subscription
-from broadcast.subscriptions import PageSocket
+from broadcast.subscriptions import PageSocket, digest_of, topic_of
 from tests.doors import InProcessDoor, ServerDoor, eventually
 from tests.pages import Page, Person
 from tests.processes import Installation, ServerProcess
 from tests.test_page_socket import URLS, push
-from tests.test_subscriptions import Opened, opened, until_heard
+from tests.test_subscriptions import ID, KEY, Opened, opened, until_heard
 
 #: Seconds between two looks: none that a test sees.
 NEVER = 3600
@@ -205,6 +207,22 @@ async def test_a_session_that_was_prolonged_without_a_word_goes_on(
     put_forward(101)
     await until_noted(lambda: session_end_of(page) == prolonged)
     await page.ping()
+
+
+async def test_what_one_page_was_pushed_is_forgotten_though_another_program_dropped_its_rows(
+    in_process: InProcessDoor, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    pages = {id: await opened(in_process, id=id) for id in (ID, "3" * 64)}
+    gone, stays = (digest_of(KEY, id) for id in pages)
+    for digest, page in zip((gone, stays), pages.values(), strict=True):
+        await PageSocket(page.request).apush_to(digest, 1, "a")
+        assert (await page.receive())["payload"] == 1
+    await pages[ID].socket.close()
+    rows = Subscription.objects.filter(digest=gone)
+    await sync_to_async(rows._raw_delete)(rows.db)
+    assert set(get_backend().remembered("page:")) == {topic_of(gone), topic_of(stays)}
+    monkeypatch.setattr(page_watch.get_pages(), "_prune_at", 0.0)
+    await until_noted(lambda: get_backend().remembered("page:") == [topic_of(stays)])
 
 
 async def test_a_page_that_went_leaves_no_end_behind(unwatched: InProcessDoor) -> None:

@@ -130,6 +130,12 @@ class SubscriptionQuerySet(models.QuerySet["Subscription"]):
         kept = self.filter(digest__in=digests).values_list("digest", flat=True)
         return sorted(digests.difference(kept))
 
+    def unknown(self, digests: Iterable[str]) -> set[str]:
+        """Those of the digests that are of no page, or none any more."""
+        digests = set(digests)
+        known = self.filter(digest__in=digests).values_list("digest", flat=True)
+        return digests.difference(known)
+
     def _end(self, now: datetime) -> datetime:
         return now + timedelta(seconds=conf.SUBSCRIPTION_AGE)
 
