@@ -3,7 +3,8 @@
 A socket is let in by what holds when it comes. What changes later holds for it too: a stream that
 is made private or closed, a permission or a user that is removed, a token that runs out, a session
 that ends. Whoever may no longer be there is sent away with the code of a newcomer (4503, 4504,
-4510). A person may also ask who is there, and remove somebody: `connections`.
+4510); whoever may be there without the session that ended stays. A person may also ask who is
+there, and remove somebody: `connections`.
 
 Changes that pass through Django's models are announced to all processes, which look at once.
 Every few seconds they look anyway, since rows also change without a word (`QuerySet.update`,
@@ -14,7 +15,7 @@ for anew, and where that takes long, it is done less often.
 import asyncio
 import hashlib
 import logging
-from collections.abc import Iterable
+from collections.abc import Coroutine, Iterable
 from contextlib import suppress
 from heapq import nlargest
 from typing import Any, Protocol
@@ -81,7 +82,7 @@ class Guard:
     def __init__(self) -> None:
         self.connections: dict[str, set[Connection]] = {}
         self._watch = Watch("Who may still be at the streams", self._look)
-        self._answering: set[asyncio.Task[None]] = set()
+        self._tasks: set[asyncio.Task[None]] = set()
 
     def enter(self, connection: Connection) -> None:
         """Look after it; from before it is let in, so that no change is missed between."""
@@ -123,9 +124,12 @@ class Guard:
     def hear_question(self, message: dict[str, Any]) -> None:
         """Somebody asks who is at a stream."""
         if message["stream"] in self.connections:
-            task = asyncio.ensure_future(self._answer(**message))
-            self._answering.add(task)
-            task.add_done_callback(self._answering.discard)
+            self._spawn(self._answer(**message))
+
+    def _spawn(self, coroutine: Coroutine[Any, Any, None]) -> None:
+        task = asyncio.ensure_future(coroutine)
+        self._tasks.add(task)
+        task.add_done_callback(self._tasks.discard)
 
     async def _answer(self, stream: str, question: str, channel: str, type: str) -> None:
         some = nlargest(MOST, self.connections[stream], key=lambda one: one.behind)
@@ -148,9 +152,22 @@ class Guard:
         await answer(channel, type=HERE, question=question, connections=connections)
 
     def _end_session(self, session: str) -> None:
-        for here in list(self.connections.values()):
+        for name, here in self.connections.items():
             ended = [one for one in here if one.visitor.key and mark(one.visitor.key) == session]
-            self.remove(ended, Forbidden("the session has ended"))
+            for one in ended:
+                one.visitor.forget_session()
+            if ended:
+                self._spawn(self._look_without_session(name, ended))
+
+    async def _look_without_session(self, name: str, connections: list[Connection]) -> None:
+        """Who may be there without a session stays: whoever hears what anybody may, for one."""
+        try:
+            row = (await database_sync_to_async(rows_of)([name])).get(name)
+            if row is not None:
+                await self._ask_for(row, connections, "the session has ended")
+        except Exception:
+            # The next look asks for them again, as those they are now.
+            logger.exception("Who may be at %r without a session is not known", name)
 
     async def _attend(self) -> None:
         with suppress(Unavailable):
@@ -181,7 +198,10 @@ class Guard:
                 if not row.may(deed, AnonymousUser()):
                     await self._ask_for(row, [one for one in here if one.deed == deed])
 
-    async def _ask_for(self, row: Stream | Room, connections: list[Connection]) -> None:
+    async def _ask_for(
+        self, row: Stream | Room, connections: list[Connection], cause: str = ""
+    ) -> None:
+        """Send those away who may not be there. `cause`: what they are told, instead of why not."""
         for start in range(0, len(connections), PEOPLE):
             some = connections[start : start + PEOPLE]
             answers = await asyncio.gather(
@@ -191,7 +211,7 @@ class Guard:
             refused: dict[str, list[Connection]] = {}
             for connection, error in zip(some, answers, strict=True):
                 if isinstance(error, Forbidden):
-                    refused.setdefault(str(error), []).append(connection)
+                    refused.setdefault(cause or str(error), []).append(connection)
                 elif error is not None:
                     raise error
             for reason, leaving in refused.items():

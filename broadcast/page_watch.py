@@ -1,14 +1,16 @@
 """The open page sockets of this process, and what changes for them.
 
 A subscription that is made or ends, a session that ends: all processes are told (`changes`), and
-the one that has the page's socket follows at once. Every few seconds they look anyway, since rows
-also change without a word, and expire. On the way what has expired is dropped.
+the one that has the page's socket follows at once. When they end by themselves it knows, too: that
+stands in their rows (`ends`). Every few seconds they look anyway, since rows also change without a
+word. On the way what has expired is dropped.
 """
 
 import asyncio
 import logging
-from collections.abc import Coroutine, Iterator
+from collections.abc import Coroutine, Iterable, Iterator
 from contextlib import suppress
+from datetime import datetime
 from typing import TYPE_CHECKING, Any
 from weakref import WeakKeyDictionary
 
@@ -19,13 +21,14 @@ from django.utils.crypto import constant_time_compare
 from . import metrics, sessions
 from .backends import get_backend
 from .conf import conf
+from .ends import Ends
 from .exceptions import BroadcastError, SessionEnded, Unavailable
 from .groups import EVERYBODY
 from .guard import mark
 from .hub import Topic
 from .models import EVERYONE, Subscription
 from .relay import get_relay
-from .subscriptions import PAGE, SOCKET_KEY, topic_of
+from .subscriptions import PAGE, PAGE_PREFIX, SOCKET_KEY, topic_of
 from .watch import Watch
 
 if TYPE_CHECKING:
@@ -49,15 +52,22 @@ class Pages:
         #: Those that may be subscribed, by digest. A page may have two: a reconnect before the old
         #: one is noticed.
         self.by_digest: dict[str, set[PageConsumer]] = {}
+        #: By digest: when a page's channels end, and when its session does.
+        self._channel_ends = Ends(self._channels_ended)
+        self._session_ends = Ends(self._session_ended)
+        #: Whose session has ended, unless it was prolonged.
+        self._doubtful: set[str] = set()
         self._watch = Watch("What pages hear", self._look)
         self._tasks: set[asyncio.Task[None]] = set()
         self._renew_at = self._prune_at = asyncio.get_running_loop().time()
 
-    def enter(self, page: "PageConsumer") -> None:
+    def enter(self, page: "PageConsumer", session_end: datetime | None) -> None:
+        """`session_end`: see `sessions.enter`."""
         self.sockets.add(page)
         metrics.pages.inc()
         if page.digest:
             self.by_digest.setdefault(page.digest, set()).add(page)
+            self._note_session(page.digest, session_end)
         self._watch.start()
 
     def leave(self, page: "PageConsumer") -> None:
@@ -67,10 +77,15 @@ class Pages:
         here.discard(page)
         if not here:
             self.by_digest.pop(page.digest, None)
+            self._channel_ends.forget(page.digest)
+            self._session_ends.forget(page.digest)
 
     def has(self, digest: str) -> bool:
         """Whether a socket of the page is here."""
         return digest in self.by_digest
+
+    def _note_session(self, digest: str, end: datetime | None) -> None:
+        self._session_ends.note(digest, {} if end is None else {SOCKET_KEY: end})
 
     def note_left(self, topic: Topic) -> None:
         """A page left it: presence follows soon."""
@@ -78,12 +93,25 @@ class Pages:
 
     def hear(self, message: dict[str, Any]) -> None:
         """The subscriptions of a page changed."""
-        pages = self.by_digest.get(message["digest"], ())
+        self._leave_channels(message["digest"], message["leave"])
+
+    def _leave_channels(self, digest: str, channels: Iterable[str]) -> None:
+        pages = self.by_digest.get(digest, ())
         for page in pages:
             # Before anything else that this process hears.
-            page.leave(set(message["leave"]) - {EVERYONE})
+            page.leave(set(channels) - {EVERYONE})
         if pages:
-            self._watch.changed(message["digest"])
+            # What is left may be heard again: somebody prolonged it without a word.
+            self._watch.changed(digest)
+
+    def _channels_ended(self, digest: str, channels: set[str]) -> None:
+        # What is pushed to it alone a page hears while it is open: that row is made anew.
+        self._leave_channels(digest, channels - {""})
+
+    def _session_ended(self, digest: str, _: Iterable[str]) -> None:
+        # Requests prolong sessions, and nobody is told of that: it is looked up.
+        self._doubtful.add(digest)
+        self._watch.changed(digest)
 
     def hear_session(self, message: dict[str, Any]) -> None:
         """A session ended."""
@@ -112,20 +140,18 @@ class Pages:
             await get_relay().attend(EVERYBODY, PAGE, self.hear)
             await get_relay().attend(EVERYBODY, SESSION, self.hear_session)
         digests = [one for one in self.by_digest if changed is None or one in changed]
+        doubtful, self._doubtful = self._doubtful, set()
         for some in parts(digests):
-            await self._look_at(some, sessions_too=changed is None)
+            await self._look_at(some, some if changed is None else doubtful.intersection(some))
         if changed is None:
             await self._keep_house()
 
-    async def _look_at(self, digests: list[str], sessions_too: bool) -> None:
-        rows = Subscription.objects.live(timezone.now()).filter(digest__in=digests)
-        heard: dict[str, set[str]] = {digest: set() for digest in digests}
-        pairs = rows.values_list("digest", "channel")
-        for digest, channel in await database_sync_to_async(list)(pairs):
-            heard[digest].add(channel)
-        pages = [page for digest in digests for page in self.by_digest.get(digest, ())]
-        if sessions_too:
-            await self._look_at_sessions(pages)
+    async def _look_at(self, digests: list[str], sessions_of: Iterable[str]) -> None:
+        heard, ending = await database_sync_to_async(rows_of)(digests)
+        for digest in self.by_digest.keys() & digests:
+            self._channel_ends.note(digest, ending[digest])
+        await self._look_at_sessions(self._pages_of(sessions_of))
+        pages = self._pages_of(digests)
         following = [page for page in pages if page.hears != heard[page.digest] | {EVERYONE}]
         outcomes = await asyncio.gather(
             *(page.follow() for page in following), return_exceptions=True
@@ -137,17 +163,27 @@ class Pages:
             elif isinstance(outcome, BaseException):
                 raise outcome
 
+    def _pages_of(self, digests: Iterable[str]) -> list["PageConsumer"]:
+        return [page for digest in digests for page in self.by_digest.get(digest, ())]
+
     async def _look_at_sessions(self, pages: list["PageConsumer"]) -> None:
         """End the pages whose session has ended, or is another one by now, or another user's."""
         asked = [page for page in pages if page.visitor.user is None]
+        if not asked:
+            return
         found = await sessions.look_at({page.visitor.key for page in asked}, SOCKET_KEY)
         for page in asked:
-            key, user = found[page.visitor.key]
+            key, user, end = found[page.visitor.key]
             if user != page.user.pk or not constant_time_compare(str(key), page.socket_key):
                 self._end(page)
+            elif page.digest in self.by_digest:
+                self._note_session(page.digest, end)
 
     async def _keep_house(self) -> None:
         """Say that open pages are open still, and drop what has expired."""
+        for ends in (self._channel_ends, self._session_ends):
+            # Somebody may have set the clock.
+            ends.set_timer()
         now = asyncio.get_running_loop().time()
         if now >= self._renew_at:
             self._renew_at = now + conf.SUBSCRIPTION_AGE / 4
@@ -155,10 +191,26 @@ class Pages:
                 await database_sync_to_async(Subscription.objects.renew)(some, timezone.now())
         if now >= self._prune_at:
             self._prune_at = now + PRUNE_SECONDS
-            for digest in await database_sync_to_async(Subscription.objects.prune)(timezone.now()):
-                await get_backend().forget(topic_of(digest))
-            if not get_backend().shared:
-                await get_backend().prune()
+            await self._prune()
+
+    async def _prune(self) -> None:
+        """Drop rows that have expired, and the histories of pages that have none any more."""
+        # Named before the rows are read: of a page that comes meanwhile nothing is dropped.
+        names = get_backend().remembered(PAGE_PREFIX)
+        gone = set(await database_sync_to_async(Subscription.objects.prune)(timezone.now()))
+        # Other programs drop rows, too, and cannot reach what this process remembers.
+        for some in parts([name.removeprefix(PAGE_PREFIX) for name in names]):
+            gone |= await database_sync_to_async(Subscription.objects.unknown)(some)
+        for digest in gone:
+            await get_backend().forget(topic_of(digest))
+        if not get_backend().shared:
+            await get_backend().prune()
+
+
+def rows_of(digests: list[str]) -> tuple[dict[str, set[str]], dict[str, dict[str, datetime]]]:
+    """What pages hear, and what of that ends soon: `Subscription.objects.ending`."""
+    rows, now = Subscription.objects, timezone.now()
+    return rows.heard(digests, now), rows.ending(digests, now)
 
 
 def parts(digests: list[str]) -> Iterator[list[str]]:

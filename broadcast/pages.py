@@ -91,11 +91,12 @@ class PageConsumer(SocketConsumer):
         self.is_full = False
         self.is_prepared = isinstance(self.sink, FrameSink)
         self.sink.on_drain(self.drained)
-        person = await self._find_person()
-        self.person, self.socket_key = person, person.socket_key
+        session, user, session_end = await sessions.enter(self.visitor)
+        self.person = person = Person(session, user)
+        self.socket_key = person.socket_key
         if self.socket_key and is_id(self.connection_id):
             self.digest = digest_of(self.socket_key, self.connection_id)
-        page_watch.get_pages().enter(self)
+        page_watch.get_pages().enter(self, session_end)
         await self.follow()
         # What it hears again later begins where it is subscribed again.
         self.known.clear()
@@ -163,8 +164,10 @@ class PageConsumer(SocketConsumer):
     async def _join(self, channel: str, place: Place) -> None:
         """Hear the channel from where the page was, or says it was, but nothing from before."""
         epoch, since = self.known.get(channel, place.heard)
-        if epoch == place.first.epoch:
-            since = max(since, place.first.offset)
+        # What it left and comes back to, it need not be told again.
+        for other in (place.first, self.heard.get(channel, place.first)):
+            if epoch == other.epoch:
+                since = max(since, other.offset)
         async with get_relay().topic(channel or topic_of(self.digest)) as topic:
             start = await begin_at(topic, Wish(0, epoch, since))
             if self.refused or channel in self.listeners or channel in self.left:

@@ -10,6 +10,7 @@ import asyncio
 import re
 from collections.abc import Callable, Iterable
 from contextlib import suppress
+from datetime import datetime
 from importlib import import_module
 from types import SimpleNamespace
 from typing import TYPE_CHECKING, Any, NamedTuple
@@ -47,11 +48,26 @@ MODEL_BACKEND = "django.contrib.auth.backends.ModelBackend"
 class Session(dict[str, Any]):
     """What a session holds, to look at: no cookie could tell the browser of a change."""
 
+    #: When it ends unless it is prolonged, where its engine keeps that: in the database.
+    end: datetime | None = None
+
     def cycle_key(self) -> None:
         """Django would go on with a new key; the browser goes on with the old one."""
 
     def flush(self) -> None:
         """Django would end it; it ends with the next request."""
+
+
+class Look(NamedTuple):
+    """A session: what it has under a name ("": nothing), its user's key, and its `Session.end`.
+
+    The key of a user that is no more, or may not log in, or whose password was changed since, is
+    None.
+    """
+
+    value: Any
+    user: Any
+    end: datetime | None
 
 
 class Question(NamedTuple):
@@ -106,6 +122,21 @@ async def load(visitor: Visitor) -> "tuple[SessionBase, AnyUser]":
     return found
 
 
+async def enter(visitor: Visitor) -> "tuple[SessionBase, AnyUser, datetime | None]":
+    """The same, and when the session ends unless it is prolonged; None: that is not known."""
+    found: tuple[SessionBase, AnyUser, datetime | None]
+    found = await database_sync_to_async(_enter)(visitor)
+    return found
+
+
+def _enter(visitor: Visitor) -> "tuple[SessionBase, AnyUser, datetime | None]":
+    session, user = _load(visitor)
+    if type(session) is not SessionStore or visitor.user is not None:
+        return session, user, None
+    rows = SessionStore.get_model_class().objects.filter(session_key=session.session_key)
+    return session, user, rows.values_list("expire_date", flat=True).first()
+
+
 def _load(visitor: Visitor) -> "tuple[SessionBase, AnyUser]":
     engine = import_module(settings.SESSION_ENGINE).SessionStore
     is_sound = not issubclass(engine, SessionStore) or _is_sound(visitor.key)
@@ -114,21 +145,19 @@ def _load(visitor: Visitor) -> "tuple[SessionBase, AnyUser]":
     return session, user
 
 
-async def look_at(keys: Iterable[str], name: str) -> dict[str, tuple[Any, Any]]:
-    """What the sessions of these keys have under a name ("": nothing), and the keys of their users.
-
-    A user that is no more, or may not log in, or whose password was changed since, is None.
-    """
-    found: dict[str, tuple[Any, Any]]
+async def look_at(keys: Iterable[str], name: str) -> dict[str, "Look"]:
+    """What there is to know of the sessions of these keys, and what they have under a name."""
+    found: dict[str, Look]
     found = await database_sync_to_async(_look_at)(list(keys), name)
     return found
 
 
-def _look_at(keys: list[str], name: str) -> dict[str, tuple[Any, Any]]:
+def _look_at(keys: list[str], name: str) -> dict[str, "Look"]:
     sessions = _load_sessions(keys)
     users = _load_users(sessions.values())
     return {
-        key: (session.get(name, ""), _user(session, users).pk) for key, session in sessions.items()
+        key: Look(session.get(name, ""), _user(session, users).pk, session.end)
+        for key, session in sessions.items()
     }
 
 
@@ -178,6 +207,7 @@ def _load_sessions(keys: Iterable[str]) -> dict[str, Session]:
     rows = SessionStore.get_model_class().objects
     for row in rows.filter(session_key__in=sound, expire_date__gt=timezone.now()):
         sessions[row.session_key].update(SessionStore(row.session_key).decode(row.session_data))
+        sessions[row.session_key].end = row.expire_date
     return sessions
 
 

@@ -25,6 +25,10 @@ class Visitor:
         self.key = key
         self.user = user
 
+    def forget_session(self) -> None:
+        """It has ended: from now on the visitor is nobody, perhaps with a token."""
+        self.key, self.user = "", None
+
     @classmethod
     def of_scope(cls, scope: dict[str, Any], token: str = "") -> "Visitor":
         """Whoever opens a WebSocket or an event stream, perhaps with the `token` of its query."""

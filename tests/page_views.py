@@ -2,17 +2,23 @@
 
 import asyncio
 import json
+import os
+import signal
 import time
+from datetime import timedelta
 from typing import Any
 
 from django.contrib.auth import get_user_model, login, logout
 from django.http import HttpRequest, HttpResponse, JsonResponse, StreamingHttpResponse
 from django.template import Context, Template
 from django.urls import path
+from django.utils import timezone
 from django.views.decorators.csrf import csrf_exempt
 
 from broadcast import socket_handler
+from broadcast.hub import hold
 from broadcast.models import Subscription
+from broadcast.relay import get_relay
 from project.urls import urlpatterns as project_patterns
 
 #: Seconds that a view takes which nothing can end.
@@ -57,6 +63,19 @@ def is_closed(request: HttpRequest) -> HttpResponse:
     """Whether the socket of the page with this `digest` has gone."""
     rows = Subscription.objects.filter(digest=request.GET["digest"], closed_at=None)
     return HttpResponse("no" if rows.exists() else "yes")
+
+
+def expire(request: HttpRequest) -> JsonResponse:
+    """Have a page's subscription to a channel expire in so many `seconds`; says when that is."""
+    row = Subscription.objects.get(digest=request.GET["digest"], channel=request.GET["channel"])
+    row.expires_at = timezone.now() + timedelta(seconds=float(request.GET["seconds"]))
+    row.save()
+    return JsonResponse(row.expires_at.timestamp(), safe=False)
+
+
+def expire_session(request: HttpRequest) -> HttpResponse:
+    request.session.set_expiry(timezone.now() + timedelta(seconds=float(request.GET["seconds"])))
+    return HttpResponse("done")
 
 
 def push_bytes(request: Any) -> HttpResponse:
@@ -152,6 +171,19 @@ async def listen(message: dict[str, Any], socket: Any, response: dict[str, Any])
     return response | {"status": 201, "headers": {"a": "b"}, "body": socket.connection_id}
 
 
+@socket_handler("push-and-stop")
+async def push_and_stop(message: dict[str, Any], socket: Any, response: dict[str, Any]) -> None:
+    """Push `messages` to a `channel` that is busy, and have the server stop before they go out."""
+    topic = get_relay().topics[message["channel"]]
+    hold(600)
+    for one in message["messages"]:
+        await socket.apush(one, topic.name)
+    while topic.offset < len(message["messages"]):  # noqa: ASYNC110
+        await asyncio.sleep(0)
+    assert topic.flushed == 0
+    os.kill(os.getpid(), signal.SIGTERM)
+
+
 @socket_handler("count")
 def count(message: dict[str, Any], socket: Any, response: dict[str, Any]) -> int:
     return int(get_user_model().objects.count())
@@ -174,6 +206,8 @@ urlpatterns = [
     path("plain-page/", plain_page),
     path("do/<str:deed>/", do),
     path("is-closed/", is_closed),
+    path("expire/", expire),
+    path("expire-session/", expire_session),
     path("push-bytes/", push_bytes),
     path("echo/", echo),
     path("exempt/", exempt),

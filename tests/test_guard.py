@@ -14,7 +14,7 @@ from django.db import DatabaseError
 from django.test import Client
 from django.utils import timezone
 
-from broadcast import changes, guard
+from broadcast import apublish, changes, guard
 from broadcast.models import Room, Stream
 from tests.doors import V1, InProcessDoor, ServerDoor, Socket
 from tests.processes import Installation
@@ -176,6 +176,23 @@ async def test_a_token_that_runs_out_or_is_withdrawn_ends_its_sockets(
     assert await second.closed() == 4503
 
 
+async def test_a_session_counts_for_nothing_as_soon_as_it_is_said_to_end(
+    in_process: InProcessDoor,
+) -> None:
+    private, free = await in_process.stream("private"), await in_process.stream("free")
+    person = await sync_to_async(Person)(private, "listener")
+    await sync_to_async(own)(person)
+    goes = await open_socket(in_process, person)
+    stays = await in_process.listener(free, headers=person.headers)
+    # A log-out is told before the session is deleted.
+    key = person.client.cookies["sessionid"].value
+    guard.get_guard().hear({"type": guard.CHANGE, "stream": "", "session": guard.mark(key)})
+    assert await goes.closed() == 4503
+    assert await Session.objects.aexists()
+    await apublish(free, "still here")
+    assert await stays.told() == (1, "still here")
+
+
 async def test_a_database_that_fails_sends_nobody_away(
     in_process: InProcessDoor, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
 ) -> None:
@@ -290,22 +307,54 @@ class Visit:
         return {"Cookie": f"sessionid={self['sessionid']}"}
 
 
-async def test_logging_out_closes_the_sockets_of_that_session_everywhere(
-    here: ServerDoor, there: ServerDoor, slug: str
+async def test_logging_out_closes_the_sockets_that_need_that_session_everywhere(
+    installation: Installation, here: ServerDoor, there: ServerDoor
 ) -> None:
     visit, other = Visit(here), Visit(here)
     headers = await asyncio.to_thread(visit.log_in)
     others = await asyncio.to_thread(other.log_in)
-    sockets = [await door.listener(slug, headers=headers) for door in (here, there)]
-    sockets.append(await there.streamer(slug, headers=headers))
-    stays = await there.listener(slug, headers=others)
+    private = installation.unused_stream("private")
+    sockets = [await door.listener(private, headers=headers) for door in (here, there)]
+    sockets.append(await there.streamer(private, headers=headers))
+    stays = await there.listener(private, headers=others)
     await asyncio.to_thread(visit.post, "/admin/logout/")
     for socket in sockets:
         assert (await socket.until("error"))["message"] == "the session has ended"
         assert await socket.closed() == 4503
-    streamer = await here.streamer(slug, headers=others)
+    streamer = await here.streamer(private, headers=others)
     await streamer.publish("still here")
     assert await stays.told() == (1, "still here")
+
+
+async def test_who_needs_no_session_stays_when_it_ends(
+    installation: Installation, here: ServerDoor, there: ServerDoor, slug: str
+) -> None:
+    visit = Visit(here)
+    headers = await asyncio.to_thread(visit.log_in)
+    private = installation.unused_stream("private")
+    token = await asyncio.to_thread(
+        installation.servers[0].manage, "streamtoken", private, "listen"
+    )
+    with_token = await there.listener(private, f"?token={token.stdout.strip()}", headers=headers)
+    listener = await there.listener(slug, headers=headers)
+    streamer = await there.streamer(slug, headers=headers)
+    goes = await there.listener(private, headers=headers)
+    await asyncio.to_thread(visit.post, "/admin/logout/")
+    assert await goes.closed() == 4503
+    await streamer.publish("still here")
+    assert await listener.told() == (1, "still here")
+    another = Visit(here)
+    owner = await here.streamer(private, headers=await asyncio.to_thread(another.log_in))
+    await owner.publish("you, too")
+    assert await with_token.told() == (1, "you, too")
+    # What they may be there for is gone with it: they are nobody from now on.
+    close = (
+        "from broadcast.models import Stream;"
+        f"stream = Stream.objects.get(slug={slug!r}); stream.visibility = 'private'; stream.save()"
+    )
+    done = await asyncio.to_thread(installation.servers[0].manage, "shell", "-c", close)
+    assert done.returncode == 0, done.stderr
+    assert await listener.closed() == 4503
 
 
 async def test_a_change_in_another_process_is_heard_at_once(

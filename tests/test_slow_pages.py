@@ -7,12 +7,15 @@ from contextlib import asynccontextmanager
 from uuid import uuid4
 
 import pytest
+from pytest_django.fixtures import Settings
 
-from tests.doors import ServerDoor
+from broadcast import page_watch
+from tests.doors import InProcessDoor, ServerDoor, eventually
 from tests.pages import Person
 from tests.processes import Installation, ServerProcess
 from tests.raw import PING, TEXT, RawSocket, frame
 from tests.test_page_socket import URLS, arguments, push
+from tests.test_subscriptions import opened
 
 #: Publications that fill the buffers of the kernel more than once: 26 MiB in two channels.
 SIZE, COUNT = 64 * 1024, 200
@@ -100,6 +103,23 @@ async def test_a_page_that_calls_and_never_reads_is_read_no_more(person: Person)
         for _ in range(200):
             answer = json.loads(await message(raw))
             assert (answer["id"], answer["status"]) == (1, 200)
+
+
+async def test_a_page_that_takes_nothing_is_closed_though_it_is_written_to_again_and_again(
+    in_process: InProcessDoor, settings: Settings, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    settings.BROADCAST_SLOW_SECONDS = 0.3
+    page = await opened(in_process, "a")
+    (consumer,) = page_watch.get_pages().by_digest[page.digest]
+    monkeypatch.setattr(consumer.sink, "write", lambda data: False)
+
+    async def is_closed() -> bool:
+        # What is answered to its calls is written to it, full or not.
+        consumer.answer(b"{}")
+        return consumer.refused
+
+    await eventually(is_closed)
+    assert await page.socket.closed() == 4408
 
 
 # -- the page's socket at another process than the request -----------------------------------------

@@ -168,6 +168,9 @@ class Backend(Protocol):
     async def forget(self, stream: str) -> None:
         """Drop all there is of a stream that nobody will name again."""
 
+    def remembered(self, prefix: str) -> list[str]:
+        """The streams that begin so and whose history is in this process' memory, if any is."""
+
     async def prune(self) -> int:
         """Drop what is older than its limits allow; answers how many publications went."""
 

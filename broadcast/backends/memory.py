@@ -206,6 +206,9 @@ class MemoryBackend:
             if len(self.lives) > FORGOTTEN:
                 self.lives.popitem(last=False)
 
+    def remembered(self, prefix: str) -> list[str]:
+        return [stream for stream in self.histories if stream.startswith(prefix)]
+
     async def prune(self) -> int:
         now = self.clock()
         dropped = sum(history.expire(now) for history in self.histories.values())

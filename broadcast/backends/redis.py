@@ -240,6 +240,9 @@ class RedisBackend:
         # Its epoch is one of its keys.
         await self.clear(stream)
 
+    def remembered(self, prefix: str) -> list[str]:
+        return []
+
     async def prune(self) -> int:
         dropped = 0
         for server in self.servers():

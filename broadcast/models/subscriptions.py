@@ -70,6 +70,26 @@ class SubscriptionQuerySet(models.QuerySet["Subscription"]):
         )
         return found
 
+    def heard(self, digests: Iterable[str], now: datetime) -> dict[str, set[str]]:
+        """The channels that each of these pages hears at that time."""
+        found: dict[str, set[str]] = {digest: set() for digest in digests}
+        rows = self.live(now).filter(digest__in=list(found))
+        for digest, channel in rows.values_list("digest", "channel"):
+            found[digest].add(channel)
+        return found
+
+    def ending(self, digests: Iterable[str], now: datetime) -> dict[str, dict[str, datetime]]:
+        """Of these pages, which are open: what of that ends by itself, and when.
+
+        What ends as late as all do that are renewed is left out: nearly all, nearly always.
+        """
+        found: dict[str, dict[str, datetime]] = {digest: {} for digest in digests}
+        early = now + timedelta(seconds=conf.SUBSCRIPTION_AGE / 2)
+        rows = self.live(now).filter(digest__in=list(found), expires_at__lt=early)
+        for digest, channel, end in rows.values_list("digest", "channel", "expires_at"):
+            found[digest][channel] = end
+        return found
+
     def renew(self, digests: Iterable[str], now: datetime) -> None:
         """The sockets of these pages are open still."""
         self.live(now).filter(digest__in=list(digests)).update(expires_at=self._end(now))
@@ -109,6 +129,12 @@ class SubscriptionQuerySet(models.QuerySet["Subscription"]):
         expired._raw_delete(self.db)
         kept = self.filter(digest__in=digests).values_list("digest", flat=True)
         return sorted(digests.difference(kept))
+
+    def unknown(self, digests: Iterable[str]) -> set[str]:
+        """Those of the digests that are of no page, or none any more."""
+        digests = set(digests)
+        known = self.filter(digest__in=digests).values_list("digest", flat=True)
+        return digests.difference(known)
 
     def _end(self, now: datetime) -> datetime:
         return now + timedelta(seconds=conf.SUBSCRIPTION_AGE)

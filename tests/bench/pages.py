@@ -7,6 +7,8 @@ through page sockets, on as many connections, each with one call under way. Push
 are each subscribed to 10 channels, and beside them 500 plain listeners of one stream, in turn, with
 publications of 128 bytes and equally many of them outstanding. Every socket must in the end have
 got exactly the bytes that all publications make, and one of them is read message by message.
+Memory: what the server grows by while 500 more pages open their sockets, each of a visitor of its
+own, and stay until it has looked at them a few times.
 """
 
 import argparse
@@ -33,6 +35,8 @@ from .rpc import clocks, started
 
 PAGES, CHANNELS = 500, 10
 SIZE, WARMUP_SECONDS = 128, 1.0
+#: Channels of the pages whose memory is measured, and seconds in which the server looks at them.
+HEARD, LOOK_SECONDS = (10, 30), 10
 #: Calls under way, and publications outstanding.
 CALLERS, WINDOWS = (1, 8), (64, 640)
 VIEW = "/api/streams/bench/"
@@ -274,6 +278,26 @@ def measure_pushes(cores: Cores, kind: Any, window: int, seconds: float) -> Figu
     return figures
 
 
+# -- memory ----------------------------------------------------------------------------------------
+
+
+def measure_memory(cores: Cores, channels: int) -> float:
+    """KiB of the server for each open page that hears so many channels."""
+    slugs = [f"bench-{number:03d}" for number in range(channels)]
+    with started(cores, **URLS) as (process, _, port, _):
+        visits = [visit(port, slugs) for _ in range(2 * PAGES)]
+        # What the first ones need that the others share is not counted.
+        opened = [subscribed(port, page) for page in visits[:PAGES]]
+        time.sleep(LOOK_SECONDS)
+        before = process.memory()
+        opened += [subscribed(port, page) for page in visits[PAGES:]]
+        time.sleep(LOOK_SECONDS)
+        grown = process.memory() - before
+        for made in opened:
+            made.close()
+    return grown / PAGES / 1024
+
+
 # -- the report ------------------------------------------------------------------------------------
 
 
@@ -318,6 +342,11 @@ def main() -> None:
             for name, kind in {"to listeners": listeners, "to pages": pages}.items()
         }
         compare(f"deliveries, {window} outstanding", ways, arguments.repeat)
+    print("\n| an open page that hears | KiB | of all runs |\n|---|---:|---:|")
+    for channels in HEARD:
+        found = sorted(measure_memory(cores, channels) for _ in range(arguments.repeat))
+        spread = f"{found[0]:,.0f} – {found[-1]:,.0f}"
+        print(f"| {channels} channels | {found[len(found) // 2]:,.1f} | {spread} |", flush=True)
 
 
 if __name__ == "__main__":
