@@ -67,21 +67,25 @@ async def test_the_list_shows_how_many_are_inside(club: Room) -> None:
     await client.aforce_login(user)
     page = (await client.get("/admin/broadcast/room/")).content.decode()
     rows = dict(zip(["Club", "Empty"], page.split("<tr>")[-2:], strict=True))
-    assert re.search('data-figure="inside">1<.*data-figure="peak">2<', rows["Club"])
-    assert re.search('data-figure="inside">0<.*data-figure="peak">–<', rows["Empty"])
+    assert re.search(
+        'data-figure="inside" data-state="">1<.*data-figure="peak" data-state="">2<', rows["Club"]
+    )
+    assert re.search(
+        'data-figure="inside" data-state="">0<.*data-figure="peak" data-state="">–<', rows["Empty"]
+    )
 
 
 def test_it_asks_before_it_closes_a_room(admin: Client, club: Room) -> None:
-    page = act(admin, "close_rooms", club).content.decode()
+    page = act(admin, "close", club).content.decode()
     assert "the club, 😀" in page
     club.refresh_from_db()
     assert club.closed_at is None
-    answer = act(admin, "close_rooms", club, do="yes", page=club.pk)
+    answer = act(admin, "close", club, do="yes", page=club.pk)
     assert answer.headers["Location"] == f"/admin/broadcast/room/{club.pk}/change/"
     club.refresh_from_db()
     assert club.closed_at
     assert "Done with 1 room." in admin.get("/admin/broadcast/room/").content.decode()
-    act(admin, "reopen_rooms", club, do="yes")
+    act(admin, "reopen", club, do="yes")
     club.refresh_from_db()
     assert club.closed_at is None
 
@@ -114,7 +118,7 @@ def test_whoever_may_only_look_does_nothing(club: Room) -> None:
     client.force_login(user)
     page = client.get(f"/admin/broadcast/room/{club.pk}/change/").content.decode()
     assert "data-connections" in page and "data-remove" not in page
-    act(client, "close_rooms", club, do="yes")
+    act(client, "close", club, do="yes")
     club.refresh_from_db()
     assert club.closed_at is None
     url = f"/admin/broadcast/room/{club.pk}/remove/"

@@ -90,7 +90,7 @@ def test_the_list_shows_a_private_stream_to_its_owner_and_staff(db: None, role: 
 def test_the_admin_is_for_staff_who_may(db: None, role: str) -> None:
     visit = Visit(role)
     stream = f"/admin/broadcast/stream/{visit.stream.pk}/"
-    form: dict[str, Any] = {"action": "close_streams", "_selected_action": visit.stream.pk}
+    form: dict[str, Any] = {"action": "close", "_selected_action": visit.stream.pk}
     asked = [
         visit.client.get("/admin/broadcast/stream/"),
         visit.client.get(stream + "change/"),

@@ -4,8 +4,6 @@ A room needs no row: any id works, for everybody. A row gives it a title, an own
 who may enter. Who is inside is in the backend.
 """
 
-import time
-from datetime import datetime
 from typing import TYPE_CHECKING
 
 from django.conf import settings
@@ -13,30 +11,22 @@ from django.core.validators import MinValueValidator
 from django.db import models
 from django.utils.translation import gettext_lazy as _
 
-from .. import tokens
-from ..conf import conf
 from ..exceptions import RoomClosed
 from ..groups import room_stream
 from ..tokens import Deed
+from .venues import Venue, VenueQuerySet
 
 if TYPE_CHECKING:
-    from .streams import AnyUser
+    from .venues import AnyUser
 
 
-class RoomQuerySet(models.QuerySet["Room"]):
+class RoomQuerySet(VenueQuerySet["Room"]):
     def named(self, room_id: str) -> "RoomQuerySet":
         """The room of that id, if it has a row."""
         return self.filter(room_id=room_id)
 
-    def listed_for(self, user: "AnyUser") -> "RoomQuerySet":
-        """The rooms that a list shows to `user`: public ones, one's own, to staff all."""
-        if getattr(user, "is_staff", False):
-            return self
-        public = models.Q(visibility=Room.Visibility.PUBLIC)
-        return self.filter(public | models.Q(owner=user.pk) if user.pk else public)
 
-
-class Room(models.Model):
+class Room(Venue):
     """A room with a name of its own, or one that not everybody may enter."""
 
     class Visibility(models.TextChoices):
@@ -50,7 +40,6 @@ class Room(models.Model):
         unique=True,
         help_text=_("What clients call it: up to 50 characters of any kind."),
     )
-    title = models.CharField(_("title"), max_length=200)
     owner = models.ForeignKey(
         settings.AUTH_USER_MODEL,
         verbose_name=_("owner"),
@@ -69,12 +58,6 @@ class Room(models.Model):
         related_name="+",
         help_text=_("Beside the owner, staff and whoever has the permission for all rooms."),
     )
-    tokens_valid_from = models.DateTimeField(
-        _("tokens are valid from"),
-        null=True,
-        blank=True,
-        help_text=_("Tokens that were made before were withdrawn."),
-    )
     max_peers = models.PositiveIntegerField(
         _("most members"),
         null=True,
@@ -82,9 +65,6 @@ class Room(models.Model):
         validators=[MinValueValidator(1)],
         help_text=_("Empty: the default."),
     )
-    closed_at = models.DateTimeField(_("closed"), null=True, blank=True)
-    created_at = models.DateTimeField(_("created"), auto_now_add=True)
-
     objects = RoomQuerySet.as_manager()
 
     class Meta:
@@ -125,27 +105,4 @@ class Room(models.Model):
 
         Without one for `BROADCAST_TOKEN_AGE` seconds. ValueError: no time at all.
         """
-        now = time.time() if now is None else now
-        max_age = conf.TOKEN_AGE if max_age is None else max_age
-        if not max_age >= 1:
-            raise ValueError("a token is valid for a second at least")
-        return tokens.make(self.pk, Deed.ENTER, now, now + max_age)
-
-    def check_token(self, token: str, deed: Deed, now: float) -> None:
-        """Whether the token lets in at that time. Forbidden, BadToken: no, and why."""
-        valid_from = self.tokens_valid_from.timestamp() if self.tokens_valid_from else 0
-        tokens.check(token, self.pk, deed, valid_from, now)
-
-    def withdraw_tokens(self, now: datetime) -> None:
-        """No token that was made before `now` lets in any more."""
-        self.tokens_valid_from = now
-        self.save(update_fields=["tokens_valid_from"])
-
-    def close(self, now: datetime) -> None:
-        """Nobody may enter from now on, and everybody is sent away."""
-        self.closed_at = now
-        self.save(update_fields=["closed_at"])
-
-    def reopen(self) -> None:
-        self.closed_at = None
-        self.save(update_fields=["closed_at"])
+        return self._make_token(Deed.ENTER, max_age, now)

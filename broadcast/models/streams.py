@@ -3,8 +3,6 @@
 The rules of who may do what are methods of `Stream`; a user is whoever Django says it is.
 """
 
-import time
-from datetime import datetime
 from typing import TYPE_CHECKING
 from urllib.parse import quote
 
@@ -15,15 +13,13 @@ from django.db import models
 from django.urls import get_script_prefix, reverse
 from django.utils.translation import gettext_lazy as _
 
-from .. import tokens
 from ..backends import Limits
 from ..conf import conf
 from ..tokens import Deed
+from .venues import Venue, VenueQuerySet
 
 if TYPE_CHECKING:
-    from django.contrib.auth.models import AnonymousUser, User
-
-    AnyUser = User | AnonymousUser
+    from .venues import AnyUser as AnyUser
 
 
 #: The stream of what programs push to every page.
@@ -35,17 +31,10 @@ def listener_path(slug: str) -> str:
     return f"{get_script_prefix()}ws/listener/{quote(slug, safe='')}/"
 
 
-class StreamQuerySet(models.QuerySet["Stream"]):
+class StreamQuerySet(VenueQuerySet["Stream"]):
     def named(self, slug: str) -> "StreamQuerySet":
         """The stream of that slug, if there is one."""
         return self.filter(slug=slug)
-
-    def listed_for(self, user: "AnyUser") -> "StreamQuerySet":
-        """The streams that a list shows to `user`: public ones, one's own, to staff all."""
-        if getattr(user, "is_staff", False):
-            return self
-        public = models.Q(visibility=Stream.Visibility.PUBLIC)
-        return self.filter(public | models.Q(owner=user.pk) if user.pk else public)
 
     def has_room_for(self, owner: "AnyUser") -> bool:
         """Whether `owner` may own one more of these; superusers may own any number."""
@@ -72,7 +61,7 @@ class StreamQuerySet(models.QuerySet["Stream"]):
         return [stream for stream, created in made if created]
 
 
-class Stream(models.Model):
+class Stream(Venue):
     """A named channel that one streamer or any program feeds and n listeners hear."""
 
     class Visibility(models.TextChoices):
@@ -89,7 +78,6 @@ class Stream(models.Model):
         MEDIA = "media", _("media: video and audio")
 
     slug = models.SlugField(_("slug"), max_length=70, unique=True)
-    title = models.CharField(_("title"), max_length=200)
     description = models.TextField(_("description"), blank=True)
     owner = models.ForeignKey(
         settings.AUTH_USER_MODEL,
@@ -119,12 +107,6 @@ class Stream(models.Model):
         related_name="+",
         help_text=_("Beside the owner, staff and whoever has the permission on all streams."),
     )
-    tokens_valid_from = models.DateTimeField(
-        _("tokens are valid from"),
-        null=True,
-        blank=True,
-        help_text=_("Tokens that were made before were withdrawn."),
-    )
     kind = models.CharField(_("kind"), max_length=10, choices=Kind, default=Kind.MESSAGES)
     content_type = models.CharField(
         _("content type"),
@@ -150,9 +132,6 @@ class Stream(models.Model):
         validators=[MinValueValidator(0)],
         help_text=_("Empty: the default."),
     )
-    closed_at = models.DateTimeField(_("closed"), null=True, blank=True)
-    created_at = models.DateTimeField(_("created"), auto_now_add=True)
-
     objects = StreamQuerySet.as_manager()
 
     class Meta:
@@ -218,30 +197,7 @@ class Stream(models.Model):
 
         Without one for `BROADCAST_TOKEN_AGE` seconds. ValueError: another deed, no time at all.
         """
-        now = time.time() if now is None else now
-        max_age = conf.TOKEN_AGE if max_age is None else max_age
-        if not max_age >= 1:
-            raise ValueError("a token is valid for a second at least")
-        return tokens.make(self.pk, Deed(deed), now, now + max_age)
-
-    def check_token(self, token: str, deed: Deed, now: float) -> None:
-        """Whether the token grants it at that time. Forbidden, BadToken: no, and why."""
-        valid_from = self.tokens_valid_from.timestamp() if self.tokens_valid_from else 0
-        tokens.check(token, self.pk, deed, valid_from, now)
-
-    def close(self, now: datetime) -> None:
-        """Nobody may publish or listen from now on, and everybody is sent away."""
-        self.closed_at = now
-        self.save(update_fields=["closed_at"])
-
-    def reopen(self) -> None:
-        self.closed_at = None
-        self.save(update_fields=["closed_at"])
-
-    def withdraw_tokens(self, now: datetime) -> None:
-        """No token that was made before `now` grants anything any more."""
-        self.tokens_valid_from = now
-        self.save(update_fields=["tokens_valid_from"])
+        return self._make_token(Deed(deed), max_age, now)
 
     @property
     def limits(self) -> Limits:

@@ -107,8 +107,8 @@ def test_a_message_is_published_and_a_stream_closed_from_its_page(
         page.get_by_role("button", name="Publish a message").click()
         assert listener.recv(10) == "from the admin"
         expect(page.locator("[data-publications] li").first).to_contain_text("from the admin")
-        page.get_by_role("button", name="Close", exact=True).click()
-        page.get_by_role("button", name="Close", exact=True).click()
+        page.get_by_role("button", name="Close, and send everybody away").click()
+        page.get_by_role("button", name="Close, and send everybody away").click()
         expect(page.get_by_role("button", name="Reopen")).to_be_visible()
         with pytest.raises(Exception, match="4510"):
             listener.recv(10)

@@ -1,0 +1,124 @@
+"""What the pages of streams and of rooms have in common: what is there now, tokens, the end."""
+
+from typing import Any
+
+from django import forms
+from django.contrib import admin
+from django.db.models import Model, QuerySet
+from django.http import HttpRequest, HttpResponse
+from django.utils import timezone
+from django.utils.html import format_html
+from django.utils.translation import gettext_lazy as _
+
+from ..forms import RoomTokenForm
+from ..models.venues import Venue
+from .asking import AskingAdmin
+
+
+class IsOpenFilter(admin.SimpleListFilter):
+    title = _("open")
+    parameter_name = "open"
+
+    def lookups(self, request: HttpRequest, model_admin: Any) -> list[tuple[str, Any]]:
+        return [("yes", _("Yes")), ("no", _("No, closed"))]
+
+    def queryset(self, request: HttpRequest, queryset: QuerySet[Any]) -> QuerySet[Any]:
+        if self.value() in ("yes", "no"):
+            return queryset.filter(closed_at__isnull=self.value() == "yes")
+        return queryset
+
+
+def figure(key: Any, name: str, value: Any, state: str = "") -> str:
+    """A figure that the page keeps up to date; `key` is the stream's slug or the room's pk."""
+    html = '<span data-stream="{}" data-figure="{}" data-state="{}">{}</span>'
+    return format_html(html, key, name, state, value)
+
+
+class VenueAdmin(AskingAdmin):
+    readonly_fields = ("created_at", "closed_at", "tokens_valid_from")
+    change_list_template = "admin/broadcast/venue/change_list.html"
+    #: Where the socket of these pages is, and what the page of one shows of it.
+    socket = ""
+    figures: tuple[tuple[str, Any], ...] = ()
+    #: The field that others name it by, which stays as it is.
+    name_field = ""
+    #: What is asked for a token.
+    token_form: type[forms.Form] = RoomTokenForm
+
+    def key_of(self, one: Any) -> Any:
+        """What its socket calls it."""
+        return one.pk
+
+    def make_token(self, one: Any, said: dict[str, Any]) -> tuple[str, str]:
+        """A token as it was asked for, and what it is for."""
+        raise NotImplementedError
+
+    def get_readonly_fields(self, request: HttpRequest, obj: Any = None) -> Any:
+        # Who is there, what was said, and the links to it go by the name.
+        return (*self.readonly_fields, self.name_field) if obj else self.readonly_fields
+
+    @admin.display(boolean=True, description=_("open"), ordering="closed_at")
+    def is_open(self, one: Any) -> bool:
+        return one.closed_at is None
+
+    def change_view(
+        self,
+        request: HttpRequest,
+        object_id: str,
+        form_url: str = "",
+        extra_context: dict[str, Any] | None = None,
+    ) -> HttpResponse:
+        venue = self.get_object(request, object_id)
+        useless = "reopen" if venue and not venue.closed_at else "close"
+        choices = [
+            (name, label)
+            for name, label in self.get_action_choices(request, [])
+            if name in (self.actions or ()) and name != useless
+        ]
+        key = self.key_of(venue) if venue else ""
+        context = {
+            "venue": venue,
+            "key": key,
+            "socket": f"{self.socket}?{self.opts.model_name}={key}",
+            "figures": self.figures,
+            "venue_actions": choices,
+        }
+        return super().change_view(
+            request, object_id, form_url, {**context, **(extra_context or {})}
+        )
+
+    @admin.action(permissions=["change"], description=_("Make a new token"))
+    def new_token(self, request: HttpRequest, chosen: QuerySet[Any]) -> Any:
+        made: list[tuple[Model, str]] = []
+
+        def deed(one: Any, said: dict[str, Any]) -> str:
+            token, purpose = self.make_token(one, said)
+            made.append((one, token))
+            return f"Made a token to {purpose}."
+
+        answer = self._ask(request, chosen, deed, self.token_form)
+        return self._tell_tokens(request, made) if made else answer
+
+    @admin.action(permissions=["change"], description=_("Withdraw all tokens"))
+    def withdraw_tokens(self, request: HttpRequest, chosen: QuerySet[Any]) -> Any:
+        def deed(one: Venue, said: dict[str, Any]) -> str:
+            one.withdraw_tokens(timezone.now())
+            return "Withdrew all tokens."
+
+        return self._ask(request, chosen, deed)
+
+    @admin.action(permissions=["change"], description=_("Close, and send everybody away"))
+    def close(self, request: HttpRequest, chosen: QuerySet[Any]) -> Any:
+        def deed(one: Venue, said: dict[str, Any]) -> str:
+            one.close(timezone.now())
+            return "Closed."
+
+        return self._ask(request, chosen, deed)
+
+    @admin.action(permissions=["change"], description=_("Reopen"))
+    def reopen(self, request: HttpRequest, chosen: QuerySet[Any]) -> Any:
+        def deed(one: Venue, said: dict[str, Any]) -> str:
+            one.reopen()
+            return "Reopened."
+
+        return self._ask(request, chosen, deed)
