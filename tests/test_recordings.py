@@ -17,13 +17,25 @@ from django.test import AsyncClient, Client
 from django.utils import timezone
 from pytest_django.fixtures import Settings
 
+from broadcast.backends import Limits, get_backend
 from broadcast.models import Recording, Stream
 from broadcast.models.recordings import local_path
 from broadcast.playback import asked_range
+from broadcast.publications import Draft, Kind, Mark
 from broadcast.recorder import RecordingFile
 from broadcast.relay import get_relay
 from tests.doors import InProcessDoor, ServerDoor, Socket, eventually
-from tests.films import assert_plays, block, cluster, cut, entries, film, frames_of, webm
+from tests.films import (
+    PICTURE_TRACK,
+    assert_plays,
+    block,
+    cluster,
+    cut,
+    entries,
+    film,
+    frames_of,
+    webm,
+)
 from tests.processes import ServerProcess, prepared_database
 
 #: Whole segments of a film made by hand.
@@ -163,6 +175,29 @@ async def test_who_marks_its_own_frames_and_comes_back_goes_on_being_recorded(
 async def send_entry(streamer: Socket) -> None:
     await streamer.tell("mark", **{"as": "entry"})
     await streamer.send(KEY)
+
+
+async def test_what_comes_after_a_header_that_was_lost_is_not_in_the_file_of_the_former(
+    in_process: InProcessDoor, directory: Path
+) -> None:
+    slug = await in_process.stream("recorded")
+    streamer = await in_process.streamer(slug)
+    await streamer.tell("mark", **{"as": "header"})
+    await streamer.send(HEADER)
+    await send_entry(streamer)
+    await streamer.accepted(2)
+    await until_written(slug)
+    # The channel layer brings none of these, and history has only the last.
+    other = webm(tracks=PICTURE_TRACK)
+    marks = [(other, Mark.HEADER | Mark.RESET), (KEY, Mark.ENTRY), (block(), 0)]
+    drafts = [Draft(Kind.BINARY, payload, int(mark)) for payload, mark in marks]
+    await get_backend().append(slug, drafts, Limits(1, 1000, 3600))
+    await streamer.send(block())
+    await send_entry(streamer)
+    await streamer.accepted(4)
+    await streamer.close()
+    first, second = await ended(slug, 2)
+    assert (content(first), content(second)) == (HEADER + KEY, other + KEY)
 
 
 @pytest.mark.parametrize("begins", ["goes on with its run", "begins anew"])

@@ -63,7 +63,7 @@ class StreamState(NamedTuple):
     """Where a stream stands.
 
     `first` is the oldest offset in history (`offset + 1` when it is empty), `entry` the newest
-    entry point that is still there (0: none).
+    entry point of this recording, whether history still holds it or not (0: it has had none).
     """
 
     epoch: str
@@ -71,6 +71,16 @@ class StreamState(NamedTuple):
     first: int
     header: Publication | None
     entry: int
+
+    @property
+    def has_entries(self) -> bool:
+        """Whether there were entry points behind the header: then the next one will come."""
+        return self.entry >= (self.header.offset if self.header else 1)
+
+    @property
+    def open_entry(self) -> int:
+        """The newest entry point behind the header that is in history; 0: none is."""
+        return self.entry if self.has_entries and self.entry >= self.first else 0
 
 
 class Presence(NamedTuple):

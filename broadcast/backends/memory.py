@@ -177,8 +177,8 @@ class MemoryBackend:
 
     async def state(self, stream: str) -> StreamState:
         history = self.history(stream)
-        entry = history.entry if history.entry >= history.first else 0
-        return StreamState(history.epoch, history.offset, history.first, history.header, entry)
+        where = (history.epoch, history.offset, history.first)
+        return StreamState(*where, history.header, history.entry)
 
     async def restart(self, stream: str, epoch: str) -> None:
         history = self.histories[stream] = self.history(stream)
