@@ -33,7 +33,7 @@ from .consumers import SocketConsumer
 from .exceptions import BadRequest, BroadcastError, CloseCode, TooLarge, TooMany, Unavailable
 from .frames import Message, event
 from .hub import Topic
-from .media import Segmenter
+from .media import Segmenter, Snapshot
 from .models import Stream
 from .publications import Draft, Kind, Mark, decode_json
 from .publishing import announce_streamer, append
@@ -44,6 +44,9 @@ from .starts import query_of
 from .tokens import Deed
 
 logger = logging.getLogger(__name__)
+
+#: What is kept of a recording that nobody comes back to.
+NOTHING = Snapshot(b"", b"", False)
 
 MARKS = {"header": Mark.HEADER, "entry": Mark.ENTRY}
 
@@ -121,9 +124,9 @@ class StreamerConsumer(SocketConsumer):
         if not self.run:
             return 0
         if stream.kind == Stream.Kind.MEDIA:
-            frames, state = await get_backend().recording(stream.slug, self.run)
+            frames, state, held = await get_backend().recording(stream.slug, self.run)
             if frames:
-                self.segmenter = Segmenter.restore(state)
+                self.segmenter = Segmenter.restore(state, held)
                 return frames
         return await get_backend().accepted(stream.slug, self.run)
 
@@ -267,9 +270,9 @@ class StreamerConsumer(SocketConsumer):
         if self.segmenter:
             # Nothing of a recording is published any more when another one has begun, or it is
             # over: with 0 frames it is one that nobody knows.
-            state = self.segmenter.snapshot() if self.run else b""
+            kept = self.segmenter.snapshot() if self.run else NOTHING
             after = 0 if self.said_goodbye else self.accepted + frames
-            return Recording(self.run or self.id, self.accepted, after, state)
+            return Recording(self.run or self.id, self.accepted, after, *kept)
         return Run(self.run, self.number) if self.run else None
 
     def _tell_newest(self, name: str, **fields: Any) -> None:

@@ -88,13 +88,28 @@ def test_wherever_a_film_is_split_it_is_cut_at_the_same_places(name: str) -> Non
 @pytest.mark.parametrize("name", FILMS)
 def test_byte_for_byte_and_with_a_new_segmenter_for_each_byte_it_is_the_same(name: str) -> None:
     data = film(name)
-    segmenter, drafts = Segmenter(), list[Draft]()
+    segmenter, drafts, held = Segmenter(), list[Draft](), b""
     for number in range(len(data)):
         drafts += segmenter.feed(data[number : number + 1])
-        segmenter = Segmenter.restore(segmenter.snapshot())
+        state, part, goes_on = segmenter.snapshot()
+        held = held + part if goes_on else part
+        segmenter = Segmenter.restore(state, held)
     drafts += segmenter.finish()
     assert joined(drafts) == data
     assert marked(drafts) == marked(cut(data))
+
+
+@pytest.mark.parametrize("size", [1, 7, 64])
+def test_of_what_is_held_back_snapshots_have_each_byte_once(size: int) -> None:
+    data = webm(cluster(block(key=True), block(content=bytes(20_000)), block()))
+    segmenter, held, snapped = Segmenter(), b"", 0
+    for start in range(0, len(data), size):
+        segmenter.feed(data[start : start + size])
+        state, part, goes_on = segmenter.snapshot()
+        held = held + part if goes_on else part
+        snapped += len(state) + len(part)
+        assert Segmenter.restore(state, held).buffer == segmenter.buffer
+    assert snapped < len(data) + 60 * (len(data) // size + 1)
 
 
 @pytest.mark.parametrize("name", FILMS)

@@ -16,11 +16,11 @@ block of video. Time is linear in the bytes.
 
 `snapshot` is all that a segmenter knows, and `Segmenter.restore` goes on from there, in another
 process if need be: with what was taken committed together with it, no cut of a connection tears
-or doubles anything.
+or doubles anything. What is held back comes in it in parts, each once, however small the cuts.
 """
 
 from functools import lru_cache
-from typing import Any, Protocol
+from typing import Any, NamedTuple, Protocol
 
 import msgpack
 
@@ -73,6 +73,18 @@ def recognise(first: bytes) -> str:
     return ""
 
 
+class Snapshot(NamedTuple):
+    """What a segmenter knows: a state of some bytes, and what it holds back.
+
+    `goes_on`: `held` comes behind that of the snapshot before it; else it is all of it. A block of
+    megabytes may come in frames of a few bytes, and with each of them it is snapped.
+    """
+
+    state: bytes
+    held: bytes
+    goes_on: bool
+
+
 class Segmenter:
     """Cuts one byte stream. Once it refused something, nothing more may be fed."""
 
@@ -84,6 +96,8 @@ class Segmenter:
         self.scanned = 0
         #: While it is fed: how much of the buffer was given out.
         self.given = 0
+        #: Bytes of the buffer that snapshots have; -1: they have others.
+        self.snapped = -1
         #: How many bytes to come belong to a part that is passed on as it comes.
         self.passing = 0
         self.in_header = True
@@ -116,6 +130,7 @@ class Segmenter:
             return []
         rest = Draft(Kind.BINARY, bytes(self.buffer), self.marks)
         self.buffer.clear()
+        self.snapped = -1
         return [rest]
 
     def _begin(self) -> bool:
@@ -183,6 +198,8 @@ class Segmenter:
             self.given, self.marks = end, 0
 
     def _drop_given(self) -> None:
+        if self.given:
+            self.snapped = -1
         del self.buffer[: self.given]
         self.scanned -= self.given
         self.candidate = max(self.candidate - self.given, -1)
@@ -190,23 +207,27 @@ class Segmenter:
 
     # -- from one connection to the next ----------------------------------------------------
 
-    def snapshot(self) -> bytes:
-        """All it knows: what it holds back, and some bytes."""
+    def snapshot(self) -> Snapshot:
+        """All it knows, for whoever keeps each of them, one after another."""
         state = self.container.state() if self.container else []
         packed: bytes = msgpack.packb(
             [
-                *(self.name, state, bytes(self.buffer), self.scanned, self.passing),
+                *(self.name, state, self.scanned, self.passing),
                 *(self.in_header, int(self.marks), self.candidate, self.seen),
             ]
         )
-        return packed
+        goes_on = self.snapped >= 0
+        held = bytes(self.buffer[max(self.snapped, 0) :])
+        self.snapped = len(self.buffer)
+        return Snapshot(packed, held, goes_on)
 
     @classmethod
-    def restore(cls, snapshot: bytes) -> "Segmenter":
-        """The segmenter that a `snapshot` was taken of."""
+    def restore(cls, packed: bytes, held: bytes) -> "Segmenter":
+        """The one that snapshots were taken of: `held` is what all of them held, together."""
         self = cls()
-        self.name, state, buffer, *rest = msgpack.unpackb(snapshot)
-        self.buffer = bytearray(buffer)
+        self.name, state, *rest = msgpack.unpackb(packed)
+        self.buffer = bytearray(held)
+        self.snapped = len(held)
         self.scanned, self.passing, self.in_header, self.marks, self.candidate, self.seen = rest
         if self.name:
             self.container = CONTAINERS[self.name](*state)
