@@ -29,6 +29,7 @@ from ..exceptions import BadRequest
 from ..publications import Draft, Kind, Mark
 from . import mp4, webm
 from .roles import Head, Role
+from .steps import Steps
 
 #: A part that may be passed on before it is whole is waited for up to so many bytes.
 HOLD = 64 * 1024
@@ -37,8 +38,7 @@ HOLD = 64 * 1024
 LOOK_AHEAD = 16
 
 
-#: Parts that one feed may have, and one more for each so many bytes: each costs time, and nobody
-#: but an enemy makes a stream of parts without content. Those of sound have a hundred bytes.
+#: Parts that one feed may have, and one more for each so many bytes. Those of sound have a hundred.
 PARTS = 1024
 PART_BYTES = 32
 
@@ -49,8 +49,11 @@ class Container(Protocol):
     def peek(self, buffer: bytearray, start: int) -> Head | None:
         """What stands at `start`; None: too little came to tell. It changes nothing."""
 
-    def take(self, head: Head, part: bytes) -> Role:
-        """Go past it. `part` is all of it, or where it `streams` perhaps the beginning."""
+    def take(self, head: Head, part: bytes, steps: Steps) -> Role:
+        """Go past it. `part` is all of it, or where it `streams` perhaps the beginning.
+
+        `steps`: for looking at what is in it.
+        """
 
     def state(self) -> list[Any]:
         """All it knows, for `__init__`."""
@@ -114,11 +117,9 @@ class Segmenter:
         found: list[Draft] = []
         if self.container is None and not self._begin():
             return found
-        most = PARTS + len(data) // PART_BYTES
-        while self._step(found):
-            most -= 1
-            if most < 0:
-                raise BadRequest("its parts are too small")
+        steps, inside = Steps(PARTS + len(data) // PART_BYTES), Steps()
+        while self._step(found, inside):
+            steps.make()
         if not self.in_header:
             self._give(found, self.scanned if self.candidate < 0 else self.candidate)
         self._drop_given()
@@ -139,7 +140,7 @@ class Segmenter:
             self.container = CONTAINERS[self.name]()
         return bool(self.name)
 
-    def _step(self, found: list[Draft]) -> bool:
+    def _step(self, found: list[Draft], inside: Steps) -> bool:
         """Go past one part. False: what is left is not whole."""
         available = len(self.buffer) - self.scanned
         if self.passing:
@@ -156,7 +157,9 @@ class Segmenter:
         if head.size > available and not (head.streams and head.size > HOLD):
             return False
         size = min(head.size, available)
-        role = self.container.take(head, bytes(self.buffer[self.scanned : self.scanned + size]))
+        part = bytes(self.buffer[self.scanned : self.scanned + size])
+        inside.allow_for(size)
+        role = self.container.take(head, part, inside)
         self._note(role, found)
         self.scanned += size
         self.passing = head.size - size
@@ -250,7 +253,9 @@ def content_type(header: bytes) -> str:
         name = recognise(header[:8])
         if not name:
             return ""
-        mime_type, codecs = {"webm": webm.describe, "mp4": mp4.describe}[name](header)
+        steps = Steps()
+        steps.allow_for(len(header))
+        mime_type, codecs = {"webm": webm.describe, "mp4": mp4.describe}[name](header, steps)
     except BadRequest:
         return ""
     whole = f'{mime_type};codecs="{",".join(codecs)}"'
