@@ -77,8 +77,8 @@ class Program:
         self.id = new_streamer(time.time())
         self.place = Place(stream, topic, self)
         self.error: BroadcastError | None = None
-        #: How often it appended.
-        self.appends = 0
+        #: How often it appended, how many of these are under way, and the last offset they got.
+        self.appends = self.under_way = self.offset = 0
 
     async def append(self, drafts: Sequence[Draft]) -> Position:
         """Publish them, in the order of the calls. Replaced: somebody else feeds the stream now.
@@ -90,10 +90,16 @@ class Program:
             raise self.error
         before, self.appends = self.appends, self.appends + 1
         recording = Recording(self.id, before, self.appends, b"")
+        self.under_way += 1
         try:
             appended = await append(self.place.stream.slug, drafts, recording, any_size=False)
+            self.offset = appended.offset
         except RunGap:
-            raise Replaced(TAKEN_OVER) from None
+            self.error = Replaced(TAKEN_OVER)
+            raise self.error from None
+        finally:
+            self.under_way -= 1
+            self._check_end()
         return Position(appended.epoch, appended.offset)
 
     def count(self, listeners: int) -> None:
@@ -101,16 +107,14 @@ class Program:
 
     def end(self, code: CloseCode, reason: str) -> None:
         self.error = Replaced(reason)
-        self.place.end_after(self.place.topic.offset)
+        self._check_end()
+
+    def _check_end(self) -> None:
+        if self.error and not self.under_way:
+            self.place.end_after(self.offset)
 
     async def leave(self) -> None:
-        topic = self.place.topic
-        last = topic.offset
-        with suppress(Unavailable):
-            # The newest of what it published may be on its way to the topic.
-            state = await get_backend().state(topic.name)
-            last = state.offset if state.epoch == topic.epoch else last
-        await self.place.leave(last)
+        await self.place.leave(self.offset)
 
 
 @asynccontextmanager
