@@ -202,6 +202,7 @@ class ListenerConsumer(SocketConsumer):
             self.listener = Listener(
                 *(topic, self.sink, self.encoding, start.cursor, start.opening),
                 keeps_up=stream.kind == Stream.Kind.MEDIA,
+                waits=start.waits,
             )
             self.sink.on_drain(self.listener.drained)
             metrics.joins.labels(outcome(wish, start)).inc()

@@ -9,6 +9,7 @@
     ├── StreamClosed           a person closed the stream          4510   410
     ├── RoomClosed             a person closed the room            4510   410
     ├── Removed                a person removed the connection     4510   410
+    ├── Replaced               another streamer took over          4501   409
     ├── TooSlow                cannot be told what it missed       4408   503
     ├── SessionEnded           the session is another one now      4200   401
     ├── TooMany                over a limit                        4429   429
@@ -90,6 +91,11 @@ class RoomClosed(BroadcastError):
 class Removed(BroadcastError):
     close_code = CloseCode.CLOSED
     http_status = 410
+
+
+class Replaced(BroadcastError):
+    close_code = CloseCode.REPLACED
+    http_status = 409
 
 
 class TooSlow(BroadcastError):

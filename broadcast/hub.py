@@ -70,7 +70,7 @@ class Topic:
         self.recorders: set[Listener] = set()
         #: Those at the live edge, by encoding: all a flush writes to.
         self.edge: dict[Encoding, set[Listener]] = {}
-        #: Those that history brought further than the last flush did.
+        #: Those that history brought further than the last flush did, or that wait for a mark.
         self.ahead: set[Listener] = set()
         #: Those whose sockets are full.
         self.full: set[Listener] = set()
@@ -240,7 +240,7 @@ class Topic:
         if listener.full_since:
             return
         listener.was_live = True
-        if listener.cursor > self.flushed:
+        if listener.cursor > self.flushed or listener.waits_from:
             self.ahead.add(listener)
         else:
             self.edge.setdefault(listener.encoding, set()).add(listener)

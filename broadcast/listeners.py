@@ -7,7 +7,8 @@ told (`skipped`) or, on a plain socket, ends the connection (4408).
 
 Of video, what was missed is worth nothing, and the middle of it cannot be shown: a listener that
 `keeps_up` goes on at the newest entry point, with the header before it if that is a new one. It
-does so as soon as it has fallen behind by `MEDIA_LAG_SECONDS`, and never begins between.
+does so as soon as it has fallen behind by `MEDIA_LAG_SECONDS`, and never begins between: where
+there is no entry point to go on at, it waits for the next one.
 
 The promise to every listener: each publication exactly once, in order, or a `skipped` that names
 what is missing.
@@ -16,6 +17,7 @@ what is missing.
 import asyncio
 import logging
 import time
+from itertools import dropwhile
 from typing import TYPE_CHECKING, Any, Protocol
 
 from . import metrics
@@ -53,7 +55,7 @@ class Listener:
 
     __slots__ = (
         *("_reading", "cursor", "encoding", "full_since", "keeps_up", "opening"),
-        *("sink", "told", "topic", "was_live"),
+        *("sink", "told", "topic", "waits_from", "was_live"),
     )
 
     def __init__(
@@ -64,6 +66,7 @@ class Listener:
         cursor: int,
         opening: Publication | None = None,
         keeps_up: bool = False,
+        waits: bool = False,
     ) -> None:
         self.topic = topic
         self.sink = sink
@@ -71,6 +74,8 @@ class Listener:
         self.cursor = cursor
         self.opening = opening
         self.keeps_up = keeps_up
+        #: While it waits for a place to begin at: the first offset that it is not handed. Else 0.
+        self.waits_from = cursor + 1 if waits else 0
         #: Whether it has stood at the live edge: who asked for history is not behind.
         self.was_live = False
         #: When its socket became full, by the loop's clock; 0 while it is not.
@@ -103,7 +108,7 @@ class Listener:
             return
         if self.opening is not None and not self.full_since:
             opening, self.opening = self.opening, None
-            self._hand_over([opening])
+            self._write_publications([opening])
         topic = self.topic
         while not self.full_since and self.cursor < topic.flushed:
             if self.cursor + 1 < topic.first or self._lags():
@@ -131,6 +136,21 @@ class Listener:
         self.sink.close(code, reason)
 
     def _hand_over(self, publications: list[Publication]) -> None:
+        if self.waits_from:
+            publications = self._from_mark(publications)
+        if publications:
+            self._write_publications(publications)
+
+    def _from_mark(self, publications: list[Publication]) -> list[Publication]:
+        """Those from the first on that it can begin with: an entry point, or a new recording."""
+        found = list(dropwhile(lambda publication: not publication.marks, publications))
+        if found:
+            first, self.waits_from = self.waits_from, 0
+            if self.encoding.tells:
+                self._tell_skipped(first, found[0].offset - 1)
+        return found
+
+    def _write_publications(self, publications: list[Publication]) -> None:
         if data := self.encoding.publications(publications):
             metrics.note_deliveries(publications)
             self._write(data)
@@ -187,15 +207,18 @@ class Listener:
         found = [publication for publication in found if publication.offset < topic.first]
         oldest = found[0].offset if found else topic.first
         if oldest > self.cursor + 1:
-            if self.keeps_up and await self._skip_to_entry():
+            if self.keeps_up and await self._skip_to_entry(oldest):
                 return
             self._skip(oldest)
         if found and not self.full_since and self in topic.listeners:
             self.cursor = found[-1].offset
             self._hand_over(found)
 
-    async def _skip_to_entry(self) -> bool:
-        """Go on at the newest entry point. False: none is ahead of it after the header."""
+    async def _skip_to_entry(self, oldest: int = 0) -> bool:
+        """Go on at the newest entry point. False: none is ahead of it after the header.
+
+        Where history has nothing before `oldest`, it waits for the next one then, if any are known.
+        """
         topic = self.topic
         state = await get_backend().state(topic.name)
         header = state.header
@@ -204,26 +227,40 @@ class Listener:
         if state.epoch != topic.epoch:
             self.close(CloseCode.SLOW, "a new history began")
             return True
-        if state.entry <= self.cursor + 1 or (header and state.entry < header.offset):
-            return False
-        if header and header.offset > self.cursor:
-            self._skip(header.offset)
-            if self in topic.listeners:
-                self.cursor = header.offset
-                self._hand_over([header])
-        self._skip(state.entry)
-        return True
+        if state.open_entry > self.cursor + 1:
+            if header and header.offset > self.cursor:
+                self._skip_to_header(header)
+            self._skip(state.open_entry)
+            return True
+        if header and self.cursor < header.offset < oldest:
+            self._skip_to_header(header)
+        if oldest and state.has_entries and self.encoding.tells:
+            self.waits_from = self.waits_from or self.cursor + 1
+        return False
+
+    def _skip_to_header(self, header: Publication) -> None:
+        self._skip(header.offset)
+        if self in self.topic.listeners:
+            self.cursor = header.offset
+            self._hand_over([header])
 
     def _skip(self, oldest: int) -> None:
         """Go on at offset `oldest`, and say so; close where it cannot be said."""
         if oldest == self.cursor + 1 or self not in self.topic.listeners:
             return
-        if self.encoding.tells:
-            metrics.skipped_publications.inc(oldest - 1 - self.cursor)
-            self.tell(event("skipped", **{"from": self.cursor + 1, "to": oldest - 1}))
+        if self.waits_from:
+            # It is told when it begins.
+            self.cursor = oldest - 1
+        elif self.encoding.tells:
+            self._tell_skipped(self.cursor + 1, oldest - 1)
             self.cursor = oldest - 1
         else:
             self._close_slow("overtaken", "too far behind")
+
+    def _tell_skipped(self, first: int, last: int) -> None:
+        if first <= last:
+            metrics.skipped_publications.inc(last + 1 - first)
+            self.tell(event("skipped", **{"from": first, "to": last}))
 
     def _close_slow(self, cause: str, reason: str) -> None:
         metrics.slow_closes.labels(cause).inc()

@@ -61,7 +61,10 @@ def serve(
     request: HttpRequest, file: Any, found: Recording
 ) -> HttpResponse | StreamingHttpResponse:
     size = file.size
-    asked = asked_range(request.headers.get("Range", ""), size)
+    wanted = request.headers.get("If-Range")
+    # Whoever has a part of another file is to have all of this one (RFC 9110, section 13.1.5).
+    is_same = wanted is None or wanted.strip() == found.entity_tag
+    asked = asked_range(request.headers.get("Range", "") if is_same else "", size)
     start, end = asked or (0, size)
     response: HttpResponse | StreamingHttpResponse
     if start >= end and asked:
@@ -76,6 +79,8 @@ def serve(
         response = StreamingHttpResponse(pieces(file, start, end))
     response.status_code = 206 if asked else 200
     response.headers["Accept-Ranges"] = "bytes"
+    if found.entity_tag:
+        response.headers["ETag"] = found.entity_tag
     response.headers["Content-Length"] = str(end - start)
     if asked:
         response.headers["Content-Range"] = f"bytes {start}-{end - 1}/{size}"

@@ -112,7 +112,8 @@ class Recorder:
 
     def __init__(self, stream: Stream, topic: Topic, header: Publication | None) -> None:
         self.stream = stream
-        self.listener = Listener(topic, self, AS_IT_IS, topic.offset, header)
+        # Where something is lost, a header may be: then it is to have that one.
+        self.listener = Listener(topic, self, AS_IT_IS, topic.offset, header, keeps_up=True)
         self.waiting: deque[Segment] = deque()
         #: Bytes that wait, what is being written included.
         self.size = 0

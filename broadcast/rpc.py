@@ -22,6 +22,7 @@ from . import metrics
 from .backends import get_backend
 from .conf import conf
 from .exceptions import BadRequest, BroadcastError, Forbidden
+from .feeding import Feeds
 from .models import EVERYONE, Stream
 from .publications import MARKS, MAX_NAME, Draft, Kind, Publication
 from .publishing import apublish_draft, check_name, enqueue
@@ -173,7 +174,9 @@ class Figures:
 figures = Figures()
 
 
-async def publish(stream: Any, payload: Any, options: Any = None) -> dict[str, Any]:
+async def publish(
+    stream: Any, payload: Any, options: Any = None, *, feeds: Feeds
+) -> dict[str, Any]:
     """str → text, bin → binary, else JSON; options `header`, `entry`, `reset`,
     `idempotency_key`."""
     if not isinstance(options, dict | None):
@@ -184,8 +187,17 @@ async def publish(stream: Any, payload: Any, options: Any = None) -> dict[str, A
         raise BadRequest(f"unknown options: {', '.join(sorted(unknown))}")
     marks = sum(mark for name, mark in MARKS.items() if given.get(name))
     key = _text(given.get("idempotency_key", ""))
-    position = await apublish_draft(_text(stream), _draft(payload, marks), key)
+    draft, program = _draft(payload, marks), feeds.programs.get(_text(stream))
+    if program and not key:
+        position = await program.append([draft])
+    else:
+        position = await apublish_draft(_text(stream), draft, key)
     return {"epoch": position.epoch, "offset": position.offset}
+
+
+async def feed(stream: Any, *, feeds: Feeds) -> None:
+    """The connection is the stream's streamer, as long as it lasts."""
+    await feeds.begin(check_name(_text(stream)))
 
 
 async def push_data(data: Any) -> None:
@@ -293,20 +305,22 @@ async def authenticate(secret: Any) -> None:
 
 class Method(NamedTuple):
     function: Callable[..., Awaitable[Any]]
-    #: How many parameters it takes.
+    #: How many parameters it takes, and whether it has to do with what the connection feeds.
     least: int
     most: int
+    has_feeds: bool
 
 
 def _method(function: Callable[..., Awaitable[Any]]) -> Method:
-    parameters = signature(function).parameters.values()
-    least = sum(parameter.default is Parameter.empty for parameter in parameters)
-    return Method(function, least, len(parameters))
+    parameters = signature(function).parameters
+    given = [one for one in parameters.values() if one.kind != Parameter.KEYWORD_ONLY]
+    least = sum(parameter.default is Parameter.empty for parameter in given)
+    return Method(function, least, len(given), "feeds" in parameters)
 
 
 METHODS = {
     function.__name__: _method(function)
-    for function in (publish, push, push_data, history, streams, stats, ping, authenticate)
+    for function in (publish, feed, push, push_data, history, streams, stats, ping, authenticate)
 }
 
 
@@ -351,15 +365,15 @@ def _without_bin(value: Any) -> Any:
     return value
 
 
-async def answer(call: Call) -> tuple[str | None, Any]:
+async def answer(call: Call, feeds: Feeds) -> tuple[str | None, Any]:
     """Carry out a call: its error (None: there was none), and its result."""
     figures.calls += 1
-    error, result = (call.error, None) if call.error else await _carry_out(call)
+    error, result = (call.error, None) if call.error else await _carry_out(call, feeds)
     figures.errors += error is not None
     return error, result
 
 
-async def _carry_out(call: Call) -> tuple[str | None, Any]:
+async def _carry_out(call: Call, feeds: Feeds) -> tuple[str | None, Any]:
     method = METHODS.get(call.method)
     if method is None:
         return f"method `{call.method[:MAX_NAME]}' is not accepted", None
@@ -367,7 +381,8 @@ async def _carry_out(call: Call) -> tuple[str | None, Any]:
         takes = " to ".join(map(str, dict.fromkeys((method.least, method.most))))
         return f"wrong parameters for `{call.method}': it takes {takes}", None
     try:
-        return None, await method.function(*call.params)
+        more = {"feeds": feeds} if method.has_feeds else {}
+        return None, await method.function(*call.params, **more)
     except BroadcastError as error:
         metrics.note_refusal("rpc", type(error))
         return f"{type(error).__name__}: {error}", None

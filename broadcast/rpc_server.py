@@ -22,6 +22,7 @@ from .backends import get_backend
 from .checks import is_loopback
 from .conf import conf
 from .exceptions import BadRequest
+from .feeding import Feeds
 from .publishing import serve_here
 from .rpc import METHODS, Call, Decoder, answer, encode_answer, figures
 
@@ -50,6 +51,7 @@ class Connection:
         #: The calls under way, and the bytes they came in.
         self.calls: set[asyncio.Task[None]] = set()
         self.bytes = 0
+        self.feeds = Feeds()
         self.room = asyncio.Event()
         #: Answers that go out together, in this turn of the event loop.
         self.answers: list[bytes] = []
@@ -96,7 +98,7 @@ class Connection:
 
     async def _unlock(self, call: Call) -> None:
         if call.method == "authenticate" and not call.error:
-            error, result = await answer(call)
+            error, result = await answer(call, self.feeds)
         else:
             error = call.error or "Forbidden: the first call is authenticate(secret)"
             result = None
@@ -126,7 +128,7 @@ class Connection:
         self.room.set()
 
     async def _carry_out(self, call: Call) -> None:
-        error, result = await answer(call)
+        error, result = await answer(call, self.feeds)
         if call.msgid is not None:
             self._say(encode_answer(call.msgid, error, result))
         elif error and call.method in METHODS and not self.has_failed:
@@ -151,6 +153,7 @@ class Connection:
         self.is_ending = True
         if self.calls:
             await asyncio.wait(self.calls)
+        await self._end_feeds()
         self._flush()
         with suppress(OSError, TimeoutError):
             if self.has_answered and not is_over:
@@ -161,6 +164,12 @@ class Connection:
         self.writer.close()
         with suppress(OSError):
             await self.writer.wait_closed()
+
+    async def _end_feeds(self) -> None:
+        try:
+            await self.feeds.end()
+        except Exception:
+            logger.exception("What a program fed could not be ended")
 
 
 async def serve(host: str, port: int, announce: Callable[[], None] = lambda: None) -> None:

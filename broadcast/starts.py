@@ -52,11 +52,15 @@ def number(query: dict[str, str], name: str) -> int:
 
 
 class Start(NamedTuple):
-    """Where a listener begins: after offset `cursor`, with the header `opening` before it."""
+    """Where a listener begins: after offset `cursor`, with the header `opening` before it.
+
+    `waits`: at the first publication from there on that a newcomer can begin with.
+    """
 
     cursor: int
     opening: Publication | None
     recovered: bool
+    waits: bool = False
 
 
 def outcome(wish: Wish, start: Start) -> str:
@@ -72,7 +76,7 @@ async def begin(topic: "Topic", stream: Stream, wish: Wish) -> tuple[Start, Mess
     It holds until something else is awaited.
     """
     state = await _state_of(topic)
-    start = find_start(wish, state)
+    start = find_start(wish, state, stream.kind == Stream.Kind.MEDIA)
     joined = event(
         "joined",
         stream=stream.slug,
@@ -107,22 +111,27 @@ def content_type_of(stream: Stream, state: StreamState) -> str:
     return content_type(state.header.payload)
 
 
-def find_start(wish: Wish, state: StreamState) -> Start:
+def find_start(wish: Wish, state: StreamState, is_media: bool = False) -> Start:
     """Where a listener begins on a stream that stands at `state`.
 
     It resumes where it can have all that it missed. Else it is a newcomer: with the last
     `history` publications if it asked for them, at the newest entry point if there is one, or
     live. A newcomer never begins before the header, which is the first thing it gets.
+
+    Where `is_media`, never between two entry points either: the rest of a segment shows nothing.
+    Where history has let go of the newest one, the next one is waited for. (History could keep it
+    until then, but within some limit only; beyond that, this would be needed all the same.) A
+    recording that has had none may never have one, and is heard live.
     """
     oldest = state.first - 1
     if wish.epoch == state.epoch and wish.since in range(oldest, state.offset + 1):
         return Start(wish.since, None, True)
     header = state.header
     header_offset = header.offset if header else 0
+    cursor = newest = state.open_entry - 1 if state.open_entry else state.offset
     if wish.history:
         cursor = max(state.offset - wish.history, oldest, header_offset - 1)
-    elif state.entry >= header_offset and state.entry:
-        cursor = state.entry - 1
-    else:
-        cursor = state.offset
-    return Start(cursor, header if header_offset <= cursor else None, False)
+        # Who asks for more than others get is not to get less.
+        cursor = min(cursor, newest) if is_media else cursor
+    opening = header if header_offset <= cursor else None
+    return Start(cursor, opening, False, is_media and state.has_entries)

@@ -23,27 +23,29 @@ import asyncio
 import logging
 import time
 import uuid
-from contextlib import suppress
 from typing import Any
 
 from . import limits, metrics
 from .backends import Recording, Run, get_backend, new_streamer
 from .conf import conf
 from .consumers import SocketConsumer
-from .exceptions import BadRequest, BroadcastError, CloseCode, TooLarge, TooMany, Unavailable
+from .exceptions import BadRequest, BroadcastError, CloseCode, TooLarge, TooMany
+from .feeding import Place
 from .frames import Message, event
 from .hub import Topic
-from .media import Segmenter
+from .media import Segmenter, Snapshot
 from .models import Stream
 from .publications import Draft, Kind, Mark, decode_json
-from .publishing import announce_streamer, append
-from .recorder import Recorder
+from .publishing import append
 from .relay import get_relay
 from .sinks import EXTENSION
 from .starts import query_of
 from .tokens import Deed
 
 logger = logging.getLogger(__name__)
+
+#: What is kept of a recording that nobody comes back to.
+NOTHING = Snapshot(b"", b"", False)
 
 MARKS = {"header": Mark.HEADER, "entry": Mark.ENTRY}
 
@@ -66,7 +68,6 @@ class StreamerConsumer(SocketConsumer):
     #: What cuts its bytes. `undecided`: it is not known yet whether they are to be cut.
     segmenter: Segmenter | None = None
     undecided = False
-    recorder: Recorder | None = None
 
     async def enter(self) -> None:
         self.id = new_streamer(time.time())
@@ -91,7 +92,6 @@ class StreamerConsumer(SocketConsumer):
         #: Whether its socket is full, and what it is told when it has drained, by event.
         self.full = False
         self.untold: dict[str, Message] = {}
-        backend = get_backend()
         #: Frames of the run, or of this connection where there is none, that are in.
         self.accepted = await self._accepted_of(stream)
         self.undecided = stream.kind == Stream.Kind.MEDIA and not self.accepted
@@ -100,9 +100,8 @@ class StreamerConsumer(SocketConsumer):
         #: The number of the next one that comes.
         self.number = self.accepted + 1
         async with get_relay().topic(stream.slug) as self.topic:
-            await backend.enter(stream.slug, self.id)
-            await announce_streamer(stream.slug, self.id)
-            state = await backend.state(stream.slug)
+            self.place = Place(stream, self.topic, self)
+            state = await self.place.take()
             self.sink.on_drain(self._drained)
             metrics.streamer_joins.inc()
             self._tell_newest(
@@ -112,18 +111,16 @@ class StreamerConsumer(SocketConsumer):
                 offset=state.offset,
                 accepted=self.accepted,
             )
-            self.topic.add_streamer(self)
-            if stream.record and stream.kind == Stream.Kind.MEDIA:
-                self.recorder = Recorder.start(stream, self.topic, state if self.accepted else None)
+            self.place.begin(state if self.accepted else None)
         self.feeding = asyncio.ensure_future(self._feed())
 
     async def _accepted_of(self, stream: Stream) -> int:
         if not self.run:
             return 0
         if stream.kind == Stream.Kind.MEDIA:
-            frames, state = await get_backend().recording(stream.slug, self.run)
+            frames, state, held = await get_backend().recording(stream.slug, self.run)
             if frames:
-                self.segmenter = Segmenter.restore(state)
+                self.segmenter = Segmenter.restore(state, held)
                 return frames
         return await get_backend().accepted(stream.slug, self.run)
 
@@ -248,10 +245,8 @@ class StreamerConsumer(SocketConsumer):
             self.ending = (CloseCode.SHUTDOWN, "the server could not publish")
             self.tell(event("error", message=self.ending[1]))
         self.room.set()
-        if self.recorder:
-            # Not when its socket is gone: a line that was lost is noticed late, and what the next
-            # streamer sends is that one's to record.
-            self.recorder.end_after(self.offset)
+        # Not when its socket is gone: a line that was lost is noticed late.
+        self.place.end_after(self.offset)
         self.sink.close(*self.ending)
 
     async def _append(self, drafts: list[Draft]) -> None:
@@ -267,9 +262,9 @@ class StreamerConsumer(SocketConsumer):
         if self.segmenter:
             # Nothing of a recording is published any more when another one has begun, or it is
             # over: with 0 frames it is one that nobody knows.
-            state = self.segmenter.snapshot() if self.run else b""
+            kept = self.segmenter.snapshot() if self.run else NOTHING
             after = 0 if self.said_goodbye else self.accepted + frames
-            return Recording(self.run or self.id, self.accepted, after, state)
+            return Recording(self.run or self.id, self.accepted, after, *kept)
         return Run(self.run, self.number) if self.run else None
 
     def _tell_newest(self, name: str, **fields: Any) -> None:
@@ -315,11 +310,4 @@ class StreamerConsumer(SocketConsumer):
         self.end(CloseCode.SHUTDOWN, "gone")
         if self.feeding:
             await self.feeding
-        self.topic.remove_streamer(self)
-        await get_relay().changed(self.topic)
-        # Where the engine is away, its presence expires.
-        with suppress(Unavailable):
-            if await get_backend().leave(self.slug, self.id):
-                await announce_streamer(self.slug, "")
-        if self.recorder:
-            await self.recorder.finish(self.offset)
+        await self.place.leave(self.offset)

@@ -41,6 +41,10 @@ POOLS: dict[str, dict[str, Any]] = {
         **{"kind": "media", "content_type": "video/webm"},
     },
     "film": {"visibility": "unlisted", "publishing": "anyone", "kind": "media"},
+    "clip": {
+        **{"visibility": "unlisted", "publishing": "anyone"},
+        **{"kind": "media", "history_count": 4},
+    },
     "recorded": {
         **{"visibility": "unlisted", "publishing": "anyone"},
         **{"kind": "media", "record": True},

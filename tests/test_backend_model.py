@@ -164,7 +164,10 @@ class Comparison(RuleBasedStateMachine):
         headers = [one for one in recording if one.draft.marks & Mark.HEADER]
         entries = [one.offset for one in recording if one.draft.marks & Mark.ENTRY]
         assert self.fields([state.header] if state.header else []) == headers[-1:]
-        assert state.entry == (entries[-1] if entries and entries[-1] >= self.first else 0)
+        assert state.entry == (entries[-1] if entries else 0)
+        behind = [one for one in entries if not headers or one >= headers[-1].offset]
+        assert state.has_entries == bool(behind)
+        assert state.open_entry == (behind[-1] if behind and behind[-1] >= self.first else 0)
         assert self.wait(self.backend.positions(["s"])) == {"s": (self.epoch, self.offset)}
         accepted = {run: self.wait(self.backend.accepted("s", run)) for run in self.runs}
         assert accepted == self.runs

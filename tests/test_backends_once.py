@@ -107,6 +107,8 @@ async def test_of_very_many_keys_the_newest_are_known(backend: Backend) -> None:
     assert [bool(appended.publications) for appended in known] == [False, True]
 
 
+NO_RECORDING = (0, b"", b"")
+
 # -- recordings ----------------------------------------------------------------------------------
 
 
@@ -118,13 +120,13 @@ async def recorded(
 
 
 async def test_a_recording_counts_frames_and_keeps_its_state(backend: Backend) -> None:
-    assert await backend.recording("s", "r") == (0, b"")
+    assert await backend.recording("s", "r") == NO_RECORDING
     assert (await recorded(backend, 0, 3, "ab")).accepted == 3
     # Frames that made no publication count, too.
     appended = await recorded(backend, 3, 4)
     assert (appended.accepted, appended.offset, appended.publications) == (4, 2, [])
-    assert await backend.recording("s", "r") == (4, b"state 4 \0\xff")
-    assert await backend.recording("s", "other") == (0, b"")
+    assert await backend.recording("s", "r") == (4, b"state 4 \0\xff", b"")
+    assert await backend.recording("s", "other") == NO_RECORDING
     assert await kept(backend) == ["a", "b"]
 
 
@@ -136,14 +138,14 @@ async def test_nothing_is_appended_to_a_recording_that_went_on_elsewhere(
     await recorded(backend, 2, 4, "cd")
     with pytest.raises(RunGap):
         await recorded(backend, before, before + 1, "x")
-    assert await backend.recording("s", "r") == (4, b"state 4 \0\xff")
+    assert await backend.recording("s", "r") == (4, b"state 4 \0\xff", b"")
     assert await kept(backend) == list("abcd")
 
 
 async def test_the_newest_recording_alone_is_kept(backend: Backend) -> None:
     await recorded(backend, 0, 2, "a")
     await recorded(backend, 0, 1, "b", id="other")
-    assert await backend.recording("s", "r") == (0, b"")
+    assert await backend.recording("s", "r") == NO_RECORDING
     with pytest.raises(RunGap):
         await recorded(backend, 2, 3, "c")
     assert await kept(backend) == ["a", "b"]
@@ -164,10 +166,51 @@ async def test_its_own_header_does_not_end_a_recording(backend: Backend) -> None
     await recorded(backend, 0, 1)
     drafts = [text("header", Mark.HEADER | Mark.RESET), text("entry", Mark.ENTRY)]
     await backend.append("s", drafts, WIDE, Recording("r", 1, 2, b"state"))
-    assert await backend.recording("s", "r") == (2, b"state")
+    assert await backend.recording("s", "r") == (2, b"state", b"")
 
 
 async def test_a_recording_is_forgotten_with_the_history(backend: Backend) -> None:
     await recorded(backend, 0, 2, "a")
     await backend.clear("s")
-    assert await backend.recording("s", "r") == (0, b"")
+    assert await backend.recording("s", "r") == NO_RECORDING
+
+
+async def hold(backend: Backend, before: int, held: bytes, goes_on: bool, id: str = "r") -> None:
+    drafts = [] if goes_on else [text()]
+    recording = Recording(id, before, before + 1, b"state", held, goes_on)
+    await backend.append("s", drafts, WIDE, recording)
+
+
+async def test_what_a_recording_holds_back_comes_in_parts(backend: Backend) -> None:
+    await hold(backend, 0, b"\0\xff", goes_on=False)
+    await hold(backend, 1, b"one", goes_on=True)
+    await hold(backend, 2, b"", goes_on=True)
+    await hold(backend, 3, b"two", goes_on=True)
+    assert await backend.recording("s", "r") == (4, b"state", b"\0\xffonetwo")
+    await hold(backend, 4, b"other", goes_on=False)
+    assert await backend.recording("s", "r") == (5, b"state", b"other")
+    await hold(backend, 5, b"", goes_on=False)
+    assert await backend.recording("s", "r") == (6, b"state", b"")
+
+
+async def test_what_is_held_back_belongs_to_its_recording(backend: Backend) -> None:
+    await hold(backend, 0, b"held", goes_on=False)
+    with pytest.raises(RunGap):
+        await hold(backend, 0, b"x", goes_on=True)
+    assert await backend.recording("s", "r") == (1, b"state", b"held")
+    await hold(backend, 0, b"another's", goes_on=False, id="other")
+    assert await backend.recording("s", "other") == (1, b"state", b"another's")
+    assert await backend.recording("s", "r") == NO_RECORDING
+    await backend.append("s", [text("header", Mark.HEADER)], WIDE)
+    await hold(backend, 0, b"new", goes_on=True, id="other")
+    assert await backend.recording("s", "other") == (1, b"state", b"new")
+    await backend.clear("s")
+    await hold(backend, 0, b"newest", goes_on=True, id="other")
+    assert await backend.recording("s", "other") == (1, b"state", b"newest")
+
+
+async def test_its_own_header_does_not_take_what_a_recording_holds_back(backend: Backend) -> None:
+    await hold(backend, 0, b"held", goes_on=False)
+    drafts = [text("header", Mark.HEADER | Mark.RESET)]
+    await backend.append("s", drafts, WIDE, Recording("r", 1, 2, b"state", b" back", True))
+    assert await backend.recording("s", "r") == (2, b"state", b"held back")

@@ -1,5 +1,6 @@
 """The segmenter: every split point, every container's odd parts, and bytes that are no video."""
 
+from functools import partial
 from typing import Any
 
 import pytest
@@ -8,8 +9,9 @@ from hypothesis import strategies as st
 from pytest_django.fixtures import Settings
 
 from broadcast.exceptions import BadRequest
-from broadcast.media import LOOK_AHEAD, PART_BYTES, PARTS, Segmenter, content_type
+from broadcast.media import LOOK_AHEAD, PART_BYTES, PARTS, Segmenter, content_type, mp4
 from broadcast.media import webm as matroska
+from broadcast.media.steps import BYTES, MOST, STEPS
 from broadcast.models import Recording
 from broadcast.publications import Draft, Kind, Mark
 from tests import films
@@ -88,13 +90,28 @@ def test_wherever_a_film_is_split_it_is_cut_at_the_same_places(name: str) -> Non
 @pytest.mark.parametrize("name", FILMS)
 def test_byte_for_byte_and_with_a_new_segmenter_for_each_byte_it_is_the_same(name: str) -> None:
     data = film(name)
-    segmenter, drafts = Segmenter(), list[Draft]()
+    segmenter, drafts, held = Segmenter(), list[Draft](), b""
     for number in range(len(data)):
         drafts += segmenter.feed(data[number : number + 1])
-        segmenter = Segmenter.restore(segmenter.snapshot())
+        state, part, goes_on = segmenter.snapshot()
+        held = held + part if goes_on else part
+        segmenter = Segmenter.restore(state, held)
     drafts += segmenter.finish()
     assert joined(drafts) == data
     assert marked(drafts) == marked(cut(data))
+
+
+@pytest.mark.parametrize("size", [1, 7, 64])
+def test_of_what_is_held_back_snapshots_have_each_byte_once(size: int) -> None:
+    data = webm(cluster(block(key=True), block(content=bytes(20_000)), block()))
+    segmenter, held, snapped = Segmenter(), b"", 0
+    for start in range(0, len(data), size):
+        segmenter.feed(data[start : start + size])
+        state, part, goes_on = segmenter.snapshot()
+        held = held + part if goes_on else part
+        snapped += len(state) + len(part)
+        assert Segmenter.restore(state, held).buffer == segmenter.buffer
+    assert snapped < len(data) + 60 * (len(data) // size + 1)
 
 
 @pytest.mark.parametrize("name", FILMS)
@@ -350,6 +367,21 @@ def count_looks(monkeypatch: pytest.MonkeyPatch, segmenter: Segmenter) -> list[i
     return looks
 
 
+def count_heads(monkeypatch: pytest.MonkeyPatch) -> list[int]:
+    """Where the beginning of a part is read from now on, however it is within others."""
+    looks = list[int]()
+    for module in (matroska, mp4):
+        read = module.read_head
+        counted = partial(read_counted, read, looks)
+        monkeypatch.setattr(module, "read_head", counted)
+    return looks
+
+
+def read_counted(read: Any, looks: list[int], data: bytes, start: int) -> Any:
+    looks.append(start)
+    return read(data, start)
+
+
 # -- limits --------------------------------------------------------------------------------------
 
 
@@ -403,16 +435,69 @@ def test_small_parts_with_content_are_taken() -> None:
 
 
 def test_of_very_many_tracks_few_are_looked_at(monkeypatch: pytest.MonkeyPatch) -> None:
-    read_head, looks = matroska.read_head, list[int]()
-
-    def read(data: bytes, start: int) -> Any:
-        looks.append(start)
-        return read_head(data, start)
-
-    monkeypatch.setattr(matroska, "read_head", read)
+    looks = count_heads(monkeypatch)
     header = webm(tracks=PICTURE_TRACK + element(0xAE) * 100_000)
     assert content_type(header) == 'video/webm;codecs="vp8"'
     assert len(looks) < 2 * matroska.MOST_TRACKS
+
+
+EMPTY, FREE, TKHD = element(0xEC), box("free"), box("tkhd", words(0, 0, 0, 1))
+#: Parts that have a megabyte of others in them, and what stands before them.
+FULL: dict[str, tuple[bytes, bytes]] = {
+    "a block's group": (webm(cluster(block(key=True))), element(0xA0, EMPTY * 500_000)),
+    "a track": (b"", webm(tracks=element(0xAE, EMPTY * 250_000))),
+    "a fragment": (mp4_header(), moof(FREE * 130_000)),
+    "tracks of a fragment": (mp4_header(), moof(*[traf(FREE * 300)] * 300)),
+    "runs of a fragment": (mp4_header(), moof(traf(*[trun(0)] * 50_000))),
+    "a moov": (b"", mp4_header(FREE * 120_000)),
+    "tracks of a moov": (b"", mp4_header(*[box("trak", TKHD, FREE * 300)] * 300)),
+    "media of a moov": (b"", mp4_header(box("trak", *[box("mdia", FREE * 300)] * 300))),
+}
+
+
+@pytest.mark.parametrize("name", FULL)
+def test_of_very_many_parts_in_one_few_are_looked_at(
+    monkeypatch: pytest.MonkeyPatch, name: str
+) -> None:
+    before, part = FULL[name]
+    looks = count_heads(monkeypatch)
+    segmenter = Segmenter()
+    segmenter.feed(before)
+    with pytest.raises(BadRequest, match="its parts are too small"):
+        segmenter.feed(part)
+    assert len(looks) <= STEPS + MOST + 50
+
+
+@pytest.mark.parametrize("name", ["a track", "a moov", "tracks of a moov", "media of a moov"])
+def test_of_a_header_full_of_parts_few_are_looked_at(
+    monkeypatch: pytest.MonkeyPatch, name: str
+) -> None:
+    looks = count_heads(monkeypatch)
+    assert content_type(b"".join(FULL[name])) == ""
+    assert len(looks) <= STEPS + MOST + 50
+
+
+def test_of_many_parts_that_are_full_of_others_few_are_looked_at(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    looks = count_heads(monkeypatch)
+    data = webm(cluster(block(key=True), *[element(0xA0, group()[2:], EMPTY * 40)] * 5000))
+    with pytest.raises(BadRequest, match="its parts are too small"):
+        cut(data)
+    assert len(looks) <= PARTS + STEPS + len(data) // PART_BYTES + len(data) // BYTES
+
+
+def test_groups_of_sound_and_very_many_tracks_are_taken() -> None:
+    duration = element(0x9B, b"\x14")
+    sound = element(0xA1, b"\x82\0\0\0", bytes(40))
+    groups = [element(0xA0, sound, duration, element(0xFB, b"\1"))] * 20_000
+    stream = webm(cluster(block(key=True), *groups))
+    assert joined(cut(stream)) == stream
+    assert joined(cut(stream, 65536)) == stream
+    tracks = [trak(number, "soun", "Opus") for number in range(1, 101)]
+    stream = mp4_header(*tracks) + moof(traf(trun(each=SYNC))) + box("mdat", b"sound")
+    assert joined(cut(stream)) == stream
+    assert content_type(cut(stream)[0].payload).startswith("audio/mp4")
 
 
 # -- anything ------------------------------------------------------------------------------------

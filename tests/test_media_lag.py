@@ -169,16 +169,70 @@ async def test_where_history_was_forgotten_it_comes_in_anew(db: None) -> None:
         await eventually(is_closed)
 
 
+async def lose(topic: Topic, sink: Sink, *marks: int) -> None:
+    """The layer brings none of these, and history has no more than the last two."""
+    drafts = [Draft(Kind.BINARY, b"\x03", mark) for mark in marks]
+    await get_backend().append("s", drafts, Limits(2, 1000, 3600))
+    await publish(MORE)
+    last = 4 + len(marks)
+    await heard(topic, last)
+
+    async def has_everything() -> bool:
+        return all(one.cursor == last or one in topic.edge[V1_MESSAGES] for one in topic.listeners)
+
+    await eventually(has_everything)
+
+
 async def test_what_is_lost_for_all_is_skipped_to_the_next_entry_point(db: None) -> None:
     async with hearing() as (topic, _, sink):
-        # The layer brings none of these, and history has no more than the last two.
-        drafts = [Draft(Kind.BINARY, b"\x03", mark) for mark in (MORE, MORE, MORE, ENTRY, MORE)]
-        await get_backend().append("s", drafts, Limits(2, 1000, 3600))
+        await lose(topic, sink, MORE, MORE, MORE, ENTRY, MORE)
+        assert sink.told == [("skipped", 4, 6), 7, 8, 9]
+
+
+async def test_what_is_lost_with_its_entry_point_ends_with_the_next_one(db: None) -> None:
+    async with hearing() as (topic, _, sink):
+        await lose(topic, sink, MORE, ENTRY, MORE, MORE)
         await publish(MORE)
         await heard(topic, 9)
+        assert not sink.told
+        await publish(MORE, ENTRY, MORE)
+        await heard(topic, 12)
+        assert sink.told == [("skipped", 4, 10), 11, 12]
 
-        async def is_told() -> bool:
-            return 9 in sink.told
 
-        await eventually(is_told)
-        assert sink.told == [("skipped", 4, 6), 7, 8, 9]
+async def test_a_header_that_is_lost_comes_before_the_next_entry_point(db: None) -> None:
+    async with hearing() as (topic, _, sink):
+        await lose(topic, sink, MORE, HEADER, ENTRY, MORE, MORE)
+        header = [("skipped", 4, 4), ("reset",), ("header", 5), 5]
+        assert sink.told == header
+        await publish(ENTRY)
+        await heard(topic, 10)
+        assert sink.told == [*header, ("skipped", 6, 9), 10]
+
+
+async def test_where_no_entry_points_are_made_what_is_lost_is_skipped_alone(db: None) -> None:
+    async with hearing() as (topic, _, sink):
+        await lose(topic, sink, MORE, HEADER, MORE, MORE, MORE)
+        assert sink.told == [
+            ("skipped", 4, 4),
+            ("reset",),
+            ("header", 5),
+            5,
+            ("skipped", 6, 6),
+            7,
+            8,
+            9,
+        ]
+
+
+async def test_who_waits_and_loses_something_is_told_of_all_of_it_at_once(db: None) -> None:
+    async with hearing() as (topic, _, _):
+        sink = Sink()
+        waits = Listener(topic, sink, V1_MESSAGES, topic.offset, keeps_up=True, waits=True)
+        topic.add(waits)
+        await lose(topic, sink, MORE, MORE, MORE, MORE, MORE)
+        assert not sink.told
+        await publish(ENTRY)
+        await heard(topic, 10)
+        assert sink.told == [("skipped", 4, 9), 10]
+        topic.remove(waits)

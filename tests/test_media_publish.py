@@ -3,7 +3,10 @@
 import asyncio
 import subprocess
 import sys
-from collections.abc import Callable, Iterator
+from asyncio import StreamWriter
+from asyncio.subprocess import Process
+from collections.abc import AsyncIterator, Callable, Iterator
+from contextlib import asynccontextmanager, suppress
 from io import BytesIO
 from pathlib import Path
 from typing import Any
@@ -15,11 +18,16 @@ from broadcast.exceptions import BadRequest
 from broadcast.management.commands.publish import segments
 from broadcast.publications import Mark
 from tests.conftest import door_of
-from tests.doors import ServerDoor, Socket
+from tests.doors import ServerDoor, Socket, eventually
 from tests.films import assert_plays, block, cluster, cut, film, webm
 from tests.processes import ROOT, ServerProcess
 from tests.test_media_sockets import bytes_of, hear
 from tests.test_readme import blocks, section
+from tests.test_recordings import recordings_on
+
+#: A header and its first segment, and one more.
+KEY = cluster(block(key=True), block(), block(track=2))
+STREAM = webm(KEY)
 
 PUBLISH = [sys.executable, "manage.py", "publish"]
 
@@ -98,27 +106,145 @@ def offset_of_newest(name: str) -> int:
     return next(at for at, draft in enumerate(reversed(drafts)) if draft.marks & Mark.ENTRY)
 
 
-async def test_it_goes_out_as_it_comes(our_door: ServerDoor) -> None:
-    slug = await our_door.stream("film")
-    listener = await our_door.listener(slug)
+@asynccontextmanager
+async def publishing(
+    door: ServerDoor, slug: str, *first: bytes
+) -> AsyncIterator[tuple[Process, StreamWriter]]:
+    """A `publish` that reads a pipe with these bytes in it, which is still open."""
     process = await asyncio.create_subprocess_exec(
         *(*PUBLISH, slug, "-"),
         cwd=ROOT,
-        env=our_door.process.environment,
+        env=door.process.environment,
         stdin=asyncio.subprocess.PIPE,
         stdout=asyncio.subprocess.DEVNULL,
+        stderr=asyncio.subprocess.PIPE,
     )
     assert process.stdin
-    process.stdin.write(webm(cluster(block(key=True))))
+    process.stdin.write(b"".join(first))
+    try:
+        yield process, process.stdin
+    finally:
+        with suppress(ProcessLookupError):
+            process.kill()
+        await process.wait()
+
+
+async def is_live(door: ServerDoor, slug: str, live: bool = True) -> None:
+    """Wait until it is, or is not."""
+    # The process takes its time to start.
+    async with asyncio.timeout(40):
+        while (await door.describe(slug))["live"] != live:  # noqa: ASYNC110
+            await asyncio.sleep(0.05)
+
+
+async def test_who_publishes_is_the_streamer(our_door: ServerDoor) -> None:
+    slug = await our_door.stream("recorded")
+    listener = await our_door.listener(slug)
+    assert listener.first["live"] is False
+    async with publishing(our_door, slug, STREAM, KEY) as (process, pipe):
+        await is_live(our_door, slug)
+        assert (await listener.event())["event"] == "live"
+        await hear(listener, KEY[-9:])
+        pipe.write(KEY)
+        # It is while nothing comes, too.
+        await hear(listener, KEY[-9:])
+        assert (await our_door.describe(slug))["live"]
+        pipe.close()
+        assert await process.wait() == 0
+    assert (await listener.until("idle")) == {"event": "idle"}
+    assert await recorded(our_door, slug) == [STREAM + KEY * 2]
+
+
+async def recorded(door: ServerDoor, slug: str, count: int = 1) -> list[bytes]:
+    """What is in the recordings that have ended, when there are so many; the newest first."""
+    found: list[bytes] = []
+
+    async def are_there() -> bool:
+        found[:] = await asyncio.to_thread(recordings_on, door.process, slug)
+        return len(found) >= count
+
+    await eventually(are_there)
+    return found
+
+
+async def test_a_streamer_that_comes_takes_over_from_a_program(our_door: ServerDoor) -> None:
+    slug = await our_door.stream("recorded")
+    async with publishing(our_door, slug, STREAM, KEY) as (process, pipe):
+        await is_live(our_door, slug)
+        await until_position(our_door, slug, 3)
+        streamer = await our_door.streamer(slug)
+        await streamer.send(STREAM)
+        await streamer.accepted(1)
+        pipe.write(KEY)
+        assert process.stderr
+        async with asyncio.timeout(10):
+            said = await process.stderr.read()
+            assert await process.wait() == 1
+        assert said.decode().splitlines() == ["CommandError: another streamer took over"]
+    await streamer.send(KEY)
+    await streamer.accepted(2)
+    assert (await our_door.describe(slug))["live"]
+    await streamer.close()
+    assert await recorded(our_door, slug, 2) == [STREAM + KEY, STREAM + KEY]
+
+
+async def until_position(door: ServerDoor, slug: str, offset: int) -> None:
+    async def is_there() -> bool:
+        return bool((await door.describe(slug))["position"]["offset"] >= offset)
+
+    await eventually(is_there)
+
+
+async def test_a_program_takes_over_from_a_streamer(our_door: ServerDoor) -> None:
+    slug = await our_door.stream("film")
+    streamer = await our_door.streamer(slug)
+    await streamer.send(STREAM)
+    await streamer.accepted(1)
+    async with publishing(our_door, slug, STREAM) as (process, pipe):
+        async with asyncio.timeout(40):
+            while (code := await code_of(streamer)) is None:
+                pass
+        assert code == 4501
+        pipe.close()
+        assert await process.wait() == 0
+    await is_live(our_door, slug, live=False)
+
+
+async def code_of(socket: Socket) -> int | None:
+    """What it is closed with; None: nothing yet."""
+    try:
+        return await socket.closed()
+    except TimeoutError:
+        return None
+
+
+async def test_a_program_that_is_killed_leaves_its_stream(door_of_ours: ServerDoor) -> None:
+    slug = await door_of_ours.stream("recorded")
+    async with publishing(door_of_ours, slug, STREAM, KEY) as (process, _):
+        await is_live(door_of_ours, slug)
+        await until_position(door_of_ours, slug, 3)
+        process.kill()
+    await is_live(door_of_ours, slug, live=False)
+    assert await recorded(door_of_ours, slug) == [STREAM + KEY]
+
+
+async def test_it_goes_out_as_it_comes(our_door: ServerDoor) -> None:
+    slug = await our_door.stream("film")
+    listener = await our_door.listener(slug)
+    async with publishing(our_door, slug, webm(cluster(block(key=True)))) as (process, pipe):
+        await goes_out_as_it_comes(listener, process, pipe)
+
+
+async def goes_out_as_it_comes(listener: Socket, process: Process, pipe: StreamWriter) -> None:
     # The process takes its time to start.
     async with asyncio.timeout(40):
         while not (told := await patiently(listener)):
             pass
     assert told == ("reset", {})
     publications, _ = await hear(listener, block(key=True)[-5:])
-    process.stdin.write(block(content=b"later"))
+    pipe.write(block(content=b"later"))
     assert await listener.told() == (publications[-1][0] + 1, block(content=b"later"))
-    process.stdin.close()
+    pipe.close()
     assert await process.wait() == 0
 
 

@@ -10,6 +10,8 @@ from typing import Any
 
 import pytest
 
+from broadcast.backends import Recording, get_backend
+from broadcast.backends.memory import MemoryBackend
 from tests.doors import V1, Closed, Door, ServerDoor, Socket, undisturbed
 from tests.films import assert_plays, block, cluster, cut, element, entries, film, webm
 from tests.processes import Installation
@@ -17,6 +19,8 @@ from tests.raw import BINARY, RawSocket
 
 #: Frames that are no multiple of anything in a film.
 FRAME = 501
+#: A block that is of many frames.
+LARGE_BLOCK = webm(cluster(block(key=True), block(content=bytes(range(256)) * 90)))
 
 
 def frames_of(data: bytes) -> list[bytes]:
@@ -277,6 +281,41 @@ async def test_a_run_that_is_cut_again_and_again_is_whole(door: Door, name: str)
     assert data[entries(whole)[-1] :].startswith(second[1])
 
 
+async def test_a_run_that_is_cut_within_a_large_block_is_whole(door: Door) -> None:
+    data = LARGE_BLOCK
+    slug = await door.stream("film")
+    listener = await door.listener(slug)
+    assert await feed_run([door], slug, data, 9) > 4
+    publications, _ = await hear(listener, data[-9:])
+    assert bytes_of(publications) == data
+
+
+async def test_of_a_block_that_comes_in_small_frames_each_byte_is_kept_once(
+    in_process: Door, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    slug = await in_process.stream("film")
+    appended: list[Recording] = []
+    append = MemoryBackend.append
+
+    async def spy(backend: MemoryBackend, *args: Any) -> Any:
+        appended.append(args[3])
+        return await append(backend, *args)
+
+    monkeypatch.setattr(MemoryBackend, "append", spy)
+    streamer = await in_process.streamer(slug, f"?run={uuid.uuid4()}")
+    large = block(content=bytes(200 * 64))
+    stream = webm(cluster(block(key=True)))
+    await streamer.send(stream)
+    for count, start in enumerate(range(0, len(large), 64), 2):
+        await streamer.send(large[start : start + 64])
+        # What it is told is in, is in.
+        await streamer.accepted(count)
+        assert (await get_backend().recording(slug, appended[-1].id))[0] == count
+    assert len(appended) > 200
+    assert sum(len(one.held) for one in appended) < len(stream + large)
+    assert sum(len(one.state) for one in appended) < 100 * len(appended)
+
+
 async def test_a_run_is_over_when_its_client_says_goodbye(door: Door) -> None:
     slug = await door.stream("film")
     listener = await door.listener(slug)
@@ -315,8 +354,8 @@ async def test_a_header_of_somebody_else_ends_a_recording(our_door: ServerDoor) 
     stream = webm(cluster(block(key=True)))
     await streamer.send(stream)
     await streamer.accepted(1)
-    command = ("publish", slug, "-", "--verbosity", "0")
-    done = await asyncio.to_thread(our_door.process.manage, *command, input=stream, text=False)
+    code = f"from broadcast import publish; publish({slug!r}, b'a header', header=True)"
+    done = await asyncio.to_thread(our_door.process.manage, "shell", "-c", code)
     assert done.returncode == 0, done.stderr
     await streamer.send(block())
     # It comes back, and begins anew: a torn recording is worse.
@@ -332,10 +371,11 @@ def running(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Installation]:
         yield installation
 
 
+@pytest.mark.parametrize("name", ["film", "large block"])
 async def test_a_run_goes_on_at_another_process(
-    here: ServerDoor, there: ServerDoor, installation: Installation
+    here: ServerDoor, there: ServerDoor, installation: Installation, name: str
 ) -> None:
-    data = film("vp8")
+    data = film("vp8") if name == "film" else LARGE_BLOCK
     slug = installation.unused_stream("film")
     listener = await there.listener(slug)
     assert await feed_run([here, there], slug, data, 4) > 3

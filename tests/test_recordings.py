@@ -4,11 +4,13 @@ import re
 import threading
 from collections.abc import Iterator
 from contextlib import contextmanager
+from datetime import timedelta
 from pathlib import Path
 from typing import Any
 from urllib.request import Request, urlopen
 
 import pytest
+from asgiref.sync import async_to_sync
 from channels.db import database_sync_to_async
 from django.core.exceptions import ValidationError
 from django.core.files.storage import InMemoryStorage
@@ -17,13 +19,25 @@ from django.test import AsyncClient, Client
 from django.utils import timezone
 from pytest_django.fixtures import Settings
 
+from broadcast.backends import Limits, get_backend, new_streamer
 from broadcast.models import Recording, Stream
 from broadcast.models.recordings import local_path
 from broadcast.playback import asked_range
+from broadcast.publications import Draft, Kind, Mark
 from broadcast.recorder import RecordingFile
 from broadcast.relay import get_relay
 from tests.doors import InProcessDoor, ServerDoor, Socket, eventually
-from tests.films import assert_plays, block, cluster, cut, entries, film, frames_of, webm
+from tests.films import (
+    PICTURE_TRACK,
+    assert_plays,
+    block,
+    cluster,
+    cut,
+    entries,
+    film,
+    frames_of,
+    webm,
+)
 from tests.processes import ServerProcess, prepared_database
 
 #: Whole segments of a film made by hand.
@@ -163,6 +177,29 @@ async def test_who_marks_its_own_frames_and_comes_back_goes_on_being_recorded(
 async def send_entry(streamer: Socket) -> None:
     await streamer.tell("mark", **{"as": "entry"})
     await streamer.send(KEY)
+
+
+async def test_what_comes_after_a_header_that_was_lost_is_not_in_the_file_of_the_former(
+    in_process: InProcessDoor, directory: Path
+) -> None:
+    slug = await in_process.stream("recorded")
+    streamer = await in_process.streamer(slug)
+    await streamer.tell("mark", **{"as": "header"})
+    await streamer.send(HEADER)
+    await send_entry(streamer)
+    await streamer.accepted(2)
+    await until_written(slug)
+    # The channel layer brings none of these, and history has only the last.
+    other = webm(tracks=PICTURE_TRACK)
+    marks = [(other, Mark.HEADER | Mark.RESET), (KEY, Mark.ENTRY), (block(), 0)]
+    drafts = [Draft(Kind.BINARY, payload, int(mark)) for payload, mark in marks]
+    await get_backend().append(slug, drafts, Limits(1, 1000, 3600))
+    await streamer.send(block())
+    await send_entry(streamer)
+    await streamer.accepted(4)
+    await streamer.close()
+    first, second = await ended(slug, 2)
+    assert (content(first), content(second)) == (HEADER + KEY, other + KEY)
 
 
 @pytest.mark.parametrize("begins", ["goes on with its run", "begins anew"])
@@ -542,6 +579,95 @@ def test_prune_ends_what_nobody_writes_and_leaves_what_somebody_does(
     running.close()
 
 
+def test_prune_gives_up_what_a_machine_wrote_that_went_away(
+    db: None,
+    directory: Path,
+    settings: Settings,
+    redis_url: str,
+    capsys: pytest.CaptureFixture[str],
+) -> None:
+    settings.BROADCAST_REDIS_URLS = [redis_url]
+    settings.BROADCAST_BACKEND = "broadcast.backends.redis.RedisBackend"
+    now, long_ago = timezone.now(), timezone.now() - timedelta(days=2)
+    names = {"gone": long_ago, "live": long_ago, "new": now, "here": long_ago}
+    for slug, started in names.items():
+        stream = Stream.objects.create(slug=slug, kind=Stream.Kind.MEDIA, record=True)
+        Recording.objects.create(stream=stream, name=f"{slug}/a.webm", started_at=started)
+    file = RecordingFile(local_path("here/a.webm"))
+    async_to_sync(get_backend().enter)("live", new_streamer(now.timestamp()))
+    call_command("prune")
+    assert "Gave up 1 recordings" in capsys.readouterr().out
+    (gone,) = Recording.objects.given_up()
+    assert gone.stream.slug == "gone"
+    assert not Recording.objects.ended()
+    file.close()
+    # Its machine comes back.
+    back = RecordingFile(local_path("gone/a.webm"))
+    back._write(b"what is there")
+    back.close()
+    assert Recording.objects.filter(pk=gone.pk).end_lost() == 1
+    assert Recording.objects.ended().get(pk=gone.pk).size == 13
+
+
+async def test_a_streamer_whose_stream_is_deleted_is_sent_away_and_leaves_no_file(
+    in_process: InProcessDoor, directory: Path, caplog: pytest.LogCaptureFixture
+) -> None:
+    slug = await in_process.stream("recorded")
+    streamer = await in_process.streamer(slug)
+    await streamer.send(HEADER + KEY)
+    await streamer.accepted(1)
+    await until_written(slug)
+    assert files_in(directory)
+    await (await Stream.objects.aget(slug=slug)).adelete()
+    assert await streamer.closed() == 4504
+
+    async def is_gone() -> bool:
+        return not files_in(directory)
+
+    await eventually(is_gone)
+    assert not [one for one in caplog.records if one.name == "broadcast.recorder"]
+
+
+def test_of_a_recording_that_was_deleted_with_its_stream_no_file_stays(
+    db: None, directory: Path, django_capture_on_commit_callbacks: Any
+) -> None:
+    stream = Stream.objects.create(slug="s", kind=Stream.Kind.MEDIA, record=True)
+    now = timezone.now()
+    names = ["s/here.webm", "s/elsewhere.webm"]
+    rows = [Recording.objects.create(stream=stream, name=one, started_at=now) for one in names]
+    files = [RecordingFile(local_path(one.name)) for one in rows]
+    elsewhere = files[1].path.rename(directory / "elsewhere.webm")
+    with django_capture_on_commit_callbacks(execute=True):
+        stream.delete()
+    elsewhere.rename(files[1].path)
+    for row, file in zip(rows, files, strict=True):
+        file._write(b"what came later")
+        row.end(now)
+        file.close()
+    assert not files_in(directory)
+    assert not Recording.objects.exists()
+
+
+@pytest.mark.parametrize("whose", ["anybody's", "a link"])
+def test_nothing_is_written_where_somebody_else_can_get_at_it(
+    settings: Settings, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, whose: str
+) -> None:
+    monkeypatch.setattr("tempfile.tempdir", str(tmp_path))
+    memory = {"BACKEND": "django.core.files.storage.InMemoryStorage"}
+    settings.STORAGES = {**settings.STORAGES, "recordings": memory}
+    path = local_path("s/x.webm").parent.parent
+    assert (path.stat().st_mode & 0o777, path.parent) == (0o700, tmp_path)
+    path.rmdir()
+    if whose == "a link":
+        path.symlink_to(tmp_path)
+    else:
+        path.mkdir()
+        path.chmod(0o777)
+    with pytest.raises(PermissionError, match="not a directory of this user's alone"):
+        RecordingFile(local_path("s/x.webm"))
+    assert not files_in(tmp_path)
+
+
 # -- who may have it -----------------------------------------------------------------------------
 
 
@@ -613,6 +739,32 @@ async def test_a_part_behind_the_end_is_416(recording: Recording, asked: str) ->
 )
 def test_what_is_no_range_is_not_looked_at(asked: str) -> None:
     assert asked_range(asked, 1000) is None
+
+
+async def test_a_part_of_another_file_is_not_had(recording: Recording) -> None:
+    tag = recording.entity_tag
+    assert tag
+    date = "Sat, 21 Nov 2026 22:00:00 GMT"
+    for if_range, status in ((tag, 206), ('"other"', 200), (f"W/{tag}", 200), (date, 200)):
+        response = await get(recording, **{"Range": "bytes=10-19", "If-Range": if_range})
+        assert (response.status_code, response.headers["ETag"]) == (status, tag), if_range
+        assert len(await body(response)) == (10 if status == 206 else 1000)
+    # Nor is it an error that the part is behind the end.
+    response = await get(recording, **{"Range": "bytes=5000-", "If-Range": '"other"'})
+    assert (response.status_code, len(await body(response))) == (200, 1000)
+    await Recording.objects.filter(pk=recording.pk).aupdate(ended_at=timezone.now())
+    response = await get(recording, **{"Range": "bytes=10-19", "If-Range": tag})
+    assert (response.status_code, response.headers["ETag"] == tag) == (200, False)
+    assert len(await body(response)) == 1000
+
+
+async def test_what_still_grows_has_no_tag(recording: Recording) -> None:
+    running = Recording.State.RUNNING
+    await Recording.objects.filter(pk=recording.pk).aupdate(state=running, ended_at=None)
+    for if_range, status in (({}, 206), ({"If-Range": ""}, 200), ({"If-Range": "None"}, 200)):
+        response = await get(recording, Range="bytes=10-19", **if_range)
+        assert (response.status_code, response.headers.get("ETag")) == (status, None)
+        assert len(await body(response)) == (10 if status == 206 else 1000)
 
 
 async def test_a_head_has_no_body(recording: Recording) -> None:

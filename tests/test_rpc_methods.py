@@ -124,3 +124,39 @@ async def test_streams_and_stats_say_how_things_stand(our_door: ServerDoor) -> N
         wanted = {"kind": "messages", "live": False, "listeners": 1, "epoch": epoch, "offset": 1}
         assert wanted.items() <= found.items() and found["title"]
         assert "closed-1" not in [stream["slug"] for stream in streams]
+
+
+async def test_a_connection_that_feeds_a_stream_is_its_streamer_until_it_ends(
+    our_door: ServerDoor,
+) -> None:
+    slug = await our_door.stream()
+    listener = await our_door.listener(slug)
+    async with connected(our_door.process) as client:
+        for _ in range(2):
+            assert await client.call("feed", slug) == [1, 1, None, None]
+        assert await listener.event() == {"event": "live"}
+        assert (await client.call("publish", slug, "one"))[2] is None
+        assert (await client.call("publish", slug, "two", {"idempotency_key": "k"}))[2] is None
+        assert await listener.told_many(2) == [(1, "one"), (2, "two")]
+    assert await listener.event() == {"event": "idle"}
+
+
+async def test_a_connection_whose_stream_another_one_feeds_is_told(our_door: ServerDoor) -> None:
+    slug = await our_door.stream()
+    async with connected(our_door.process) as client, connected(our_door.process) as other:
+        for one in (client, other):
+            assert await one.call("feed", slug) == [1, 1, None, None]
+            assert (await one.call("publish", slug, "text"))[2] is None
+        error = (await client.call("publish", slug, "text"))[2]
+        assert error == "Replaced: another streamer took over"
+        assert (await other.call("publish", slug, "text"))[2] is None
+    assert (await our_door.describe(slug))["position"]["offset"] == 3
+
+
+async def test_what_cannot_be_fed_is_refused(our_door: ServerDoor) -> None:
+    async with connected(our_door.process) as client:
+        closed = await our_door.stream("closed")
+        assert (await client.call("feed", "nowhere"))[2].startswith("NoSuchStream: ")
+        assert (await client.call("feed", closed))[2].startswith("StreamClosed: ")
+        assert (await client.call("feed", "room:x"))[2].startswith("BadRequest: ")
+        assert "it takes 1" in (await client.call("feed"))[2]

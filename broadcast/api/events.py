@@ -187,7 +187,8 @@ class EventStream:
                 start, joined = await begin(topic, stream, wish)
             encoding = sse.encoding_of(topic.epoch)
             keeps_up = stream.kind == Stream.Kind.MEDIA
-            self.listener = Listener(topic, self.sink, encoding, start.cursor, keeps_up=keeps_up)
+            place = (topic, self.sink, encoding, start.cursor)
+            self.listener = Listener(*place, keeps_up=keeps_up, waits=start.waits)
             self.sink.on_drain(self.listener.drained)
             metrics.joins.labels(outcome(wish, start)).inc()
             self._write(self._opening(start, sse.told(joined, topic.epoch)))

@@ -39,7 +39,8 @@ class Recording(NamedTuple):
     """A recording that one streamer's frames are cut from: see `streamers`.
 
     A stream keeps the newest one. What of it is appended is kept together with how many frames
-    that took, and with what is needed to go on from there.
+    that took, and with what is needed to go on from there: a state of some bytes, and the bytes
+    that are held back, which may be many. So those come in parts, each once.
     """
 
     id: str
@@ -47,6 +48,9 @@ class Recording(NamedTuple):
     before: int
     after: int
     state: bytes
+    held: bytes = b""
+    #: Whether `held` comes behind what is kept; else it is all that is.
+    goes_on: bool = False
 
 
 class Appended(NamedTuple):
@@ -63,7 +67,7 @@ class StreamState(NamedTuple):
     """Where a stream stands.
 
     `first` is the oldest offset in history (`offset + 1` when it is empty), `entry` the newest
-    entry point that is still there (0: none).
+    entry point of this recording, whether history still holds it or not (0: it has had none).
     """
 
     epoch: str
@@ -71,6 +75,16 @@ class StreamState(NamedTuple):
     first: int
     header: Publication | None
     entry: int
+
+    @property
+    def has_entries(self) -> bool:
+        """Whether there were entry points behind the header: then the next one will come."""
+        return self.entry >= (self.header.offset if self.header else 1)
+
+    @property
+    def open_entry(self) -> int:
+        """The newest entry point behind the header that is in history; 0: none is."""
+        return self.entry if self.has_entries and self.entry >= self.first else 0
 
 
 class Presence(NamedTuple):
@@ -159,8 +173,11 @@ class Backend(Protocol):
     async def accepted(self, stream: str, run: str) -> int:
         """How many publications of the run are in; 0 for one that is not known."""
 
-    async def recording(self, stream: str, id: str) -> tuple[int, bytes]:
-        """How many frames of the recording are in, and its state; 0 where it is not kept."""
+    async def recording(self, stream: str, id: str) -> tuple[int, bytes, bytes]:
+        """How many frames of the recording are in, its state, and all that is held back.
+
+        0 where it is not kept.
+        """
 
     async def clear(self, stream: str) -> None:
         """Forget the history: a new epoch begins."""

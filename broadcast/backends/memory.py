@@ -41,6 +41,8 @@ class History:
         self.runs: OrderedDict[str, int] = OrderedDict()
         self.keys: OrderedDict[str, int] = OrderedDict()
         self.recording: Recording | None = None
+        #: What the recording holds back.
+        self.held = bytearray()
 
     @property
     def first(self) -> int:
@@ -58,7 +60,7 @@ class History:
 
     def note_marks(self, publication: Publication) -> None:
         if publication.marks & (Mark.HEADER | Mark.RESET):
-            self.recording = None
+            self.forget_recording()
         if publication.marks & Mark.RESET:
             self.header, self.entry = None, 0
         if publication.marks & Mark.HEADER:
@@ -86,6 +88,15 @@ class History:
         self.runs.move_to_end(run)
         if len(self.runs) > KNOWN_RUNS:
             self.runs.popitem(last=False)
+
+    def keep_recording(self, recording: Recording, held: bytearray) -> None:
+        """`held`: what the recording held back before."""
+        self.held = held if recording.goes_on else bytearray()
+        self.held += recording.held
+        self.recording = recording._replace(held=b"")
+
+    def forget_recording(self) -> None:
+        self.recording, self.held = None, bytearray()
 
     def frames_of(self, id: str) -> int:
         return self.recording.after if self.recording and self.recording.id == id else 0
@@ -154,9 +165,11 @@ class MemoryBackend:
             accepted = before + len(drafts)
             history.remember_run(run.id, accepted)
         now = self.clock()
+        # Its own header must not have it forgotten.
+        held = history.held
         publications = [history.add(draft, now) for draft in drafts]
         if isinstance(run, Recording):
-            history.recording = run
+            history.keep_recording(run, held)
         if key:
             history.remember_key(key)
         history.trim(limits, now)
@@ -177,8 +190,8 @@ class MemoryBackend:
 
     async def state(self, stream: str) -> StreamState:
         history = self.history(stream)
-        entry = history.entry if history.entry >= history.first else 0
-        return StreamState(history.epoch, history.offset, history.first, history.header, entry)
+        where = (history.epoch, history.offset, history.first)
+        return StreamState(*where, history.header, history.entry)
 
     async def restart(self, stream: str, epoch: str) -> None:
         history = self.histories[stream] = self.history(stream)
@@ -192,9 +205,12 @@ class MemoryBackend:
     async def accepted(self, stream: str, run: str) -> int:
         return self.history(stream).runs.get(run, 0)
 
-    async def recording(self, stream: str, id: str) -> tuple[int, bytes]:
-        kept = self.history(stream).recording
-        return (kept.after, kept.state) if kept and kept.id == id else (0, b"")
+    async def recording(self, stream: str, id: str) -> tuple[int, bytes, bytes]:
+        history = self.history(stream)
+        kept = history.recording
+        if kept is None or kept.id != id:
+            return 0, b"", b""
+        return kept.after, kept.state, bytes(history.held)
 
     async def clear(self, stream: str) -> None:
         self.histories[stream] = History(secrets.token_hex(8), self.clock())

@@ -119,12 +119,12 @@ class RedisBackend:
     ) -> Appended:
         now = self.clock()
         counted = run if isinstance(run, Run) else Run("", 0)
-        recorded = run if isinstance(run, Recording) else ("", 0, 0, b"")
+        recording = run if isinstance(run, Recording) else Recording("", 0, 0, b"")
         packed = [part for one in drafts for part in (int(one.kind), int(one.marks), one.payload)]
         epoch, offset, fresh, accepted = await self._run(
             "append",
             stream,
-            ("meta", "stream", "run_counts", "runs", "keys"),
+            ("meta", "stream", "run_counts", "runs", "keys", "held"),
             repr(now),
             *limits,
             secrets.token_hex(8),
@@ -133,7 +133,7 @@ class RedisBackend:
             KNOWN_RUNS,
             KNOWN_KEYS,
             LIFE_SECONDS,
-            *recorded,
+            *(*recording[:-1], int(recording.goes_on)),
             *packed,
         )
         if fresh < 0:
@@ -222,18 +222,20 @@ class RedisBackend:
             (key,) = self.keys(stream, "run_counts")
             return int(await server.client.hget(key, run) or 0)
 
-    async def recording(self, stream: str, id: str) -> tuple[int, bytes]:
+    async def recording(self, stream: str, id: str) -> tuple[int, bytes, bytes]:
         server = self.server(stream)
-        fields = ("recording", "recording_frames", "recording_state")
-        async with server.answering():
-            found: list[Any] = await server.client.hmget(*self.keys(stream, "meta"), *fields)
-        kept, frames, state = found
-        return (int(frames), state) if kept == id.encode() else (0, b"")
+        meta, held_back = self.keys(stream, "meta", "held")
+        # In one step: what is held back belongs to the state.
+        async with server.answering(), server.client.pipeline(transaction=True) as pipe:
+            pipe.hmget(meta, "recording", "recording_frames", "recording_state")
+            pipe.get(held_back)
+            (kept, frames, state), held = await pipe.execute()
+        return (int(frames), state, held or b"") if kept == id.encode() else (0, b"", b"")
 
     async def clear(self, stream: str) -> None:
         server = self.server(stream)
         async with server.answering():
-            keys = self.keys(stream, "meta", "stream", "run_counts", "runs", "keys")
+            keys = self.keys(stream, "meta", "stream", "run_counts", "runs", "keys", "held")
             await server.client.delete(*keys)
 
     async def forget(self, stream: str) -> None:

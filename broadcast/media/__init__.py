@@ -16,11 +16,11 @@ block of video. Time is linear in the bytes.
 
 `snapshot` is all that a segmenter knows, and `Segmenter.restore` goes on from there, in another
 process if need be: with what was taken committed together with it, no cut of a connection tears
-or doubles anything.
+or doubles anything. What is held back comes in it in parts, each once, however small the cuts.
 """
 
 from functools import lru_cache
-from typing import Any, Protocol
+from typing import Any, NamedTuple, Protocol
 
 import msgpack
 
@@ -29,6 +29,7 @@ from ..exceptions import BadRequest
 from ..publications import Draft, Kind, Mark
 from . import mp4, webm
 from .roles import Head, Role
+from .steps import Steps
 
 #: A part that may be passed on before it is whole is waited for up to so many bytes.
 HOLD = 64 * 1024
@@ -37,8 +38,7 @@ HOLD = 64 * 1024
 LOOK_AHEAD = 16
 
 
-#: Parts that one feed may have, and one more for each so many bytes: each costs time, and nobody
-#: but an enemy makes a stream of parts without content. Those of sound have a hundred bytes.
+#: Parts that one feed may have, and one more for each so many bytes. Those of sound have a hundred.
 PARTS = 1024
 PART_BYTES = 32
 
@@ -49,8 +49,11 @@ class Container(Protocol):
     def peek(self, buffer: bytearray, start: int) -> Head | None:
         """What stands at `start`; None: too little came to tell. It changes nothing."""
 
-    def take(self, head: Head, part: bytes) -> Role:
-        """Go past it. `part` is all of it, or where it `streams` perhaps the beginning."""
+    def take(self, head: Head, part: bytes, steps: Steps) -> Role:
+        """Go past it. `part` is all of it, or where it `streams` perhaps the beginning.
+
+        `steps`: for looking at what is in it.
+        """
 
     def state(self) -> list[Any]:
         """All it knows, for `__init__`."""
@@ -73,6 +76,18 @@ def recognise(first: bytes) -> str:
     return ""
 
 
+class Snapshot(NamedTuple):
+    """What a segmenter knows: a state of some bytes, and what it holds back.
+
+    `goes_on`: `held` comes behind that of the snapshot before it; else it is all of it. A block of
+    megabytes may come in frames of a few bytes, and with each of them it is snapped.
+    """
+
+    state: bytes
+    held: bytes
+    goes_on: bool
+
+
 class Segmenter:
     """Cuts one byte stream. Once it refused something, nothing more may be fed."""
 
@@ -84,6 +99,8 @@ class Segmenter:
         self.scanned = 0
         #: While it is fed: how much of the buffer was given out.
         self.given = 0
+        #: Bytes of the buffer that snapshots have; -1: they have others.
+        self.snapped = -1
         #: How many bytes to come belong to a part that is passed on as it comes.
         self.passing = 0
         self.in_header = True
@@ -100,11 +117,9 @@ class Segmenter:
         found: list[Draft] = []
         if self.container is None and not self._begin():
             return found
-        most = PARTS + len(data) // PART_BYTES
-        while self._step(found):
-            most -= 1
-            if most < 0:
-                raise BadRequest("its parts are too small")
+        steps, inside = Steps(PARTS + len(data) // PART_BYTES), Steps()
+        while self._step(found, inside):
+            steps.make()
         if not self.in_header:
             self._give(found, self.scanned if self.candidate < 0 else self.candidate)
         self._drop_given()
@@ -116,6 +131,7 @@ class Segmenter:
             return []
         rest = Draft(Kind.BINARY, bytes(self.buffer), self.marks)
         self.buffer.clear()
+        self.snapped = -1
         return [rest]
 
     def _begin(self) -> bool:
@@ -124,7 +140,7 @@ class Segmenter:
             self.container = CONTAINERS[self.name]()
         return bool(self.name)
 
-    def _step(self, found: list[Draft]) -> bool:
+    def _step(self, found: list[Draft], inside: Steps) -> bool:
         """Go past one part. False: what is left is not whole."""
         available = len(self.buffer) - self.scanned
         if self.passing:
@@ -141,7 +157,9 @@ class Segmenter:
         if head.size > available and not (head.streams and head.size > HOLD):
             return False
         size = min(head.size, available)
-        role = self.container.take(head, bytes(self.buffer[self.scanned : self.scanned + size]))
+        part = bytes(self.buffer[self.scanned : self.scanned + size])
+        inside.allow_for(size)
+        role = self.container.take(head, part, inside)
         self._note(role, found)
         self.scanned += size
         self.passing = head.size - size
@@ -183,6 +201,8 @@ class Segmenter:
             self.given, self.marks = end, 0
 
     def _drop_given(self) -> None:
+        if self.given:
+            self.snapped = -1
         del self.buffer[: self.given]
         self.scanned -= self.given
         self.candidate = max(self.candidate - self.given, -1)
@@ -190,23 +210,27 @@ class Segmenter:
 
     # -- from one connection to the next ----------------------------------------------------
 
-    def snapshot(self) -> bytes:
-        """All it knows: what it holds back, and some bytes."""
+    def snapshot(self) -> Snapshot:
+        """All it knows, for whoever keeps each of them, one after another."""
         state = self.container.state() if self.container else []
         packed: bytes = msgpack.packb(
             [
-                *(self.name, state, bytes(self.buffer), self.scanned, self.passing),
+                *(self.name, state, self.scanned, self.passing),
                 *(self.in_header, int(self.marks), self.candidate, self.seen),
             ]
         )
-        return packed
+        goes_on = self.snapped >= 0
+        held = bytes(self.buffer[max(self.snapped, 0) :])
+        self.snapped = len(self.buffer)
+        return Snapshot(packed, held, goes_on)
 
     @classmethod
-    def restore(cls, snapshot: bytes) -> "Segmenter":
-        """The segmenter that a `snapshot` was taken of."""
+    def restore(cls, packed: bytes, held: bytes) -> "Segmenter":
+        """The one that snapshots were taken of: `held` is what all of them held, together."""
         self = cls()
-        self.name, state, buffer, *rest = msgpack.unpackb(snapshot)
-        self.buffer = bytearray(buffer)
+        self.name, state, *rest = msgpack.unpackb(packed)
+        self.buffer = bytearray(held)
+        self.snapped = len(held)
         self.scanned, self.passing, self.in_header, self.marks, self.candidate, self.seen = rest
         if self.name:
             self.container = CONTAINERS[self.name](*state)
@@ -229,7 +253,9 @@ def content_type(header: bytes) -> str:
         name = recognise(header[:8])
         if not name:
             return ""
-        mime_type, codecs = {"webm": webm.describe, "mp4": mp4.describe}[name](header)
+        steps = Steps()
+        steps.allow_for(len(header))
+        mime_type, codecs = {"webm": webm.describe, "mp4": mp4.describe}[name](header, steps)
     except BadRequest:
         return ""
     whole = f'{mime_type};codecs="{",".join(codecs)}"'

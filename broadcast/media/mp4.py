@@ -13,6 +13,7 @@ from ..conf import conf
 from ..exceptions import BadRequest
 from . import codecs
 from .roles import Head, Role
+from .steps import Steps
 
 #: Types of the first box of a stream.
 FIRST = {b"ftyp", b"moov"}
@@ -49,9 +50,10 @@ def read_head(data: bytes | bytearray, start: int) -> Head | None:
     return Head(int.from_bytes(name), size, opening)
 
 
-def boxes(data: bytes, start: int = 0) -> Iterator[tuple[bytes, bytes]]:
-    """Type and content of each box in `data`. BadRequest: they do not fill it."""
+def boxes(data: bytes, steps: Steps, start: int = 0) -> Iterator[tuple[bytes, bytes]]:
+    """Type and content of each box in `data`. BadRequest: they do not fill it, or are many."""
     while start < len(data):
+        steps.make()
         head = read_head(data, start)
         size = min(head.size, len(data) - start) if head and head.size == TO_THE_END else 0
         if head is None or start + (size or head.size) > len(data):
@@ -65,12 +67,12 @@ def type_of(head: Head) -> bytes:
     return head.id.to_bytes(4)
 
 
-def within(data: bytes, *path: bytes) -> Iterator[bytes]:
+def within(data: bytes, steps: Steps, *path: bytes) -> Iterator[bytes]:
     """The contents of all boxes on this path."""
-    for name, content in boxes(data):
+    for name, content in boxes(data, steps):
         if name == path[0]:
             if len(path) > 1:
-                yield from within(content, *path[1:])
+                yield from within(content, steps, *path[1:])
             else:
                 yield content
 
@@ -91,35 +93,35 @@ class Track(NamedTuple):
     sample: bytes
 
 
-def read_tracks(moov: bytes) -> list[Track]:
+def read_tracks(moov: bytes, steps: Steps) -> list[Track]:
     """The tracks in the content of a `moov`."""
-    return [_read_track(content) for content in within(moov, b"trak")]
+    return [_read_track(content, steps) for content in within(moov, steps, b"trak")]
 
 
-def _read_track(content: bytes) -> Track:
-    header = next(within(content, b"tkhd"), b"")
-    handler = next(within(content, b"mdia", b"hdlr"), b"")
-    samples = next(within(content, b"mdia", b"minf", b"stbl", b"stsd"), b"")
-    name, sample = next(boxes(samples, 8), (b"", b""))
+def _read_track(content: bytes, steps: Steps) -> Track:
+    header = next(within(content, steps, b"tkhd"), b"")
+    handler = next(within(content, steps, b"mdia", b"hdlr"), b"")
+    samples = next(within(content, steps, b"mdia", b"minf", b"stbl", b"stsd"), b"")
+    name, sample = next(boxes(samples, steps, 8), (b"", b""))
     id = number(header, 20 if header[:1] == b"\1" else 12)
     return Track(id, handler[8:12].decode("latin-1"), name.decode("latin-1"), sample)
 
 
-def defaults(moov: bytes, track: int) -> int:
+def defaults(moov: bytes, track: int, steps: Steps) -> int:
     """The flags that samples of the track have unless their fragment says otherwise."""
-    for content in within(moov, b"mvex", b"trex"):
+    for content in within(moov, steps, b"mvex", b"trex"):
         if number(content, 4) == track:
             return number(content, 20)
     return 0
 
 
-def first_flags(moof: bytes, track: int, default: int) -> int | None:
+def first_flags(moof: bytes, track: int, default: int, steps: Steps) -> int | None:
     """The flags of the track's first sample in a fragment; None: it has none there."""
-    for fragment in within(moof, b"traf"):
-        header = next(within(fragment, b"tfhd"), b"")
+    for fragment in within(moof, steps, b"traf"):
+        header = next(within(fragment, steps, b"tfhd"), b"")
         if number(header, 4) != track:
             continue
-        for run in within(fragment, b"trun"):
+        for run in within(fragment, steps, b"trun"):
             if number(run, 4):
                 return _first_flags_of_run(run, _default_of_fragment(header, default))
     return None
@@ -174,7 +176,7 @@ class MP4:
             raise BadRequest("this is no MP4: a fragment stands before the moov")
         return head
 
-    def take(self, head: Head, part: bytes) -> Role:
+    def take(self, head: Head, part: bytes, steps: Steps) -> Role:
         name, content = type_of(head), part[head.opening :]
         if name == b"ftyp" or name == b"moov" and self.place != "header":
             self.place, self.video = "header", -1
@@ -182,26 +184,26 @@ class MP4:
         else:
             role = Role.NONE
         if name == b"moov":
-            self._note_tracks(content)
+            self._note_tracks(content, steps)
         elif name == b"moof":
-            role = self._enter_fragment(content)
+            role = self._enter_fragment(content, steps)
         elif self.video >= 0 and self.place != "before" and name in BEFORE:
             self.place, role = "before", Role.START
         return role
 
-    def _note_tracks(self, moov: bytes) -> None:
-        if not any(within(moov, b"mvex")):
+    def _note_tracks(self, moov: bytes, steps: Steps) -> None:
+        if not any(within(moov, steps, b"mvex")):
             raise BadRequest(f"this MP4 is not fragmented {FRAGMENT_IT}")
-        videos = [track.id for track in read_tracks(moov) if track.handler == "vide"]
+        videos = [track.id for track in read_tracks(moov, steps) if track.handler == "vide"]
         self.video = videos[0] if videos else 0
-        self.default = defaults(moov, self.video)
+        self.default = defaults(moov, self.video, steps)
 
-    def _enter_fragment(self, moof: bytes) -> Role:
+    def _enter_fragment(self, moof: bytes, steps: Steps) -> Role:
         start = Role.NONE if self.place == "before" else Role.START
         self.place = "after"
         if not self.video:
             return start | Role.ENTRY
-        flags = first_flags(moof, self.video, self.default)
+        flags = first_flags(moof, self.video, self.default, steps)
         is_entry = flags is not None and not flags & NON_SYNC
         return start | (Role.ENTRY if is_entry else Role.NO_ENTRY)
 
@@ -210,17 +212,17 @@ class MP4:
 ENTRY_BYTES = {"vide": 78, "soun": 28}
 
 
-def describe(header: bytes) -> tuple[str, list[str]]:
+def describe(header: bytes, steps: Steps) -> tuple[str, list[str]]:
     """MIME type and codecs of a stream with this header. BadRequest: it is none."""
-    moov = next(within(header, b"moov"), b"")
-    tracks = [track for track in read_tracks(moov) if track.handler in ENTRY_BYTES]
+    moov = next(within(header, steps, b"moov"), b"")
+    tracks = [track for track in read_tracks(moov, steps) if track.handler in ENTRY_BYTES]
     if not tracks:
         raise BadRequest("this is no MP4: it has no tracks")
     kind = "video" if any(track.handler == "vide" for track in tracks) else "audio"
-    names = [codecs.of_mp4(track.entry, _configuration(track)) for track in tracks]
+    names = [codecs.of_mp4(track.entry, _configuration(track, steps)) for track in tracks]
     return f"{kind}/mp4", [name for name in names if name]
 
 
-def _configuration(track: Track) -> bytes:
+def _configuration(track: Track, steps: Steps) -> bytes:
     name = codecs.CONFIGURED.get(track.entry, "").encode()
-    return next(within(track.sample[ENTRY_BYTES[track.handler] :], name), b"")
+    return next(within(track.sample[ENTRY_BYTES[track.handler] :], steps, name), b"")

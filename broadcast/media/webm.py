@@ -15,6 +15,7 @@ from ..conf import conf
 from ..exceptions import BadRequest
 from . import codecs
 from .roles import Head, Role
+from .steps import Steps
 
 #: The first bytes of every stream: the id of its EBML header.
 FIRST = b"\x1a\x45\xdf\xa3"
@@ -66,9 +67,11 @@ def read_head(data: bytes | bytearray, start: int) -> Head | None:
     return Head(number, UNKNOWN if is_unknown else opening + content, opening)
 
 
-def children(data: bytes, start: int = 0) -> Iterator[tuple[int, bytes]]:
-    """Id and content of each element in `data`. BadRequest: they do not fill it."""
+def children(data: bytes, steps: Steps) -> Iterator[tuple[int, bytes]]:
+    """Id and content of each element in `data`. BadRequest: they do not fill it, or are many."""
+    start = 0
     while start < len(data):
+        steps.make()
         head = read_head(data, start)
         if head is None or head.size == UNKNOWN or start + head.size > len(data):
             raise BadRequest("this is no WebM: an element is larger than what it is in")
@@ -83,10 +86,10 @@ class Track(NamedTuple):
     private: bytes
 
 
-def read_tracks(content: bytes) -> list[Track]:
+def read_tracks(content: bytes, steps: Steps) -> list[Track]:
     """The tracks in the content of a Tracks element."""
-    found = islice(children(content), MOST_TRACKS)
-    entries = [dict(children(entry)) for id, entry in found if id == TRACK]
+    found = islice(children(content, steps), MOST_TRACKS)
+    entries = [dict(children(entry, steps)) for id, entry in found if id == TRACK]
     if any(len(entry.get(NUMBER, b"")) > 8 for entry in entries):
         raise BadRequest("this is no WebM: a number has more than 8 bytes")
     return [
@@ -149,7 +152,7 @@ class WebM:
             if inside and left >= 0 and size > left:
                 raise BadRequest("this is no WebM: an element is larger than what it is in")
 
-    def take(self, head: Head, part: bytes) -> Role:
+    def take(self, head: Head, part: bytes, steps: Steps) -> Role:
         parent = self._parent_of(head.id)
         if parent != "cluster":
             self.cluster = OUTSIDE
@@ -166,11 +169,11 @@ class WebM:
         elif head.id == CLUSTER:
             return self._enter_cluster(part)
         elif head.id == TRACKS:
-            self._note_tracks(part[head.opening :])
+            self._note_tracks(part[head.opening :], steps)
         elif head.id == SIMPLE_BLOCK:
             return self._role_of_block(part[head.opening :], is_simple=True)
         elif head.id == BLOCK_GROUP:
-            return self._role_of_group(part[head.opening :])
+            return self._role_of_group(part[head.opening :], steps)
         return Role.NONE
 
     def _go_on(self, size: int) -> None:
@@ -194,11 +197,11 @@ class WebM:
         self.cluster = self._content_size(part)
         return Role.START if self.video else Role.START | Role.ENTRY
 
-    def _note_tracks(self, content: bytes) -> None:
+    def _note_tracks(self, content: bytes, steps: Steps) -> None:
         if self.video >= 0:
             # Some muxers repeat them; they mean what they meant.
             return
-        tracks = read_tracks(content)
+        tracks = read_tracks(content, steps)
         if not tracks:
             raise BadRequest("this is no WebM: it has no tracks")
         self.video = next((track.number for track in tracks if track.type == VIDEO), 0)
@@ -214,22 +217,24 @@ class WebM:
         is_key = bool(content[width + 2] & 0x80) if is_simple else not refers
         return Role.ENTRY if is_key else Role.NO_ENTRY
 
-    def _role_of_group(self, content: bytes) -> Role:
-        found = dict(children(content))
+    def _role_of_group(self, content: bytes, steps: Steps) -> Role:
+        found = dict(children(content, steps))
         block = found.get(BLOCK, b"")
         return self._role_of_block(block, is_simple=False, refers=REFERENCE in found)
 
 
-def describe(header: bytes) -> tuple[str, list[str]]:
+def describe(header: bytes, steps: Steps) -> tuple[str, list[str]]:
     """MIME type and codecs of a stream with this header. BadRequest: it is none."""
     doc_type, tracks = "", list[Track]()
     start = 0
     while head := read_head(header, start):
+        steps.make()
         content = header[start + head.opening : start + head.size]
         if head.id == EBML:
-            doc_type = dict(children(content)).get(DOC_TYPE, b"").rstrip(b"\0").decode("latin-1")
+            found = dict(children(content, steps)).get(DOC_TYPE, b"")
+            doc_type = found.rstrip(b"\0").decode("latin-1")
         elif head.id == TRACKS:
-            tracks = read_tracks(content)
+            tracks = read_tracks(content, steps)
         if head.id == SEGMENT:
             start += head.opening
         elif head.size == UNKNOWN:

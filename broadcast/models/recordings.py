@@ -1,14 +1,18 @@
 """Recordings: files of what was broadcast on media streams. `recorder` writes them.
 
 The file is in the storage that `BROADCAST_RECORDINGS_STORAGE` names. Where that is the file system
-it is written where it stays; else it is written to this machine's directory for temporary files
-and handed over at the end. Whoever writes it holds a lock, which goes with its process: so a file
-that nobody holds is finished, even if nobody said so.
+it is written where it stays; else it is written to a directory of this user's alone among the
+machine's temporary files, and handed over at the end. Whoever writes it holds a lock, which goes
+with its process: so a file that nobody holds is finished, even if nobody said so. Of a machine that
+does not come back nobody sees the files: what it was writing is given up.
 """
 
 import fcntl
 import logging
+import os
+import stat
 import tempfile
+from collections.abc import Collection
 from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
@@ -45,7 +49,18 @@ def local_path(name: str) -> Path:
     """Where the file is while it is written; where the storage `is_local` it stays there."""
     if is_local():
         return Path(get_storage().path(name))
-    return Path(tempfile.gettempdir()) / "broadcast-recordings" / name
+    return private_directory() / name
+
+
+def private_directory() -> Path:
+    """Where this user's recordings are written. PermissionError: somebody else can get at it."""
+    path = Path(tempfile.gettempdir()) / f"broadcast-recordings-{os.getuid()}"
+    path.mkdir(mode=0o700, exist_ok=True)
+    found = path.lstat()
+    if not stat.S_ISDIR(found.st_mode) or found.st_uid != os.getuid() or found.st_mode & 0o077:
+        # Its name is known to everybody, and everybody may make directories there.
+        raise PermissionError(f"{path} is not a directory of this user's alone")
+    return path
 
 
 def is_being_written(path: Path) -> bool:
@@ -60,12 +75,30 @@ def is_being_written(path: Path) -> bool:
 
 class RecordingQuerySet(models.QuerySet["Recording"]):
     def ended(self) -> "RecordingQuerySet":
-        return self.filter(state=Recording.State.ENDED)
+        """Those that can be had."""
+        return self.filter(state=Recording.State.ENDED, ended_at__isnull=False)
+
+    def given_up(self) -> "RecordingQuerySet":
+        return self.filter(state=Recording.State.ENDED, ended_at=None)
+
+    def give_up(self, since: datetime, live: Collection[str]) -> int:
+        """Mark those as ended of which there is no file here, without a time; answers how many.
+
+        Of those that began before `since`, but for the streams with the slugs `live`. If the
+        machine comes back, it ends them as they are.
+        """
+        running = self.filter(state=Recording.State.RUNNING, started_at__lt=since)
+        lost = [
+            recording.pk
+            for recording in running.exclude(stream__slug__in=live)
+            if not local_path(recording.name).exists()
+        ]
+        return self.filter(pk__in=lost).update(state=Recording.State.ENDED)
 
     def end_lost(self) -> int:
         """Mark those as ended whose server was killed, on this machine; answers how many."""
         ended = 0
-        for recording in self.filter(state=Recording.State.RUNNING):
+        for recording in self.filter(state=Recording.State.RUNNING) | self.given_up():
             try:
                 if recording.is_lost():
                     written = local_path(recording.name).stat().st_mtime
@@ -117,6 +150,16 @@ class Recording(models.Model):
         ending = Path(self.name).suffix
         return f"{self.stream.slug}-{self.started_at:%Y%m%d-%H%M%S}{ending}"
 
+    @property
+    def entity_tag(self) -> str | None:
+        """A strong validator of the file (RFC 9110, section 8.8.3); None: it still grows.
+
+        A number may be given to another recording, but that ends at another time.
+        """
+        if self.ended_at is None:
+            return None
+        return f'"{self.pk}-{self.size}-{self.ended_at.timestamp():.6f}"'
+
     def is_lost(self) -> bool:
         """Whether it is said to be written, and nobody does. Files of other machines are not."""
         path = local_path(self.name)
@@ -125,6 +168,10 @@ class Recording(models.Model):
     def end(self, now: datetime) -> None:
         """Nothing more is written. OSError: the storage did not take it; the file stays here."""
         path = local_path(self.name)
+        if not Recording.objects.filter(pk=self.pk).exists():
+            # It was deleted, perhaps with its stream, and perhaps elsewhere.
+            path.unlink(missing_ok=True)
+            return
         self.size = path.stat().st_size
         if not is_local():
             with path.open("rb") as file:

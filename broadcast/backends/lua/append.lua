@@ -1,17 +1,18 @@
 -- Append drafts: all or none, in one step (Backend.append).
 --
 -- KEYS further: run counts (hash), runs by last use (sorted set), idempotency keys (sorted set by
--- offset). ARGV: now, limits (publications, bytes, seconds), a fresh epoch, run, its number, key,
--- how many runs and keys are remembered, seconds the keys live, recording, its frames before and
--- after, its state, then kind, marks and payload of each draft. Answers epoch, offset, how many are
--- new (-1: the run has a gap, or the recording is another one), accepted.
+-- offset), what the recording holds back. ARGV: now, limits (publications, bytes, seconds), a fresh
+-- epoch, run, its number, key, how many runs and keys are remembered, seconds the keys live,
+-- recording, its frames before and after, its state, what it holds back, 1 if that comes behind what
+-- is kept, then kind, marks and payload of each draft. Answers epoch, offset, how many are new (-1:
+-- the run has a gap, or the recording is another one), accepted.
 
 local now = tonumber(ARGV[1])
 local count, bytes, seconds = tonumber(ARGV[2]), tonumber(ARGV[3]), tonumber(ARGV[4])
 local run, number, key = ARGV[6], tonumber(ARGV[7]), ARGV[8]
 local known_runs, known_keys, life = tonumber(ARGV[9]), tonumber(ARGV[10]), tonumber(ARGV[11])
 local recording, frames_before, frames_after = ARGV[12], tonumber(ARGV[13]), tonumber(ARGV[14])
-local FIRST = 16
+local FIRST = 18
 
 local epoch = epoch_or(ARGV[5])
 expire(now)
@@ -51,6 +52,11 @@ if recording ~= '' then
     accepted = frames_after
     redis.call('HSET', meta, 'recording', recording, 'recording_frames', frames_after,
         'recording_state', ARGV[15])
+    if ARGV[17] == '1' then
+        redis.call('APPEND', KEYS[6], ARGV[16])
+    else
+        redis.call('SET', KEYS[6], ARGV[16])
+    end
 end
 
 for index = at, #ARGV, 3 do
@@ -60,6 +66,7 @@ for index = at, #ARGV, 3 do
         'k', kind, 'm', marks, 't', ARGV[1], 'z', string.format('%.0f', total), 'p', payload)
     if recording == '' and (marks >= 4 or marks % 2 == 1) then
         redis.call('HDEL', meta, 'recording', 'recording_frames', 'recording_state')
+        redis.call('DEL', KEYS[6])
     end
     if marks >= 4 then
         redis.call('HDEL', meta, 'header_offset', 'entry')

@@ -1,6 +1,7 @@
 """`manage.py prune`: drop what has expired."""
 
 from collections.abc import Iterable
+from datetime import timedelta
 from typing import Any
 
 from asgiref.sync import async_to_sync
@@ -14,12 +15,15 @@ from broadcast.exceptions import Unavailable
 from broadcast.models import Recording, Subscription
 from broadcast.subscriptions import topic_of
 
+#: How long ago a recording began that is given up: its end may take a while at a slow storage.
+GONE = timedelta(days=1)
+
 
 class Command(BaseCommand):
     help = (
         "Drop expired sessions and subscriptions of pages, and publications that are older than "
-        "their stream's limits, and end recordings whose server was killed. A server drops its own "
-        "on the way; run this daily."
+        "their stream's limits, and end recordings whose server was killed, or whose machine went "
+        "away. A server drops its own on the way; run this daily."
     )
 
     def handle(self, *args: Any, **options: Any) -> None:
@@ -30,14 +34,25 @@ class Command(BaseCommand):
         backend = get_backend()
         if backend.shared:
             try:
+                if lost := self.give_up():
+                    self.stdout.write(f"Gave up {lost} recordings of machines that went away.")
                 dropped = async_to_sync(self.prune)(pages)
-            except (Unavailable, ImproperlyConfigured) as error:
+            except (Unavailable, ImproperlyConfigured, OSError) as error:
                 raise CommandError(str(error)) from None
             self.stdout.write(f"Dropped {dropped} publications.")
         else:
             self.stdout.write(
                 "Dropped expired sessions and subscriptions; history is in the server's memory."
             )
+
+    def give_up(self) -> int:
+        """Give up what nobody writes any more: its stream is idle, and it began a day ago."""
+        running = Recording.objects.filter(state=Recording.State.RUNNING)
+        slugs = set(running.values_list("stream__slug", flat=True))
+        presences = async_to_sync(get_backend().presence)(slugs)
+        # Of a part of the engine that is silent nobody knows.
+        live = {slug for slug in slugs if slug not in presences or presences[slug].live}
+        return Recording.objects.give_up(timezone.now() - GONE, live)
 
     async def prune(self, pages: Iterable[str]) -> int:
         for digest in pages:

@@ -1,5 +1,6 @@
 """`manage.py publish STREAM [TEXT | -]`: publish from the command line."""
 
+import asyncio
 import logging
 import sys
 from argparse import ArgumentParser
@@ -18,6 +19,7 @@ from broadcast import remote
 from broadcast.backends import get_backend
 from broadcast.conf import conf
 from broadcast.exceptions import BadRequest, BroadcastError
+from broadcast.feeding import feeding
 from broadcast.media import Segmenter
 from broadcast.models import Stream
 from broadcast.publications import Draft, Kind, Position, decode_json
@@ -90,13 +92,15 @@ class Command(BaseCommand):
         source: BinaryIO = options["file"].open("rb") if options["file"] else sys.stdin.buffer
         size = options["file"].stat().st_size if options["file"] else None
         with source, self.progress(size) as progress:
-            if not options["json"] and is_media(options["stream"]):
+            feeds = not options["json"] and is_media(options["stream"])
+            if feeds:
                 batches = segments(source, options["chunk"], progress)
             else:
                 batches = self.batches(source, options, progress)
-            if get_backend().shared:
-                return self.publish_here(options["stream"], batches)
-            return self.publish_remotely(options["stream"], batches)
+            if not get_backend().shared:
+                return self.publish_remotely(options["stream"], batches, feeds)
+            publish = self.feed_here if feeds else self.publish_here
+            return publish(options["stream"], batches)
 
     def progress(self, size: int | None) -> Any:
         # Only on a terminal, and only when it takes longer than a second.
@@ -130,16 +134,37 @@ class Command(BaseCommand):
 
         return async_to_sync(publish_all)()
 
-    def publish_remotely(self, stream: str, batches: Iterable[list[Draft]]) -> Position | None:
-        """Through one connection, with many calls under way at a time."""
+    def feed_here(self, stream: str, batches: Iterator[list[Draft]]) -> Position | None:
+        """As the stream's streamer, whose presence and recording go on while nothing comes."""
+
+        async def publish_all() -> Position | None:
+            position = None
+            async with feeding(stream) as program:
+                while (batch := await asyncio.to_thread(next, batches, None)) is not None:
+                    if batch:
+                        position = await program.append(batch)
+            return position
+
+        return async_to_sync(publish_all)()
+
+    def publish_remotely(
+        self, stream: str, batches: Iterable[list[Draft]], feeds: bool
+    ) -> Position | None:
+        """Through one connection, with many calls under way at a time.
+
+        `feeds`: as the stream's streamer, which it is as long as the connection lasts.
+        """
         answer = None
         with remote.connected() as client:
+            if feeds:
+                client.call("feed", stream)
             try:
                 for batch in batches:
                     calls = [remote.publish_params(stream, draft) for draft in batch]
                     for start in range(0, len(calls), TOGETHER):
                         client.send("publish", *calls[start : start + TOGETHER])
-                        while client.under_way > PIPELINE:
+                        # Who feeds is to know soon that another one does.
+                        while client.under_way > (0 if feeds else PIPELINE):
                             answer = client.receive()
             except BaseException:
                 # What was sent is published, whatever happens to the line after it.

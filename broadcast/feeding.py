@@ -1,0 +1,155 @@
+"""Who feeds a stream: one streamer at a time, which everybody knows of, and which is recorded.
+
+A `Place` is a streamer's at its stream, from its coming to its going: presence, the word to all
+processes, and the recorder where the stream's row asks for one. Sockets have one (`streamers`), and
+so has a `Program`, which publishes what a command or another program of this machine brings.
+"""
+
+import asyncio
+import time
+from collections.abc import AsyncIterator, Sequence
+from contextlib import AsyncExitStack, asynccontextmanager, suppress
+
+from .backends import Recording, StreamState, get_backend, new_streamer
+from .exceptions import (
+    BroadcastError,
+    CloseCode,
+    NoSuchStream,
+    Replaced,
+    RunGap,
+    StreamClosed,
+    Unavailable,
+)
+from .hub import Streamer, Topic
+from .models import Stream
+from .publications import Draft, Position
+from .publishing import announce_streamer, append
+from .recorder import Recorder
+from .relay import get_relay
+from .rows import find_stream
+
+TAKEN_OVER = "another streamer took over"
+
+
+class Place:
+    """The place of `streamer` at the stream. It is left once, whether it was taken or not."""
+
+    recorder: Recorder | None = None
+
+    def __init__(self, stream: Stream, topic: Topic, streamer: Streamer) -> None:
+        self.stream = stream
+        self.topic = topic
+        self.streamer = streamer
+
+    async def take(self) -> StreamState:
+        """It feeds the stream from now on; whoever did is replaced. Where the stream stands."""
+        await get_backend().enter(self.stream.slug, self.streamer.id)
+        await announce_streamer(self.stream.slug, self.streamer.id)
+        return await get_backend().state(self.stream.slug)
+
+    def begin(self, known: StreamState | None) -> None:
+        """It hears of the stream, and is recorded: with the header `known` has, if it goes on."""
+        self.topic.add_streamer(self.streamer)
+        if self.stream.record and self.stream.kind == Stream.Kind.MEDIA:
+            self.recorder = Recorder.start(self.stream, self.topic, known)
+
+    def end_after(self, offset: int) -> None:
+        """Nothing behind `offset` is its own: what the next one sends is that one's to record."""
+        if self.recorder:
+            self.recorder.end_after(offset)
+
+    async def leave(self, offset: int) -> None:
+        """It went, and `offset` was its last. What it sent is in the recording, or soon will be."""
+        self.topic.remove_streamer(self.streamer)
+        await get_relay().changed(self.topic)
+        # Where the engine is away, its presence expires.
+        with suppress(Unavailable):
+            if await get_backend().leave(self.stream.slug, self.streamer.id):
+                await announce_streamer(self.stream.slug, "")
+        if self.recorder:
+            await self.recorder.finish(offset)
+
+
+class Program:
+    """A streamer that is no socket; a `hub.Streamer`."""
+
+    def __init__(self, stream: Stream, topic: Topic) -> None:
+        self.id = new_streamer(time.time())
+        self.place = Place(stream, topic, self)
+        self.error: BroadcastError | None = None
+        #: How often it appended, how many of these are under way, and the last offset they got.
+        self.appends = self.under_way = self.offset = 0
+
+    async def append(self, drafts: Sequence[Draft]) -> Position:
+        """Publish them, in the order of the calls. Replaced: somebody else feeds the stream now.
+
+        Word of that may be late: so it is a recording, of which nothing is published any more when
+        another one has begun.
+        """
+        if self.error:
+            raise self.error
+        before, self.appends = self.appends, self.appends + 1
+        recording = Recording(self.id, before, self.appends, b"")
+        self.under_way += 1
+        try:
+            appended = await append(self.place.stream.slug, drafts, recording, any_size=False)
+            self.offset = appended.offset
+        except RunGap:
+            self.error = Replaced(TAKEN_OVER)
+            raise self.error from None
+        finally:
+            self.under_way -= 1
+            self._check_end()
+        return Position(appended.epoch, appended.offset)
+
+    def count(self, listeners: int) -> None:
+        """It does not ask."""
+
+    def end(self, code: CloseCode, reason: str) -> None:
+        self.error = Replaced(reason)
+        self._check_end()
+
+    def _check_end(self) -> None:
+        if self.error and not self.under_way:
+            self.place.end_after(self.offset)
+
+    async def leave(self) -> None:
+        await self.place.leave(self.offset)
+
+
+@asynccontextmanager
+async def feeding(name: str) -> AsyncIterator[Program]:
+    """A program feeds the stream while the block runs: it is live, and recorded if its row says so.
+
+    NoSuchStream, StreamClosed: nobody can.
+    """
+    stream = await find_stream(name)
+    if stream is None:
+        raise NoSuchStream("there is no such stream")
+    if stream.closed_at:
+        raise StreamClosed(f"the stream {stream.slug!r} was closed")
+    async with get_relay().topic(stream.slug) as topic:
+        program = Program(stream, topic)
+        try:
+            await program.place.take()
+            program.place.begin(None)
+            yield program
+        finally:
+            await program.leave()
+
+
+class Feeds:
+    """The streams that programs on one connection feed, until it ends."""
+
+    def __init__(self) -> None:
+        self.programs: dict[str, Program] = {}
+        self._stack = AsyncExitStack()
+        self._beginning = asyncio.Lock()
+
+    async def begin(self, stream: str) -> None:
+        async with self._beginning:
+            if stream not in self.programs:
+                self.programs[stream] = await self._stack.enter_async_context(feeding(stream))
+
+    async def end(self) -> None:
+        await self._stack.aclose()
