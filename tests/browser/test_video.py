@@ -232,6 +232,31 @@ def test_the_studio_shows_and_broadcasts_a_camera_and_then_a_microphone(
     plays_on(page)
 
 
+def test_the_studio_broadcasts_a_screen_until_its_sharing_is_ended(
+    people: People, slug: str
+) -> None:
+    studio = people.open(f"/streams/{slug}/studio/")
+    # The browser chooses a screen by itself here; of what it gives, the page ends one later.
+    studio.evaluate("""() => {
+      const { mediaDevices } = navigator, own = mediaDevices.getDisplayMedia.bind(mediaDevices);
+      mediaDevices.getDisplayMedia = async (wish) => (window.screen_ = await own(wish));
+    }""")
+    studio.get_by_role("radio", name="Screen").check()
+    studio.get_by_role("button", name="Start the broadcast").click()
+    expect(studio.locator(".on-air strong")).to_have_text("On air")
+    page = watch(people, slug)
+    plays_on(page)
+    assert page.evaluate(f"{VIDEO}.videoWidth") > 0
+    studio.evaluate("""() => {
+      const [track] = screen_.getVideoTracks();
+      track.stop();
+      track.dispatchEvent(new Event("ended"));  // as when its user ends the sharing
+    }""")
+    expect(studio.locator(".on-air strong")).to_have_text("Off air")
+    expect(studio.locator("[data-message]")).to_contain_text("The broadcast ended.")
+    expect(state(page)).to_have_text("Waiting for the streamer")
+
+
 def test_on_a_stream_of_messages_video_is_a_tab_and_the_list_gives_way_to_the_picture(
     people: People, site: ServerProcess
 ) -> None:
