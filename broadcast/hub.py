@@ -23,7 +23,7 @@ from .conf import conf
 from .exceptions import CloseCode
 from .frames import Encoding, Message
 from .listeners import Listener
-from .page_writes import get_writes
+from .page_writes import MOST_SECONDS, get_writes
 from .publications import Mark, Publication
 
 #: How long a busy topic gathers before its next flush, as a part of what the last one took. With
@@ -172,7 +172,7 @@ class Topic:
         self._admit_ahead()
         ended = loop.time()
         pause = PAUSE if self.size < LARGE * len(self.ring) else 0
-        self._next_flush = ended + pause * (ended - started)
+        self._next_flush = ended + pause * min(ended - started, MOST_SECONDS)
         if deliveries:
             metrics.note_flush(self.flushed - before, deliveries, written, ended - started)
 

@@ -2,8 +2,9 @@
 
 A system call costs more than all else that a publication costs a page. So what topics flush for
 pages is gathered, and written when a turn of the event loop has brought nothing more, but at the
-latest after as long as the last writing took. Pages that got the same get the same bytes. While it
-writes, topics gather (`hub.PAUSE`) as they do for a flush of their own.
+latest after as long as the last writing took. Pages that got the same get the same bytes, as long
+as there are few different ones. While it writes, topics gather (`hub.PAUSE`) as they do for a flush
+of their own.
 
 With 500 pages that hear 10 channels each, and 64 publications outstanding over all of them, a write
 that did not wait for another turn had three channels in it, and a page got half as much.
@@ -16,6 +17,10 @@ from typing import Protocol
 from weakref import WeakKeyDictionary
 
 from .conf import conf
+
+#: Seconds that writing takes at most. What seems to take longer stood still, with a machine that
+#: was frozen: what comes next must not wait for half as long again.
+MOST_SECONDS = 1.0
 
 
 class Page(Protocol):
@@ -73,14 +78,20 @@ class Writes:
         waiting, self.frames, self.size = self.frames, defaultdict(list), 0
         #: By the identity of what was joined, which is kept in `waiting`, so that it stays its own.
         joined: dict[tuple[int, ...], bytes] = {}
+        size = 0
         for page, frames in waiting.items():
             key = tuple(map(id, frames))
             data = joined.get(key)
             if data is None:
+                if size > conf.RING_BYTES:
+                    # Where each page hears something else, these would be as many as there are.
+                    joined.clear()
+                    size = 0
                 data = joined[key] = b"".join(frames)
+                size += len(data)
             page.write_now(data)
         self.ended = self.loop.time()
-        self.took = self.ended - started
+        self.took = min(self.ended - started, MOST_SECONDS)
 
 
 _writes: WeakKeyDictionary[asyncio.AbstractEventLoop, Writes] = WeakKeyDictionary()

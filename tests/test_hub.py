@@ -143,6 +143,16 @@ async def test_what_comes_while_flushes_take_long_goes_out_together() -> None:
 
 
 @in_clock_loop
+async def test_a_flush_in_which_the_process_was_frozen_holds_nobody_up_as_long() -> None:
+    house = await House.build()
+    sink = house.listen(seconds=600)
+    await house.publish(1)
+    await house.publish(1)
+    await asyncio.sleep(0.5)
+    assert sink.heard == ["1", "2"]
+
+
+@in_clock_loop
 async def test_everybody_at_the_live_edge_is_handed_the_same_object() -> None:
     house = await House.build()
     sinks = [house.listen() for _ in range(3)]

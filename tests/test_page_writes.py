@@ -1,9 +1,11 @@
 """What topics flush for pages: gathered, and one write for each page."""
 
 import asyncio
+import tracemalloc
 
 from broadcast.conf import conf
-from broadcast.page_writes import Writes, get_writes
+from broadcast.page_writes import MOST_SECONDS, Writes, get_writes
+from tests.clock import clock, in_clock_loop
 
 
 class Page:
@@ -101,6 +103,41 @@ async def test_much_is_written_at_once() -> None:
     writes.add([page], b"1")
     writes.bound()
     assert [len(one) for one in page.written] == [conf.SLICE_BYTES]
+
+
+async def test_what_is_joined_for_pages_that_hear_different_things_is_not_kept() -> None:
+    page = Page()
+    pages = [page, *(Passing() for _ in range(3 * conf.RING_BYTES // conf.SLICE_BYTES))]
+    writes = get_writes()
+    writes.add(pages, bytes(conf.SLICE_BYTES))
+    for number, one in enumerate(pages):
+        writes.add([one], b"its own %3d" % number)
+    tracemalloc.start()
+    writes.flush()
+    _, peak = tracemalloc.get_traced_memory()
+    tracemalloc.stop()
+    assert len(page.written[0]) == conf.SLICE_BYTES + len(b"its own 000")
+    assert peak < 1.5 * conf.RING_BYTES
+
+
+class Passing(Page):
+    """Keeps nothing, as a socket that takes everything."""
+
+    def write_now(self, data: bytes) -> bool:
+        return True
+
+
+@in_clock_loop
+async def test_a_writing_in_which_the_process_was_frozen_holds_nobody_up_as_long() -> None:
+    class Frozen(Page):
+        def write_now(self, data: bytes) -> bool:
+            clock().now += 600
+            return True
+
+    writes = get_writes()
+    writes.add([Frozen()], b"one")
+    writes.flush()
+    assert writes.took == MOST_SECONDS
 
 
 async def test_a_flush_of_nothing_changes_nothing() -> None:
