@@ -69,6 +69,8 @@ class PageConsumer(SocketConsumer):
     person: Person | None = None
     #: Whether it heard its channels, so that it is to be told when it leaves.
     joined = False
+    #: Whether a close frame is on its way, in either direction.
+    is_closing = False
 
     async def enter(self) -> None:
         query = query_of(self.scope)
@@ -91,6 +93,8 @@ class PageConsumer(SocketConsumer):
         self.is_full = False
         self.is_prepared = isinstance(self.sink, FrameSink)
         self.sink.on_drain(self.drained)
+        if isinstance(self.sink, FrameSink):
+            self.sink.on_close(self.closing)
         session, user, session_end = await sessions.enter(self.visitor)
         self.person = person = Person(session, user)
         self.socket_key = person.socket_key
@@ -170,7 +174,9 @@ class PageConsumer(SocketConsumer):
                 since = max(since, other.offset)
         async with get_relay().topic(channel or topic_of(self.digest)) as topic:
             start = await begin_at(topic, Wish(0, epoch, since))
-            if self.refused or channel in self.listeners or channel in self.left:
+            if self.refused or self.is_closing:
+                return
+            if channel in self.listeners or channel in self.left:
                 return
             told = topic.epoch if self.tells_positions else ""
             encoding = page_encoding(channel, told, self.is_prepared)
@@ -220,6 +226,11 @@ class PageConsumer(SocketConsumer):
             if listener.full_since:
                 self.listeners[channel] = self.listeners.pop(channel)
                 return
+
+    def closing(self) -> None:
+        """What is pushed from now on is for the socket that it comes back with."""
+        self.is_closing = True
+        self._end()
 
     def close(self, code: CloseCode, reason: str) -> None:
         self.refused = True

@@ -141,6 +141,8 @@ def _load(visitor: Visitor) -> "tuple[SessionBase, AnyUser]":
     engine = import_module(settings.SESSION_ENGINE).SessionStore
     is_sound = not issubclass(engine, SessionStore) or _is_sound(visitor.key)
     session = engine(visitor.key if is_sound else None)
+    # A session is read when it is first asked for something: here, where that may take time.
+    session.get(SESSION_KEY)
     user = visitor.user or get_user(SimpleNamespace(session=session))  # type: ignore[arg-type]
     return session, user
 

@@ -40,10 +40,16 @@ class FrameTransport(Protocol):
         """Write whole frames. False: the transport is full, `on_drain` will be called once."""
 
     def attach(self, sink: "FrameSink") -> None:
-        """Keep its `send`, and call its `drained` when everything that was pending has gone out."""
+        """Keep its `send`, and call its `drained` when everything that was pending has gone out,
+        and its `closing` before a close frame, whoever closes: the last moment to write something.
+        """
 
     def close_with(self, code: int, reason: str) -> None:
         """Close the socket, behind what was written."""
+
+
+def nothing() -> None:
+    """What is done for somebody who did not ask for anything."""
 
 
 class FrameSink:
@@ -54,17 +60,21 @@ class FrameSink:
     took 1.2 times as long through the transport's attributes.
     """
 
-    __slots__ = ("drained", "send", "transport")
+    __slots__ = ("closing", "drained", "send", "transport")
 
     def __init__(self, transport: FrameTransport) -> None:
         self.transport = transport
-        self.drained: Callable[[], None] = lambda: None
+        self.drained: Callable[[], None] = nothing
+        self.closing: Callable[[], None] = nothing
         #: The socket's `send`, as long as the transport has nothing pending and is not closing.
         self.send: Callable[[bytes], int] | None = None
         transport.attach(self)
 
     def on_drain(self, callback: Callable[[], None]) -> None:
         self.drained = callback
+
+    def on_close(self, callback: Callable[[], None]) -> None:
+        self.closing = callback
 
     def write(self, frames: bytes) -> bool:
         send = self.send

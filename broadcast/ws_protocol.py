@@ -298,6 +298,8 @@ class WebSocketProtocol(DaphneWebSocketProtocol):  # type: ignore[misc]
         self.is_full = False
 
     def sendCloseFrame(self, *args: Any, **options: Any) -> None:
+        if self.sink and self._is_open():
+            self.sink.closing()
         # Nothing may follow it.
         self._keep_socket()
         super().sendCloseFrame(*args, **options)

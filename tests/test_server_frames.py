@@ -14,6 +14,7 @@ from twisted.internet.testing import StringTransport
 
 from broadcast.conf import conf
 from broadcast.server import Server
+from broadcast.sinks import FrameSink
 from broadcast.ws_protocol import INBOUND_COUNT, InboundQueue, WebSocketProtocol
 from tests.raw import (
     BINARY,
@@ -316,6 +317,22 @@ async def test_a_flood_pauses_the_client_until_it_is_taken() -> None:
         await connection.queue.get()
     assert connection.transport.producerState == "producing"
     assert connection.queue.size == 0
+
+
+@pytest.mark.parametrize("who", ["server", "client"])
+async def test_before_a_close_there_is_a_last_moment_to_write_something(who: str) -> None:
+    connection = Connection()
+    sink = FrameSink(connection.protocol)
+
+    def say_the_last() -> None:
+        sink.write(frame(TEXT, b"the last", masked=False))
+
+    sink.on_close(say_the_last)
+    if who == "server":
+        connection.protocol.close_with(4200, "going")
+    connection.feed(frame(CLOSE, close_payload(1000)))
+    # Once, and nothing after it.
+    assert [opcode for opcode, _ in connection.sent()] == [TEXT, CLOSE]
 
 
 async def test_the_default_limit_is_the_one_of_the_settings() -> None:

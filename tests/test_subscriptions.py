@@ -4,6 +4,7 @@ import asyncio
 import json
 import re
 from datetime import timedelta
+from importlib import import_module
 from time import perf_counter, process_time
 from typing import Any
 from urllib.parse import quote
@@ -514,6 +515,38 @@ async def test_what_is_changed_of_a_subscription_holds_on_the_open_socket(
         row.user = await User.objects.acreate(username="gone", is_active=False)
         await row.asave()
     await until_heard(page, {"", "everyone"})
+
+
+async def test_what_is_pushed_while_a_page_is_being_closed_is_for_when_it_comes_back(
+    in_process: InProcessDoor,
+) -> None:
+    page = await opened(in_process, "a")
+    (consumer,) = page_watch.get_pages().by_digest[page.digest]
+    await apublish("a", 1)
+    assert (await page.receive())["payload"] == 1
+    # Between two close frames nothing reaches a client any more.
+    consumer.closing()
+    await apublish("a", 2)
+    # It may be looked at meanwhile.
+    await consumer.follow()
+    await page.socket.leave()
+    again = await reopened(in_process, page.session)
+    assert (await again.receive())["payload"] == 2
+
+
+@pytest.mark.parametrize("engine", ["db", "cached_db", "signed_cookies"])
+async def test_a_page_of_a_user_whom_a_middleware_knows_hears_its_channels(
+    in_process: InProcessDoor, settings: Settings, engine: str
+) -> None:
+    settings.SESSION_ENGINE = f"django.contrib.sessions.backends.{engine}"
+    session = import_module(settings.SESSION_ENGINE).SessionStore()
+    await session.aupdate({"socket_key": KEY})
+    await session.asave()
+    await PageSocket(Request(session), ID).asubscribe("a")
+    in_process.user = await User.objects.acreate(username="somebody")
+    page = await reopened(in_process, session)
+    await apublish("a", 1)
+    assert (await page.receive())["payload"] == 1
 
 
 async def test_a_session_that_is_deleted_ends_the_page(in_process: InProcessDoor) -> None:
