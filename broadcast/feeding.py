@@ -105,8 +105,8 @@ class Program:
             self.error = self.error or Replaced(TAKEN_OVER)
             raise self.error from None
         except Exception as error:
-            known = isinstance(error, BroadcastError)
-            self.error = self.error or (error if known else Unavailable("something was lost"))
+            said = error if isinstance(error, BroadcastError) else Unavailable("something was lost")
+            self.error = self.error or said
             raise
         finally:
             self.under_way -= 1
