@@ -23,7 +23,7 @@ from .exceptions import (
 from .hub import Streamer, Topic
 from .models import Stream
 from .publications import Draft, Position
-from .publishing import announce_streamer, append
+from .publishing import announce_streamer, append, check_size
 from .recorder import Recorder
 from .relay import get_relay
 from .rows import find_stream
@@ -71,7 +71,10 @@ class Place:
 
 
 class Program:
-    """A streamer that is no socket; a `hub.Streamer`."""
+    """A streamer that is no socket; a `hub.Streamer`.
+
+    It is over with its first `error`, and leaves its place then, however long its connection lasts.
+    """
 
     def __init__(self, stream: Stream, topic: Topic) -> None:
         self.id = new_streamer(time.time())
@@ -79,24 +82,32 @@ class Program:
         self.error: BroadcastError | None = None
         #: How often it appended, how many of these are under way, and the last offset they got.
         self.appends = self.under_way = self.offset = 0
+        self._leaving: asyncio.Task[None] | None = None
 
     async def append(self, drafts: Sequence[Draft]) -> Position:
         """Publish them, in the order of the calls. Replaced: somebody else feeds the stream now.
 
         Word of that may be late: so it is a recording, of which nothing is published any more when
-        another one has begun.
+        another one has begun. TooLarge is said of these drafts alone. After any other error nothing
+        more is published: whether they are in is not known, so what follows might have a hole.
         """
         if self.error:
             raise self.error
+        check_size(drafts, self.place.stream.max_frame)
         before, self.appends = self.appends, self.appends + 1
         recording = Recording(self.id, before, self.appends, b"")
         self.under_way += 1
         try:
-            appended = await append(self.place.stream.slug, drafts, recording, any_size=False)
+            appended = await append(self.place.stream.slug, drafts, recording)
             self.offset = appended.offset
         except RunGap:
-            self.error = Replaced(TAKEN_OVER)
+            # Or one of its own, before this one, was not let in.
+            self.error = self.error or Replaced(TAKEN_OVER)
             raise self.error from None
+        except Exception as error:
+            said = error if isinstance(error, BroadcastError) else Unavailable("something was lost")
+            self.error = self.error or said
+            raise
         finally:
             self.under_way -= 1
             self._check_end()
@@ -106,15 +117,22 @@ class Program:
         """It does not ask."""
 
     def end(self, code: CloseCode, reason: str) -> None:
-        self.error = Replaced(reason)
+        self.error = self.error or Replaced(reason)
         self._check_end()
 
     def _check_end(self) -> None:
         if self.error and not self.under_way:
+            # At once: what the next one sends is that one's to record.
             self.place.end_after(self.offset)
+            self._begin_to_leave()
+
+    def _begin_to_leave(self) -> asyncio.Task[None]:
+        if self._leaving is None:
+            self._leaving = asyncio.ensure_future(self.place.leave(self.offset))
+        return self._leaving
 
     async def leave(self) -> None:
-        await self.place.leave(self.offset)
+        await self._begin_to_leave()
 
 
 @asynccontextmanager
@@ -143,13 +161,27 @@ class Feeds:
 
     def __init__(self) -> None:
         self.programs: dict[str, Program] = {}
-        self._stack = AsyncExitStack()
+        self._stacks: dict[str, AsyncExitStack] = {}
         self._beginning = asyncio.Lock()
 
     async def begin(self, stream: str) -> None:
+        """Feed it; anew where that is over."""
         async with self._beginning:
-            if stream not in self.programs:
-                self.programs[stream] = await self._stack.enter_async_context(feeding(stream))
+            former = self.programs.get(stream)
+            if former and not former.error:
+                return
+            if former:
+                await self._stacks[stream].aclose()
+            stack = AsyncExitStack()
+            self.programs[stream] = await stack.enter_async_context(feeding(stream))
+            self._stacks[stream] = stack
+
+    async def program(self, stream: str) -> Program | None:
+        """What feeds the stream here, when all that was begun has begun."""
+        async with self._beginning:
+            return self.programs.get(stream)
 
     async def end(self) -> None:
-        await self._stack.aclose()
+        async with AsyncExitStack() as all_of_them:
+            for stack in self._stacks.values():
+                all_of_them.push_async_exit(stack)

@@ -210,7 +210,7 @@ async def _let_in(calls: Iterable[Waiting]) -> list[Waiting]:
                 rules = of_name = of_name or await _rules(call.stream)
             call.limits, most = rules
             if not call.any_size:
-                _check_size(call.drafts, most)
+                check_size(call.drafts, most)
         except Exception as error:
             if not call.answer.done():
                 call.answer.set_exception(error)
@@ -219,7 +219,8 @@ async def _let_in(calls: Iterable[Waiting]) -> list[Waiting]:
     return found
 
 
-def _check_size(drafts: Iterable[Draft], most: int) -> None:
+def check_size(drafts: Iterable[Draft], most: int) -> None:
+    """TooLarge: one of them has more than `most` bytes."""
     largest = max(len(draft.payload) for draft in drafts)
     if largest > most:
         raise TooLarge(f"{largest} bytes are more than the {most} allowed")

@@ -187,7 +187,7 @@ async def publish(
         raise BadRequest(f"unknown options: {', '.join(sorted(unknown))}")
     marks = sum(mark for name, mark in MARKS.items() if given.get(name))
     key = _text(given.get("idempotency_key", ""))
-    draft, program = _draft(payload, marks), feeds.programs.get(_text(stream))
+    draft, program = _draft(payload, marks), await feeds.program(_text(stream))
     if program and not key:
         position = await program.append([draft])
     else:

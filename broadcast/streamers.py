@@ -23,14 +23,24 @@ import asyncio
 import logging
 import time
 import uuid
+from contextlib import suppress
 from typing import Any
 
 from . import limits, metrics
 from .backends import Recording, Run, get_backend, new_streamer
 from .conf import conf
 from .consumers import SocketConsumer
-from .exceptions import BadRequest, BroadcastError, CloseCode, TooLarge, TooMany
-from .feeding import Place
+from .exceptions import (
+    BadRequest,
+    BroadcastError,
+    CloseCode,
+    Replaced,
+    RunGap,
+    TooLarge,
+    TooMany,
+    Unavailable,
+)
+from .feeding import TAKEN_OVER, Place
 from .frames import Message, event
 from .hub import Topic
 from .media import Segmenter, Snapshot
@@ -237,6 +247,8 @@ class StreamerConsumer(SocketConsumer):
                 if drafts or (self.run and self.frames):
                     await self._append(drafts)
         except BroadcastError as error:
+            if isinstance(error, RunGap) and await self._is_replaced():
+                error = Replaced(TAKEN_OVER)
             metrics.note_refusal("socket", type(error))
             self.ending = (error.close_code, str(error))
             self.tell(event("error", message=str(error)))
@@ -248,6 +260,15 @@ class StreamerConsumer(SocketConsumer):
         # Not when its socket is gone: a line that was lost is noticed late.
         self.place.end_after(self.offset)
         self.sink.close(*self.ending)
+
+    async def _is_replaced(self) -> bool:
+        """Whether somebody else feeds it: word of that may come late, and who came back would take
+        its place.
+        """
+        with suppress(Unavailable):
+            found = (await get_backend().presence([self.slug])).get(self.slug)
+            return found is not None and found.streamer not in ("", self.id)
+        return False
 
     async def _append(self, drafts: list[Draft]) -> None:
         frames, self.frames = self.frames, 0

@@ -441,6 +441,13 @@ def test_of_very_many_tracks_few_are_looked_at(monkeypatch: pytest.MonkeyPatch) 
     assert len(looks) < 2 * matroska.MOST_TRACKS
 
 
+def test_silence_may_come_in_large_frames() -> None:
+    silence = block(track=2, content=b"\xf8\xff\xfe")
+    assert len(silence) <= 10
+    drafts = cut(webm(cluster(block(key=True), *[silence] * 12_000)), 128 * 1024)
+    assert entries(drafts)
+
+
 EMPTY, FREE, TKHD = element(0xEC), box("free"), box("tkhd", words(0, 0, 0, 1))
 #: Parts that have a megabyte of others in them, and what stands before them.
 FULL: dict[str, tuple[bytes, bytes]] = {

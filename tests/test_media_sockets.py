@@ -9,10 +9,11 @@ from contextlib import AsyncExitStack, suppress
 from typing import Any
 
 import pytest
+from pytest_django.fixtures import Settings
 
 from broadcast.backends import Recording, get_backend
 from broadcast.backends.memory import MemoryBackend
-from tests.doors import V1, Closed, Door, ServerDoor, Socket, undisturbed
+from tests.doors import V1, Closed, Door, InProcessDoor, ServerDoor, Socket, undisturbed
 from tests.films import assert_plays, block, cluster, cut, element, entries, film, webm
 from tests.processes import Installation
 from tests.raw import BINARY, RawSocket
@@ -450,3 +451,27 @@ async def heard_by(raw: RawSocket, until: bytes) -> tuple[list[tuple[int, bytes]
                 return publications, skips
         elif b'"skipped"' in data:
             skips.append(json.loads(data))
+
+
+async def test_who_finds_another_recording_before_word_of_it_comes_does_not_come_back(
+    in_process: InProcessDoor, settings: Settings, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    settings.BROADCAST_WATCH_SECONDS = 3600
+    slug = await in_process.stream("film")
+    stream = webm(cluster(block(key=True)))
+    former = await in_process.streamer(slug)
+    await former.send(stream)
+    await former.accepted(1)
+    # What the layer should say of the newcomer is lost.
+    monkeypatch.setattr("broadcast.feeding.announce_streamer", nothing)
+    newcomer = await in_process.streamer(slug)
+    await newcomer.send(stream)
+    await newcomer.accepted(1)
+    await former.send(block())
+    assert await former.closed() == 4501
+    await newcomer.send(block())
+    await newcomer.accepted(2)
+
+
+async def nothing(stream: str, streamer: str) -> None:
+    """Announce nobody."""

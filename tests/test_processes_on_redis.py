@@ -203,3 +203,20 @@ async def test_who_was_at_a_killed_process_is_not_counted_half_a_minute_later(
             await asyncio.sleep(0.1)
         await streamer.until("listeners", count=0)
     await listener.until("idle")
+
+
+async def test_a_program_that_was_replaced_elsewhere_is_not_taken_for_the_streamer_again(
+    here: ServerDoor, there: ServerDoor, slug: str
+) -> None:
+    async with connected(there.process) as client:
+        assert (await client.call("feed", slug))[2] is None
+        listener = await there.listener(slug)
+        streamer = await here.streamer(slug)
+        await streamer.publish("x")
+        assert (await listener.told())[1] == "x"
+        await streamer.close()
+        assert (await listener.event())["event"] == "idle"
+        # Its process has said who is there once more, when another listener is counted here.
+        await there.listener(slug)
+        await here.until_listeners(slug, 2)
+        assert not (await here.describe(slug))["live"]

@@ -81,6 +81,29 @@ async def test_a_streamer_is_told_and_goes_on_with_its_run(
     assert listener.everything == ["before", "while it is away", "after"]
 
 
+async def test_a_program_is_told_and_feeds_anew(
+    installation: Installation, here: ServerDoor, there: ServerDoor, slug: str
+) -> None:
+    listener = await there.listener(slug)
+    async with connected(here.process) as client:
+
+        async def error_of(method: str, *params: str) -> str:
+            return str((await client.call(method, slug, *params))[2]).partition(":")[0]
+
+        assert await error_of("feed") == await error_of("publish", "before") == "None"
+        with installation.outage():
+            assert await error_of("publish", "lost, and told so") == "Unavailable"
+        # Nobody took over: that is not said.
+        assert await error_of("publish", "behind a hole") == "Unavailable"
+        assert await error_of("feed") == await error_of("publish", "after") == "None"
+    heard = list[tuple[object, ...]]()
+    while len(heard) < 2:
+        said = await listener.told()
+        # Not whether it is live, meanwhile.
+        heard += [said] if isinstance(said[0], int) else []
+    assert heard == [(1, "before"), (2, "after")]
+
+
 async def test_a_plain_streamer_is_closed(
     installation: Installation, here: ServerDoor, slug: str
 ) -> None:

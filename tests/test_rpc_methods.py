@@ -153,6 +153,37 @@ async def test_a_connection_whose_stream_another_one_feeds_is_told(our_door: Ser
     assert (await our_door.describe(slug))["position"]["offset"] == 3
 
 
+async def test_a_connection_that_says_to_feed_again_takes_over_again(our_door: ServerDoor) -> None:
+    slug = await our_door.stream()
+    async with connected(our_door.process) as client, connected(our_door.process) as other:
+        for one in (client, other, client):
+            assert await one.call("feed", slug) == [1, 1, None, None]
+            assert (await one.call("publish", slug, "text"))[2] is None
+        assert (await other.call("publish", slug, "text"))[2].startswith("Replaced: ")
+
+
+async def test_what_is_too_large_does_not_end_what_a_connection_feeds(our_door: ServerDoor) -> None:
+    slug = await our_door.stream()
+    async with connected(our_door.process) as client:
+        await client.call("feed", slug)
+        for data, error in (("one", None), (bytes(1024 * 1024 + 1), "TooLarge"), ("two", None)):
+            said = (await client.call("publish", slug, data))[2]
+            assert (said and said.partition(":")[0]) == error
+
+
+async def test_what_is_said_behind_feed_is_fed(our_door: ServerDoor) -> None:
+    """Calls may be pipelined: with its header before it is the streamer, nothing is recorded."""
+    slug = await our_door.stream()
+    async with connected(our_door.process) as client, connected(our_door.process) as other:
+        said = [[0, 1, "feed", [slug]], [0, 2, "publish", [slug, "one"]]]
+        await client.say(b"".join(map(msgpack.packb, said)))
+        for _ in said:
+            assert (await client.answer())[2] is None
+        assert (await other.call("publish", slug, "x", {"header": True}))[2] is None
+        # What it had appended was its own, and another recording has begun.
+        assert (await client.call("publish", slug, "two"))[2].startswith("Replaced: ")
+
+
 async def test_what_cannot_be_fed_is_refused(our_door: ServerDoor) -> None:
     async with connected(our_door.process) as client:
         closed = await our_door.stream("closed")

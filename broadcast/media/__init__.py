@@ -38,8 +38,9 @@ HOLD = 64 * 1024
 LOOK_AHEAD = 16
 
 
-#: Parts that one feed may have, and one more for each so many bytes. Those of sound have a hundred.
-PARTS = 1024
+#: Parts that one feed may have, and one more for each so many bytes. Those of sound have a hundred,
+#: but of silence nine: a minute of it, which a file has in 32 KiB, is no attack.
+PARTS = 16 * 1024
 PART_BYTES = 32
 
 
