@@ -94,6 +94,7 @@ def test_the_admin_works_under_the_policy(page: Page, violations: list[str]) -> 
     page.get_by_role("option", name="root").click()
     page.get_by_role("button", name="Save", exact=True).click()
     expect(page.locator(".messagelist .success")).to_be_visible()
+    page.wait_for_load_state()
     page.get_by_role("checkbox", name="Select all").check()
     expect(page.locator(".actions .action-counter")).to_contain_text("4 of 4 selected")
     assert violations == []
