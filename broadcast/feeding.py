@@ -35,6 +35,8 @@ class Place:
     """The place of `streamer` at the stream. It is left once, whether it was taken or not."""
 
     recorder: Recorder | None = None
+    #: The offset of the last that its streamer published; 0: it has published nothing.
+    offset = 0
 
     def __init__(self, stream: Stream, topic: Topic, streamer: Streamer) -> None:
         self.stream = stream
@@ -53,13 +55,19 @@ class Place:
         if self.stream.record and self.stream.kind == Stream.Kind.MEDIA:
             self.recorder = Recorder.start(self.stream, self.topic, known)
 
-    def end_after(self, offset: int) -> None:
-        """Nothing behind `offset` is its own: what the next one sends is that one's to record."""
+    def reach(self, offset: int) -> None:
+        """Its streamer published up to there."""
+        self.offset = offset
         if self.recorder:
-            self.recorder.end_after(offset)
+            self.recorder.take_up_to(offset)
 
-    async def leave(self, offset: int) -> None:
-        """It went, and `offset` was its last. What it sent is in the recording, or soon will be."""
+    def end(self) -> None:
+        """Its streamer publishes nothing more: the next one's is the next one's to record."""
+        if self.recorder:
+            self.recorder.end_after(self.offset)
+
+    async def leave(self) -> None:
+        """Its streamer went. What that one sent is in the recording, or soon will be."""
         self.topic.remove_streamer(self.streamer)
         await get_relay().changed(self.topic)
         # Where the engine is away, its presence expires.
@@ -67,7 +75,7 @@ class Place:
             if await get_backend().leave(self.stream.slug, self.streamer.id):
                 await announce_streamer(self.stream.slug, "")
         if self.recorder:
-            await self.recorder.finish(offset)
+            await self.recorder.finish(self.offset)
 
 
 class Program:
@@ -80,8 +88,8 @@ class Program:
         self.id = new_streamer(time.time())
         self.place = Place(stream, topic, self)
         self.error: BroadcastError | None = None
-        #: How often it appended, how many of these are under way, and the last offset they got.
-        self.appends = self.under_way = self.offset = 0
+        #: How often it appended, and how many of these are under way.
+        self.appends = self.under_way = 0
         self._leaving: asyncio.Task[None] | None = None
 
     async def append(self, drafts: Sequence[Draft]) -> Position:
@@ -99,7 +107,7 @@ class Program:
         self.under_way += 1
         try:
             appended = await append(self.place.stream.slug, drafts, recording)
-            self.offset = appended.offset
+            self.place.reach(appended.offset)
         except RunGap:
             # Or one of its own, before this one, was not let in.
             self.error = self.error or Replaced(TAKEN_OVER)
@@ -122,13 +130,12 @@ class Program:
 
     def _check_end(self) -> None:
         if self.error and not self.under_way:
-            # At once: what the next one sends is that one's to record.
-            self.place.end_after(self.offset)
+            self.place.end()
             self._begin_to_leave()
 
     def _begin_to_leave(self) -> asyncio.Task[None]:
         if self._leaving is None:
-            self._leaving = asyncio.ensure_future(self.place.leave(self.offset))
+            self._leaving = asyncio.ensure_future(self.place.leave())
         return self._leaving
 
     async def leave(self) -> None:

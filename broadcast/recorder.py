@@ -1,7 +1,10 @@
 """What is broadcast on a media stream, into a file: a sink of the hub that is no socket.
 
 A `Recorder` hears its stream as a listener does, in the process of the streamer, and is never full:
-what it is handed waits in memory for the disk, in threads of its own, and nobody waits for it.
+what it is handed waits in memory for the disk, in threads of its own, and nobody waits for it. It
+takes what its streamer says is its own: word that another one took over may come later than what
+that one sends, which is the other recorder's.
+
 When more than `RECORDING_QUEUE_BYTES` wait, the segment that is coming is left out, as a whole:
 what is already written of it is cut off again, and the file goes on at the next entry point.
 
@@ -114,10 +117,15 @@ class Recorder:
         self.stream = stream
         # Where something is lost, a header may be: then it is to have that one.
         self.listener = Listener(topic, self, AS_IT_IS, topic.offset, header, keeps_up=True)
+        #: What was heard, and is not known to be its streamer's; and the bytes of that.
+        self.heard: deque[Publication] = deque()
+        self.heard_size = 0
+        #: Up to which offset all is its streamer's, as far as that one said.
+        self.own = 0
         self.waiting: deque[Segment] = deque()
         #: Bytes that wait, what is being written included.
         self.size = 0
-        #: The last offset that was heard of; 0: none.
+        #: The last offset that was taken; 0: none.
         self.offset = 0
         #: Whether it takes nothing before the next entry point.
         self.skips = True
@@ -154,20 +162,28 @@ class Recorder:
             # Where something was lost, it never hears the last of it.
             self.close(CloseCode.SHUTDOWN, "the streamer is gone")
 
+    def take_up_to(self, offset: int) -> None:
+        """What comes up to `offset` is its streamer's."""
+        if self.last is None:
+            self.own = offset
+            self._take_own()
+
     def end_after(self, offset: int) -> None:
         """Take nothing behind `offset`."""
         if self.last is None:
-            self.last = offset
-            self._check_end()
+            self.last = self.own = offset
+            self._take_own()
 
     # -- what the hub tells -----------------------------------------------------------------
 
     def write(self, data: Any) -> bool:
         for publication in data:
-            if self.last is None or publication.offset <= self.last:
-                self._take(publication)
-        self._check_end()
-        self.arrived.set()
+            size = len(publication.payload)
+            # More than a streamer has under way is as if it had been lost.
+            if self.heard_size + size <= conf.RECORDING_QUEUE_BYTES + conf.MAX_MEDIA_FRAME:
+                self.heard.append(publication)
+                self.heard_size += size
+        self._take_own()
         return True
 
     def close(self, code: CloseCode, reason: str) -> None:
@@ -175,9 +191,17 @@ class Recorder:
         self.last = self.offset
         self.arrived.set()
 
-    def _check_end(self) -> None:
+    def _take_own(self) -> None:
+        while self.heard:
+            publication = self.heard[0]
+            if publication.kind == Kind.BINARY and publication.offset > self.own:
+                break
+            self.heard.popleft()
+            self.heard_size -= len(publication.payload)
+            self._take(publication)
         if self.last is not None and self.offset >= self.last:
             self.close(CloseCode.SHUTDOWN, "the streamer is gone")
+        self.arrived.set()
 
     def _take(self, publication: Publication) -> None:
         if self.offset and publication.offset > self.offset + 1 and not self.skips:

@@ -91,8 +91,6 @@ class StreamerConsumer(SocketConsumer):
         self.listeners = 0
         self.waiting: list[Draft] = []
         self.size = 0
-        #: The offset of the last of its publications; 0: it has none.
-        self.offset = 0
         #: Frames that came and are not in `accepted` yet.
         self.frames = 0
         self.arrived = asyncio.Event()
@@ -258,7 +256,7 @@ class StreamerConsumer(SocketConsumer):
             self.tell(event("error", message=self.ending[1]))
         self.room.set()
         # Not when its socket is gone: a line that was lost is noticed late.
-        self.place.end_after(self.offset)
+        self.place.end()
         self.sink.close(*self.ending)
 
     async def _is_replaced(self) -> bool:
@@ -275,7 +273,7 @@ class StreamerConsumer(SocketConsumer):
         run = self._counted(frames)
         appended = await append(self.slug, drafts, run)
         self.number += frames
-        self.offset = appended.offset
+        self.place.reach(appended.offset)
         self.accepted = appended.accepted if run else self.accepted + frames
         self._tell_newest("accepted", accepted=self.accepted, offset=appended.offset)
 
@@ -331,4 +329,4 @@ class StreamerConsumer(SocketConsumer):
         self.end(CloseCode.SHUTDOWN, "gone")
         if self.feeding:
             await self.feeding
-        await self.place.leave(self.offset)
+        await self.place.leave()

@@ -24,6 +24,7 @@ from broadcast.models import Recording, Stream
 from broadcast.models.recordings import local_path
 from broadcast.playback import asked_range
 from broadcast.publications import Draft, Kind, Mark
+from broadcast.publishing import append
 from broadcast.recorder import RecordingFile
 from broadcast.relay import get_relay
 from tests.doors import InProcessDoor, ServerDoor, Socket, eventually
@@ -223,6 +224,25 @@ async def test_what_comes_when_a_streamer_was_replaced_is_recorded_once(
     await streamer.close()
     first, second = await ended(slug, 2)
     assert (content(first), content(second)) == (HEADER + KEY, HEADER + KEY * 3)
+
+
+async def test_what_another_streamer_sends_is_not_recorded_before_word_of_it_comes(
+    in_process: InProcessDoor, directory: Path
+) -> None:
+    slug = await in_process.stream("recorded")
+    listener = await in_process.listener(slug)
+    streamer = await in_process.streamer(slug)
+    await streamer.send(HEADER + KEY)
+    await streamer.accepted(1)
+    await append(slug, [Draft(Kind.TEXT, b"said meanwhile")])
+    await streamer.send(KEY)
+    await streamer.accepted(2)
+    marks = [(HEADER, Mark.HEADER | Mark.RESET), (KEY, Mark.ENTRY)]
+    await append(slug, [Draft(Kind.BINARY, payload, int(mark)) for payload, mark in marks])
+    await hear_bytes(listener, 5)
+    await streamer.close()
+    (recording,) = await ended(slug)
+    assert content(recording) == HEADER + KEY * 2
 
 
 async def test_nothing_behind_the_end_that_a_recorder_was_told_is_recorded(
