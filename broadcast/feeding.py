@@ -20,6 +20,7 @@ from .exceptions import (
     StreamClosed,
     Unavailable,
 )
+from .guard import get_guard
 from .hub import Streamer, Topic
 from .models import Stream
 from .publications import Draft, Position
@@ -27,6 +28,8 @@ from .publishing import announce_streamer, append, check_size
 from .recorder import Recorder
 from .relay import get_relay
 from .rows import find_stream
+from .tokens import Deed
+from .visitors import TRUSTED
 
 TAKEN_OVER = "another streamer took over"
 
@@ -42,6 +45,8 @@ class Place:
         self.stream = stream
         self.topic = topic
         self.streamer = streamer
+        #: Who fed it before, as far as is known here.
+        self.former = topic.streamer
 
     async def take(self) -> StreamState:
         """It feeds the stream from now on; whoever did is replaced. Where the stream stands."""
@@ -52,6 +57,9 @@ class Place:
     def begin(self, known: StreamState | None) -> None:
         """It hears of the stream, and is recorded: with the header `known` has, if it goes on."""
         self.topic.add_streamer(self.streamer)
+        if self.topic.streamer not in ("", self.former, self.streamer.id):
+            # Somebody came while this one did.
+            self.streamer.end(CloseCode.REPLACED, TAKEN_OVER)
         if self.stream.record and self.stream.kind == Stream.Kind.MEDIA:
             self.recorder = Recorder.start(self.stream, self.topic, known)
 
@@ -79,18 +87,29 @@ class Place:
 
 
 class Program:
-    """A streamer that is no socket; a `hub.Streamer`.
+    """A streamer that is no socket; a `hub.Streamer`, and a `guard.Connection`.
 
     It is over with its first `error`, and leaves its place then, however long its connection lasts.
     """
 
+    deed = Deed.PUBLISH
+    visitor = TRUSTED
+    way = "program"
+    address = ""
+
     def __init__(self, stream: Stream, topic: Topic) -> None:
-        self.id = new_streamer(time.time())
+        self.slug = stream.slug
+        self.since = time.time()
+        self.id = new_streamer(self.since)
         self.place = Place(stream, topic, self)
         self.error: BroadcastError | None = None
         #: How often it appended, and how many of these are under way.
         self.appends = self.under_way = 0
         self._leaving: asyncio.Task[None] | None = None
+
+    @property
+    def behind(self) -> int:
+        return self.under_way
 
     async def append(self, drafts: Sequence[Draft]) -> Position:
         """Publish them, in the order of the calls. Replaced: somebody else feeds the stream now.
@@ -106,7 +125,7 @@ class Program:
         recording = Recording(self.id, before, self.appends, b"")
         self.under_way += 1
         try:
-            appended = await append(self.place.stream.slug, drafts, recording)
+            appended = await append(self.slug, drafts, recording)
             self.place.reach(appended.offset)
         except RunGap:
             # Or one of its own, before this one, was not let in.
@@ -125,7 +144,10 @@ class Program:
         """It does not ask."""
 
     def end(self, code: CloseCode, reason: str) -> None:
-        self.error = self.error or Replaced(reason)
+        self.remove(Replaced(reason))
+
+    def remove(self, error: BroadcastError) -> None:
+        self.error = self.error or error
         self._check_end()
 
     def _check_end(self) -> None:
@@ -155,11 +177,13 @@ async def feeding(name: str) -> AsyncIterator[Program]:
         raise StreamClosed(f"the stream {stream.slug!r} was closed")
     async with get_relay().topic(stream.slug) as topic:
         program = Program(stream, topic)
+        get_guard().enter(program)
         try:
             await program.place.take()
             program.place.begin(None)
             yield program
         finally:
+            get_guard().leave(program)
             await program.leave()
 
 

@@ -1,6 +1,7 @@
 """`manage.py publish` on a media stream: ffmpeg's output and files, in a real installation."""
 
 import asyncio
+import signal
 import subprocess
 import sys
 from asyncio import StreamWriter
@@ -226,6 +227,21 @@ async def test_a_program_that_is_killed_leaves_its_stream(door_of_ours: ServerDo
         process.kill()
     await is_live(door_of_ours, slug, live=False)
     assert await recorded(door_of_ours, slug) == [STREAM + KEY]
+
+
+async def test_an_interrupt_ends_it_while_nothing_comes(our_door: ServerDoor) -> None:
+    slug = await our_door.stream("recorded")
+    async with publishing(our_door, slug, STREAM, KEY) as (process, _):
+        await is_live(our_door, slug)
+        await until_position(our_door, slug, 3)
+        process.send_signal(signal.SIGINT)
+        assert process.stderr
+        async with asyncio.timeout(10):
+            said = await process.stderr.read()
+            assert await process.wait() == 130
+        assert said.decode().splitlines() == ["CommandError: interrupted"]
+    await is_live(our_door, slug, live=False)
+    assert await recorded(our_door, slug) == [STREAM + KEY]
 
 
 async def test_it_goes_out_as_it_comes(our_door: ServerDoor) -> None:

@@ -30,6 +30,7 @@ export class Listener extends StreamSocket {
   #expected = 0; // the newest offset that is known to exist: below it, this listener is behind
   #header = null; // the offset of the header that was heard
   #headerNext = null; // the offset that the server just said is a header
+  #begins = false; // whether this is a newcomer of a media stream that was handed none of its segments yet
   #joined = false;
   #live = false;
 
@@ -65,10 +66,13 @@ export class Listener extends StreamSocket {
     this.#refreshState();
   }
 
-  /** With a position, the history is asked for too: it is for the case that the position is no longer known. */
+  /**
+   * With a position, the history is asked for too: it is for the case that the position is no longer known. Who
+   * waits for a place to begin at goes on waiting: what follows its position may be the middle of a segment.
+   */
   #url() {
     const parameters = this.#history > 0 ? { history: this.#history } : {};
-    if (this.position) Object.assign(parameters, { epoch: this.#epoch, since: this.#offset });
+    if (this.position && !this.#begins) Object.assign(parameters, { epoch: this.#epoch, since: this.#offset });
     return socketURL(this.#src, parameters);
   }
 
@@ -104,7 +108,10 @@ export class Listener extends StreamSocket {
     const before = this.position;
     const outcome = this.#outcome(before, epoch, offset, recovered);
     const missed = outcome === "missed" ? { from: before.offset + 1, to: offset } : null;
-    if (outcome !== "recovered") this.#offset = offset;
+    if (outcome !== "recovered") {
+      this.#offset = offset;
+      this.#begins = contentType !== null;
+    }
     if (epoch !== this.#epoch) {
       this.#header = null;
       this.#expected = 0;
@@ -134,6 +141,7 @@ export class Listener extends StreamSocket {
       this.#offset = offset;
     }
     if (header) this.#header = offset;
+    else this.#begins = false;
     if (this.state.name === "behind") this.#refreshState();
     this._emit("publication", { offset, data, kind, header });
   }

@@ -243,6 +243,19 @@ describe("resuming", () => {
     assert.equal(scene.query, "?epoch=e1&since=12");
   });
 
+  test("asks as a newcomer of a media stream while none of its segments came", () => {
+    const scene = new Scene().join({ offset: 12, content_type: "video/webm" });
+    scene.socket.tell({ event: "header", offset: 3 });
+    scene.socket.hear(binary(3, 1));
+    scene.cut();
+    assert.equal(scene.query, "");
+    scene.join({ offset: 14, content_type: "video/webm" });
+    assert.deepEqual(scene.all("joined").at(-1).missed, { from: 13, to: 14 });
+    scene.socket.hear(binary(15, 1));
+    scene.cut();
+    assert.equal(scene.query, "?epoch=e1&since=15");
+  });
+
   test("asks as a newcomer when the first attempts failed", () => {
     const scene = new Scene({ history: 3 });
     scene.cut();

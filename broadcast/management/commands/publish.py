@@ -4,12 +4,15 @@ import asyncio
 import logging
 import sys
 from argparse import ArgumentParser
-from collections.abc import Iterable, Iterator
-from contextlib import suppress
+from collections.abc import Callable, Coroutine, Iterable, Iterator
+from concurrent.futures import Future
+from contextlib import AsyncExitStack, contextmanager, suppress
+from functools import partial
 from pathlib import Path
-from typing import Any, BinaryIO
+from signal import SIGINT
+from threading import Thread
+from typing import Any, BinaryIO, TypeVar
 
-from asgiref.sync import async_to_sync
 from django.core.exceptions import ImproperlyConfigured
 from django.core.management.base import BaseCommand, CommandError
 from django.db import DatabaseError
@@ -28,6 +31,8 @@ from broadcast.publishing import apublish_drafts, publish_draft
 #: Calls that go to the server together, and those under way while more are being made.
 TOGETHER = 256
 PIPELINE = 1024
+
+T = TypeVar("T")
 
 
 class Command(BaseCommand):
@@ -61,6 +66,9 @@ class Command(BaseCommand):
                 position = self.publish_all(options)
         except (BroadcastError, ImproperlyConfigured, OSError, DatabaseError) as error:
             raise CommandError(explain(error)) from None
+        except KeyboardInterrupt:
+            # As a shell says that it was a signal, and which.
+            raise CommandError("interrupted", returncode=128 + SIGINT) from None
         finally:
             backend_logger.setLevel(logging.NOTSET)
         if position and options["verbosity"] > 0:
@@ -97,10 +105,8 @@ class Command(BaseCommand):
                 batches = segments(source, options["chunk"], progress)
             else:
                 batches = self.batches(source, options, progress)
-            if not get_backend().shared:
-                return self.publish_remotely(options["stream"], batches, feeds)
-            publish = self.feed_here if feeds else self.publish_here
-            return publish(options["stream"], batches)
+            publish = self.publish_here if get_backend().shared else self.publish_remotely
+            return publish(options["stream"], batches, feeds)
 
     def progress(self, size: int | None) -> Any:
         # Only on a terminal, and only when it takes longer than a second.
@@ -124,28 +130,23 @@ class Command(BaseCommand):
                     raise BadRequest(f"line {number}: {error}") from None
             yield batch
 
-    def publish_here(self, stream: str, batches: Iterable[list[Draft]]) -> Position | None:
-        async def publish_all() -> Position | None:
-            position = None
-            for batch in batches:
-                if batch:
-                    position = await apublish_drafts(stream, batch)
-            return position
-
-        return async_to_sync(publish_all)()
-
-    def feed_here(self, stream: str, batches: Iterator[list[Draft]]) -> Position | None:
-        """As the stream's streamer, whose presence and recording go on while nothing comes."""
-
-        async def publish_all() -> Position | None:
-            position = None
-            async with feeding(stream) as program:
-                while (batch := await asyncio.to_thread(next, batches, None)) is not None:
-                    if batch:
-                        position = await program.append(batch)
-            return position
-
-        return async_to_sync(publish_all)()
+    def publish_here(
+        self, stream: str, batches: Iterable[list[Draft]], feeds: bool
+    ) -> Position | None:
+        """Into the shared backend. `feeds`: as the stream's streamer, as long as this lasts."""
+        position = None
+        publish: Callable[[list[Draft]], Coroutine[Any, Any, Position]]
+        publish = partial(apublish_drafts, stream)
+        with event_loop() as run:
+            stack = AsyncExitStack()
+            if feeds:
+                publish = run(stack.enter_async_context(feeding(stream))).append
+            try:
+                for batch in filter(None, batches):
+                    position = run(publish(batch))
+            finally:
+                run(stack.aclose())
+        return position
 
     def publish_remotely(
         self, stream: str, batches: Iterable[list[Draft]], feeds: bool
@@ -173,6 +174,30 @@ class Command(BaseCommand):
                 raise
             answer = client.receive_all() or answer
         return remote.as_position(answer) if answer else None
+
+
+@contextmanager
+def event_loop() -> Iterator[Callable[[Coroutine[Any, Any, T]], T]]:
+    """What runs a coroutine and waits for it, in an event loop that lives in a thread meanwhile.
+
+    So presence and recording go on while this thread waits for its input, and an interrupt ends
+    that.
+    """
+    begun: Future[asyncio.AbstractEventLoop] = Future()
+
+    def live() -> None:
+        with asyncio.Runner() as runner:
+            begun.set_result(runner.get_loop())
+            runner.get_loop().run_forever()
+
+    thread = Thread(target=live, name="event loop")
+    thread.start()
+    loop = begun.result()
+    try:
+        yield lambda coroutine: asyncio.run_coroutine_threadsafe(coroutine, loop).result()
+    finally:
+        loop.call_soon_threadsafe(loop.stop)
+        thread.join()
 
 
 def is_media(stream: str) -> bool:
