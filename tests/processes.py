@@ -24,7 +24,8 @@ from urllib.request import urlopen
 
 from redis import Redis
 
-ROOT = Path(__file__).resolve().parent.parent
+from tests.launcher import ROOT, Launched
+
 #: Seconds within which a server must answer, or be gone.
 PATIENCE = 30.0
 
@@ -165,7 +166,7 @@ class RedisProcess:
         self.kill()
 
 
-def wait_until_it_answers(port: int, process: subprocess.Popen[bytes]) -> None:
+def wait_until_it_answers(port: int, process: subprocess.Popen[bytes] | Launched) -> None:
     """Until something listens at `port`, or `process` ended."""
     deadline = time.monotonic() + PATIENCE
     while time.monotonic() < deadline:
@@ -199,7 +200,7 @@ class ServerProcess:
             "BROADCAST_RPC_PORT": str(self.rpc_port),
             **environment,
         }
-        self.process: subprocess.Popen[bytes] | None = None
+        self.process: subprocess.Popen[bytes] | Launched | None = None
         self.log_read = 0
         self.given: Counter[str] = Counter()
 
@@ -258,36 +259,54 @@ class ServerProcess:
             return False
         return True
 
-    def manage(self, *arguments: str, **options: Any) -> subprocess.CompletedProcess[str]:
-        """Run `manage.py` beside the server, to its end."""
-        command = [sys.executable, "manage.py", *arguments]
-        options = {"capture_output": True, "text": True, "timeout": 60, **options}
-        return subprocess.run(command, cwd=ROOT, env=self.environment, check=False, **options)
+    def manage(self, *arguments: str, **options: Any) -> subprocess.CompletedProcess[Any]:
+        """Run `manage.py` beside the server, to its end; with `options` of `subprocess.run`."""
+        if options:
+            command = [sys.executable, "manage.py", *arguments]
+            options = {"capture_output": True, "text": True, "timeout": 60, **options}
+            return subprocess.run(command, cwd=ROOT, env=self.environment, check=False, **options)
+        with TemporaryDirectory() as directory:
+            stdout, stderr = Path(directory, "stdout"), Path(directory, "stderr")
+            process = Launched(arguments, self.environment, stdout, stderr)
+            try:
+                status = process.wait(60)
+            finally:
+                process.kill()
+            said = stdout.read_text(), stderr.read_text()
+        return subprocess.CompletedProcess(arguments, status, *said)
 
     def start(self) -> None:
         """Start it, and wait until it answers."""
-        commands = {
-            "broadcast": ["manage.py", *self.arguments, "--port", str(self.port)],
-            "runserver": ["manage.py", "runserver", "--noreload", f"127.0.0.1:{self.port}"],
-            "uvicorn": [
-                *("-m", "uvicorn", "project.asgi:application", "--port", str(self.port)),
-                *("--log-level", "warning", "--lifespan", "off", "--no-proxy-headers"),
-            ],
-        }
-        with self.log.open("ab") as log:
-            self.process = subprocess.Popen(
-                [sys.executable, *commands[self.kind]],
-                cwd=ROOT,
-                env=self.environment,
-                stdout=log,
-                stderr=log,
-            )
+        self.process = self._launch()
         try:
             wait_until_it_answers(self.port, self.process)
             if self.kind != "uvicorn":
                 wait_until_it_answers(self.rpc_port, self.process)
         except AssertionError:
             raise AssertionError(self.log.read_text()) from None
+
+    def _launch(self) -> subprocess.Popen[bytes] | Launched:
+        if self.kind == "uvicorn":
+            return self._execute(
+                *("-m", "uvicorn", "project.asgi:application", "--port", str(self.port)),
+                *("--log-level", "warning", "--lifespan", "off", "--no-proxy-headers"),
+            )
+        commands = {
+            "broadcast": [*self.arguments, "--port", str(self.port)],
+            "runserver": ["runserver", "--noreload", f"127.0.0.1:{self.port}"],
+        }
+        return Launched(commands[self.kind], self.environment, self.log, self.log)
+
+    def _execute(self, *arguments: str) -> subprocess.Popen[bytes]:
+        """Start Python with these arguments."""
+        with self.log.open("ab") as log:
+            return subprocess.Popen(
+                [sys.executable, *arguments],
+                cwd=ROOT,
+                env=self.environment,
+                stdout=log,
+                stderr=log,
+            )
 
     def stop(self, number: signal.Signals = signal.SIGTERM) -> int:
         """Signal it, wait for its end, answer its exit status."""
@@ -303,9 +322,20 @@ class ServerProcess:
 
     def prepare(self) -> None:
         """Set the database up."""
-        for arguments in (("migrate", "-v0"), ("shell", "-v0", "-c", self.setup)):
-            done = self.manage(*arguments)
-            assert done.returncode == 0, done.stderr
+        kind, _, path = self.environment["DATABASE_URL"].partition(":///")
+        if kind == "sqlite":
+            Path(path).write_bytes(prepared_database(self.setup))
+        else:
+            self.migrate()
+            self.set_up()
+
+    def migrate(self) -> None:
+        done = self.manage("migrate", "-v0")
+        assert done.returncode == 0, done.stderr
+
+    def set_up(self) -> None:
+        done = self.manage("shell", "-v0", "-c", self.setup)
+        assert done.returncode == 0, done.stderr
 
     def __enter__(self) -> "ServerProcess":
         self.prepare()
@@ -322,11 +352,17 @@ class ServerProcess:
 
 
 @cache
-def prepared_database() -> bytes:
-    """The file of an SQLite database that is set up, for many servers to begin with."""
+def prepared_database(setup: str = SETUP) -> bytes:
+    """The file of an SQLite database that is set up so, for many servers to begin with."""
     with TemporaryDirectory() as directory:
-        ServerProcess("broadcast", Path(directory)).prepare()
-        return Path(directory, "db.sqlite3").read_bytes()
+        path = Path(directory, "db.sqlite3")
+        server = ServerProcess("broadcast", Path(directory), setup)
+        if setup:
+            path.write_bytes(prepared_database(""))
+            server.set_up()
+        else:
+            server.migrate()
+        return path.read_bytes()
 
 
 class Installation:

@@ -61,12 +61,16 @@ def test_the_examples_of_the_http_api_work(servers: Callable[[str], ServerProces
     ]
 
 
+class Started(ServerProcess):
+    """A server that is started as the tour starts it, at another port."""
+
+    def _launch(self) -> subprocess.Popen[bytes]:
+        return self._execute("manage.py", "start", "--port", str(self.port))
+
+
 def test_the_quick_tour_works_line_by_line(tmp_path: Path) -> None:
     tour = section("A quick tour")
-    with ServerProcess("broadcast", tmp_path, setup="") as server:
-        server.stop()
-        server.arguments = ["start"]
-        server.start()
+    with Started("broadcast", tmp_path, setup="") as server:
         outputs = []
         for line in "".join(blocks(tour, "sh")).splitlines():
             # The tour's server is at the default port, the test's is not.
@@ -145,12 +149,12 @@ def test_what_is_pushed_from_code_is_heard(tmp_path: Path) -> None:
     shell = re.findall(r"`\.venv/bin/python manage\.py shell -c '(.*)'`", text)
     assert len(shell) == 1
     with ServerProcess("broadcast", tmp_path, setup="") as server:
+        row = "from broadcast.models import Stream; Stream.objects.create(slug='news')"
+        assert server.manage("shell", "-v0", "-c", row).returncode == 0
         done = server.manage("shell", "-v0", "-c", "\n".join([*blocks(text, "python"), USE]))
         assert done.returncode == 0, done.stderr
         done = server.manage("shell", "-v0", "-c", shell[0])
         assert re.fullmatch(r"Position\(epoch='\w+', offset=5\)\n", done.stdout), done.stderr
-        row = "from broadcast.models import Stream; Stream.objects.create(slug='news')"
-        assert server.manage("shell", "-v0", "-c", row).returncode == 0
         listening = ("listen", "news", "--url", server.ws, "--history", "5", "--count", "5")
         heard = server.manage(*listening)
         assert heard.stdout.splitlines() == [

@@ -20,7 +20,7 @@ from playwright.sync_api import (
     sync_playwright,
 )
 
-from tests.processes import ServerProcess
+from tests.processes import ServerProcess, prepared_database
 
 CHROMIUM_ARGUMENTS = [
     "--no-sandbox",
@@ -180,10 +180,9 @@ def browser() -> Iterator[Browser]:
 @pytest.fixture(scope="session")
 def database(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """A database with streams, to be copied."""
-    directory = tmp_path_factory.mktemp("database")
-    with ServerProcess("broadcast", directory, setup=SETUP) as process:
-        process.stop()
-    return directory / "db.sqlite3"
+    path = tmp_path_factory.mktemp("database") / "db.sqlite3"
+    path.write_bytes(prepared_database(SETUP))
+    return path
 
 
 @pytest.fixture
