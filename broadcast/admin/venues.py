@@ -1,5 +1,6 @@
 """What the pages of streams and of rooms have in common: what is there now, tokens, the end."""
 
+from collections.abc import Callable
 from typing import Any
 
 from django import forms
@@ -12,7 +13,7 @@ from django.utils.translation import gettext_lazy as _
 
 from ..forms import RoomTokenForm
 from ..models.venues import Venue
-from .asking import AskingAdmin
+from .asking import AskingAdmin, Doing
 
 
 class IsOpenFilter(admin.SimpleListFilter):
@@ -32,6 +33,16 @@ def figure(key: Any, name: str, value: Any, state: str = "") -> str:
     """A figure that the page keeps up to date; `key` is the stream's slug or the room's pk."""
     html = '<span data-stream="{}" data-figure="{}" data-state="{}">{}</span>'
     return format_html(html, key, name, state, value)
+
+
+def deed_of(do: Callable[[Venue], None], log: str) -> Doing:
+    """A deed that needs nothing said."""
+
+    def deed(one: Venue, said: dict[str, Any]) -> str:
+        do(one)
+        return log
+
+    return deed
 
 
 class VenueAdmin(AskingAdmin):
@@ -101,24 +112,14 @@ class VenueAdmin(AskingAdmin):
 
     @admin.action(permissions=["change"], description=_("Withdraw all tokens"))
     def withdraw_tokens(self, request: HttpRequest, chosen: QuerySet[Any]) -> Any:
-        def deed(one: Venue, said: dict[str, Any]) -> str:
-            one.withdraw_tokens(timezone.now())
-            return "Withdrew all tokens."
-
+        deed = deed_of(lambda one: one.withdraw_tokens(timezone.now()), "Withdrew all tokens.")
         return self._ask(request, chosen, deed)
 
     @admin.action(permissions=["change"], description=_("Close, and send everybody away"))
     def close(self, request: HttpRequest, chosen: QuerySet[Any]) -> Any:
-        def deed(one: Venue, said: dict[str, Any]) -> str:
-            one.close(timezone.now())
-            return "Closed."
-
+        deed = deed_of(lambda one: one.close(timezone.now()), "Closed.")
         return self._ask(request, chosen, deed)
 
     @admin.action(permissions=["change"], description=_("Reopen"))
     def reopen(self, request: HttpRequest, chosen: QuerySet[Any]) -> Any:
-        def deed(one: Venue, said: dict[str, Any]) -> str:
-            one.reopen()
-            return "Reopened."
-
-        return self._ask(request, chosen, deed)
+        return self._ask(request, chosen, deed_of(lambda one: one.reopen(), "Reopened."))

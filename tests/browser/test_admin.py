@@ -50,7 +50,8 @@ def test_the_list_moves_by_itself(people: People, site: ServerProcess) -> None:
     row = page.locator("#result_list tbody tr").filter(has_text="Newsroom")
     expect(row.locator("[data-figure=live]")).to_have_text("idle")
     with connect(f"{site.ws}/ws/streamer/news/", proxy=None) as streamer:
-        with connect(f"{site.ws}/ws/listener/news/", proxy=None):
+        # It reads nothing, which would keep it from being closed.
+        with connect(f"{site.ws}/ws/listener/news/", proxy=None, max_queue=None):
             expect(row.locator("[data-figure=live]")).to_have_text("live")
             expect(row.locator("[data-figure=since]")).to_have_text(re.compile(r"\(\d+ s\)"))
             expect(row.locator("[data-figure=listeners]")).to_have_text("1")
