@@ -23,7 +23,7 @@ SCRIPT = "broadcast.element"
 MODULES = [
     *("announcer", "append-queue", "attributes", "bytes", "connection", "entries"),
     *("item", "listener", "listener-view", "live-edge", "log", "media", "mp4"),
-    *("player", "player-view", "states", "stream-socket", "webm"),
+    *("player", "player-view", "states", "stream-socket", "webm", "webm-joiner"),
 ]
 
 

@@ -1,9 +1,12 @@
-/** Two arrays of bytes as one; where one is empty, the other one itself. */
-export function join(first, second) {
-  if (first.length === 0) return second;
-  if (second.length === 0) return first;
-  const joined = new Uint8Array(first.length + second.length);
-  joined.set(first);
-  joined.set(second, first.length);
+/** Arrays of bytes as one; where only one has any, that one itself. */
+export function join(...arrays) {
+  const some = arrays.filter(({ length }) => length > 0);
+  if (some.length < 2) return some[0] ?? new Uint8Array();
+  const joined = new Uint8Array(some.reduce((sum, { length }) => sum + length, 0));
+  let at = 0;
+  for (const array of some) {
+    joined.set(array, at);
+    at += array.length;
+  }
   return joined;
 }

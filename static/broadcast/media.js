@@ -3,9 +3,10 @@
  */
 import { isMP4, MP4Cutter, readMP4Header, startsMP4Entry } from "./mp4.js";
 import { isWebM, readWebMHeader, startsWebMEntry, WebMCutter } from "./webm.js";
+import { WebMJoiner } from "./webm-joiner.js";
 
 const CONTAINERS = {
-  webm: { is: isWebM, read: readWebMHeader, startsEntry: startsWebMEntry, Cutter: WebMCutter },
+  webm: { is: isWebM, read: readWebMHeader, startsEntry: startsWebMEntry, Cutter: WebMCutter, Joiner: WebMJoiner },
   mp4: { is: isMP4, read: readMP4Header, startsEntry: startsMP4Entry, Cutter: MP4Cutter },
 };
 
@@ -42,6 +43,12 @@ class Header {
   /** Whether a newcomer can start with these bytes. */
   isEntry(bytes) {
     return attempt(() => this.#container.startsEntry(bytes, this.#said), false);
+  }
+
+  /** What makes of what comes what a SourceBuffer is to have: see `WebMJoiner`. Null: nothing needs to. */
+  joiner() {
+    const { Joiner } = this.#container;
+    return Joiner ? new Joiner(this.#said) : null;
   }
 }
 

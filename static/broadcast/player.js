@@ -29,6 +29,7 @@ export class Player extends EventTarget {
   #edge = new LiveEdge();
   #header = null; // what the header says
   #headerBytes = null;
+  #joiner = null; // what joins what comes, if anything does
   #id = null; // of the recording
   #type = null;
   #needsEntry = true;
@@ -93,6 +94,7 @@ export class Player extends EventTarget {
     if (!this.#canPlay(type)) return this.#giveUp(refusal(type));
     this.#header = header;
     this.#headerBytes = bytes;
+    this.#joiner = header?.joiner() ?? null;
     this.#faults = 0;
     if (this.#queue && type === this.#type && this.#state.name !== "failed") this.#replace();
     else this.#open(type);
@@ -108,14 +110,26 @@ export class Player extends EventTarget {
   /** One publication. What cannot be shown is passed over. */
   append(bytes) {
     if (!this.#queue || this.#state.name === "failed") return;
-    if (this.#needsEntry) {
-      if (this.#header && !this.#header.isEntry(bytes)) return;
-      this.#needsEntry = false;
-      this.#queue.abort();
-    }
+    if (this.#needsEntry && this.#header && !this.#header.isEntry(bytes)) return;
     const arrivedAt = now();
-    this.#queue.append(bytes, () => this.#appended(arrivedAt));
+    const joined = this.#joined(bytes);
+    if (joined.length > 0) this.#queue.append(joined, () => this.#appended(arrivedAt));
     this.#watchSilence();
+  }
+
+  #joined(bytes) {
+    try {
+      if (this.#needsEntry || this.#joiner?.isLong(bytes)) {
+        this.#needsEntry = false;
+        this.#queue.abort();
+        this.#joiner?.restart();
+      }
+      return this.#joiner?.push(bytes) ?? bytes;
+    } catch (error) {
+      if (!(error instanceof RangeError)) throw error;
+      this.interrupt();
+      return new Uint8Array();
+    }
   }
 
   /** Give everything back; the next header begins anew. */

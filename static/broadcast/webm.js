@@ -7,15 +7,16 @@
 import { join } from "./bytes.js";
 
 const EBML = 0x1a45dfa3;
-const SEGMENT = 0x18538067;
-const CLUSTER = 0x1f43b675;
+export const SEGMENT = 0x18538067;
+export const CLUSTER = 0x1f43b675;
 const TRACKS = 0x1654ae6b;
+export const TIMESTAMP = 0xe7;
 const TRACK_ENTRY = 0xae;
 const TRACK_NUMBER = 0xd7;
 const TRACK_TYPE = 0x83;
 const CODEC_ID = 0x86;
-const SIMPLE_BLOCK = 0xa3;
-const BLOCK_GROUP = 0xa0;
+export const SIMPLE_BLOCK = 0xa3;
+export const BLOCK_GROUP = 0xa0;
 const BLOCK = 0xa1;
 const REFERENCE_BLOCK = 0xfb;
 
@@ -182,7 +183,7 @@ function isBlockOf(bytes, element, track) {
 }
 
 /** The block that an element is or has; null: none. */
-function blockIn(bytes, element) {
+export function blockIn(bytes, element) {
   if (element.id === SIMPLE_BLOCK) return element;
   if (element.id !== BLOCK_GROUP) return null;
   return [...elements(bytes, element.start, element.end)].find(({ id }) => id === BLOCK) ?? null;
@@ -207,7 +208,7 @@ function* elements(bytes, from, to) {
 }
 
 /** `{id, at, start, end}` of the element at a place, its content from `start` to `end`. Null: there is not enough. */
-function elementAt(bytes, at) {
+export function elementAt(bytes, at) {
   if (at >= bytes.length) return null;
   const length = Math.clz32(bytes[at]) - 23;
   if (length > 4) throw new RangeError("this is no WebM: an element has no name");
@@ -221,7 +222,7 @@ function readID(bytes, at) {
 }
 
 /** `{value, end}` of the number with its length in front at a place; all ones is Infinity. Null: there is not enough. */
-function numberAt(bytes, at) {
+export function numberAt(bytes, at) {
   if (at >= bytes.length) return null;
   const length = Math.clz32(bytes[at]) - 23;
   if (length > 8) throw new RangeError("this is no WebM: a size is none");
@@ -233,6 +234,6 @@ function numberAt(bytes, at) {
   return { value, end: at + length };
 }
 
-function unsigned(bytes, from, to) {
+export function unsigned(bytes, from, to) {
   return bytes.subarray(from, to).reduce((sum, byte) => sum * 256 + byte, 0);
 }

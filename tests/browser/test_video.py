@@ -167,8 +167,9 @@ def test_what_ffmpeg_makes_is_played(
         plays_on(late)
 
 
+@pytest.mark.parametrize("broken", ["what is no WebM", "a picture that is none"])
 def test_it_gets_over_a_segment_that_cannot_be_decoded(
-    people: People, site: ServerProcess, slug: str, tmp_path: Path
+    people: People, site: ServerProcess, slug: str, tmp_path: Path, broken: str
 ) -> None:
     drafts = Segmenter().feed(encode(tmp_path / "a.webm", 6, "300k", *VP8))
     page = watch(people, slug)
@@ -184,11 +185,15 @@ def test_it_gets_over_a_segment_that_cannot_be_decoded(
             if entries == 3 and draft.marks & Mark.ENTRY:
                 page.wait_for_function(shown)
                 page.evaluate(f"() => (window.before = {VIDEO}.src)")
-                # A cluster of nothing that could stand in one.
-                streamer.send(b"\x1f\x43\xb6\x75\x84" + bytes(4))
-                page.wait_for_function(f"() => {VIDEO}.src !== before")
+                if broken == "what is no WebM":
+                    streamer.send(b"\x1f\x43\xb6\x75\x84" + bytes(4))
+                else:
+                    # Without the code that a key frame of VP8 begins with (RFC 6386, 9.1).
+                    streamer.send(draft.payload.replace(b"\x9d\x01\x2a", bytes(3), 1))
+                    page.wait_for_function(f"() => {VIDEO}.src !== before")
             streamer.send(draft.payload)
         page.wait_for_function(shown)
+        plays_on(page)
     assert page.evaluate(f"{VIDEO}.error") is None
 
 

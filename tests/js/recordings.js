@@ -40,17 +40,25 @@ export function webmHeader({ video = true, audio = true, tracks = null } = {}) {
 export { track };
 
 /** A SimpleBlock of a track: 1 is sound, 2 is video. */
-export function block(number, { key = false, filling = 5 } = {}) {
-  return ebml(0xa3, 0x80 | number, 0, 0, key ? 0x80 : 0, new Uint8Array(filling).fill(number));
+export function block(number, { key = false, filling = 5, time = 0 } = {}) {
+  return ebml(0xa3, 0x80 | number, int16(time), key ? 0x80 : 0, new Uint8Array(filling).fill(number));
 }
 
 /** A BlockGroup, which refers to another frame unless it is a key frame. */
-export function group(number, { key = false } = {}) {
-  return ebml(0xa0, ebml(0xa1, 0x80 | number, 0, 0, 0, 7), ...(key ? [] : [ebml(0xfb, 1)]));
+export function group(number, { key = false, time = 0 } = {}) {
+  return ebml(0xa0, ebml(0xa1, 0x80 | number, int16(time), 0, 7), ...(key ? [] : [ebml(0xfb, 1)]));
+}
+
+function int16(number) {
+  return [(number >> 8) & 0xff, number & 0xff];
 }
 
 export function cluster(...blocks) {
-  return endless(0x1f43b675, ebml(0xe7, 0), ...blocks);
+  return clusterAt(0, ...blocks);
+}
+
+export function clusterAt(time, ...blocks) {
+  return endless(0x1f43b675, ebml(0xe7, uint32(time)), ...blocks);
 }
 
 export function wholeCluster(...blocks) {
