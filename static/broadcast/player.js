@@ -19,6 +19,8 @@ const SLACK = 10; // more of it, before something is given back
 const SILENCE = 3000; // milliseconds without anything new
 const FAULTS = 3; // in a row that are lived through
 const SOUND = 5; // seconds without one, and they are forgotten
+/** Whether its decoder wants as few clusters as can be. Others lose a frame where one is ended early. */
+const JOINS = /\bFirefox\//.test(globalThis.navigator?.userAgent);
 const NOTHING_DECODES = "This recording cannot be decoded.";
 
 export class Player extends EventTarget {
@@ -94,7 +96,7 @@ export class Player extends EventTarget {
     if (!this.#canPlay(type)) return this.#giveUp(refusal(type));
     this.#header = header;
     this.#headerBytes = bytes;
-    this.#joiner = header?.joiner() ?? null;
+    this.#joiner = JOINS ? (header?.joiner() ?? null) : null;
     this.#faults = 0;
     if (this.#queue && type === this.#type && this.#state.name !== "failed") this.#replace();
     else this.#open(type);

@@ -1,14 +1,15 @@
 """Live video from and to a browser that is not Chromium."""
 
 from collections.abc import Iterator
+from pathlib import Path
 
 import pytest
 from playwright.sync_api import expect
 
 from tests.browser.conftest import PATIENCE, People
 from tests.browser.firefox import Firefox, running
-from tests.browser.video import READ_CLOCK, VIDEO, broadcast, plays_on, watch
-from tests.processes import ServerProcess, prepared_database
+from tests.browser.video import FILMS, READ_CLOCK, VIDEO, Feed, broadcast, encode, plays_on, watch
+from tests.processes import ServerProcess
 
 
 @pytest.fixture(scope="module")
@@ -53,3 +54,14 @@ def test_what_it_broadcasts_is_shown(
     here.wait_for(f"{VIDEO}?.currentTime > 0")
     studio.press("Stop the broadcast")
     expect(page.locator("broadcast-listener .words")).to_have_text("Waiting for the streamer")
+
+
+@pytest.mark.parametrize(("name", "codecs"), FILMS.values(), ids=FILMS)
+def test_it_plays_what_ffmpeg_makes(
+    site: ServerProcess, firefox: Firefox, tmp_path: Path, name: str, codecs: tuple[str, ...]
+) -> None:
+    slug = site.unused_stream("film")
+    with Feed(site, slug, encode(tmp_path / name, 8, "300k", *codecs), 8):
+        page = firefox.open(f"{site.url}/streams/{slug}/")
+        page.wait_for(f"{VIDEO}?.currentTime > 0")
+        assert page.evaluate(f"{VIDEO}.videoWidth") == 320

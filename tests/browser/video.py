@@ -12,6 +12,17 @@ from websockets.sync.client import connect
 from tests.browser.conftest import PATIENCE, Line, People
 from tests.processes import ServerProcess
 
+VP8 = ("-c:v", "libvpx", "-deadline", "realtime", "-cpu-used", "8", "-c:a", "libopus")
+VP9 = ("-c:v", "libvpx-vp9", "-deadline", "realtime", "-cpu-used", "8", "-c:a", "libopus")
+H264 = ("-c:v", "libx264", "-preset", "ultrafast", "-tune", "zerolatency", "-c:a", "aac")
+FRAGMENTED = ("-movflags", "frag_keyframe+empty_moov+default_base_moof")
+#: What ffmpeg makes, by codec: the name of its file, and the options.
+FILMS = {
+    "vp8": ("a.webm", VP8),
+    "vp9": ("b.webm", VP9),
+    "h264": ("c.mp4", (*H264, *FRAGMENTED)),
+}
+
 #: A camera whose picture is the time, in milliseconds: 16 bits of it, each a field, white or black.
 CLOCK_CAMERA = """
 navigator.mediaDevices.getUserMedia = async ({ audio }) => {

@@ -79,7 +79,7 @@ describe("the aim", () => {
     near(edge.aim, aim + 0.15);
     for (let i = 0; i < 100; i++) edge.stalled();
     assert.ok(edge.aim <= aim + 1.01);
-    near(flow(edge, 5, 60).aim, aim);
+    near(flow(edge, 5, 205).aim, aim);
   });
 });
 
