@@ -157,6 +157,7 @@ class Program:
 
     def _begin_to_leave(self) -> asyncio.Task[None]:
         if self._leaving is None:
+            get_guard().leave(self)
             self._leaving = asyncio.ensure_future(self.place.leave())
         return self._leaving
 
@@ -177,13 +178,13 @@ async def feeding(name: str) -> AsyncIterator[Program]:
         raise StreamClosed(f"the stream {stream.slug!r} was closed")
     async with get_relay().topic(stream.slug) as topic:
         program = Program(stream, topic)
-        get_guard().enter(program)
         try:
             await program.place.take()
+            # Not before: it would lose a place that it has not taken yet.
+            get_guard().enter(program)
             program.place.begin(None)
             yield program
         finally:
-            get_guard().leave(program)
             await program.leave()
 
 

@@ -49,6 +49,7 @@ async def test_a_program_that_says_nothing_is_sent_away(
         await eventually(is_gone)
         with pytest.raises(error):
             await program.append([Draft.of("two")])
+        assert not await connections.who_is_at(slug)
 
 
 async def streamer_of(slug: str) -> str:
