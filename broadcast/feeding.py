@@ -38,6 +38,8 @@ class Place:
     """The place of `streamer` at the stream. It is left once, whether it was taken or not."""
 
     recorder: Recorder | None = None
+    #: Whether somebody else has taken it already, when it begins.
+    lost = False
     #: The offset of the last that its streamer published; 0: it has published nothing.
     offset = 0
 
@@ -52,16 +54,22 @@ class Place:
         """It feeds the stream from now on; whoever did is replaced. Where the stream stands."""
         await get_backend().enter(self.stream.slug, self.streamer.id)
         await announce_streamer(self.stream.slug, self.streamer.id)
-        return await get_backend().state(self.stream.slug)
-
-    def begin(self, known: StreamState | None) -> None:
-        """It hears of the stream, and is recorded: with the header `known` has, if it goes on."""
-        self.topic.add_streamer(self.streamer)
+        state = await get_backend().state(self.stream.slug)
         if self.topic.streamer not in ("", self.former, self.streamer.id):
-            # Somebody came while this one did.
+            # Another one came while this one did; which of them is the newer, words do not say.
+            self.lost = await is_fed_by_another(self.stream.slug, self.streamer.id)
+        return state
+
+    def begin(self, state: StreamState, goes_on: bool = False) -> None:
+        """It hears of the stream, and is recorded from `state` on: with its header, if it goes on.
+
+        At once when it was taken, or word of the next one is missed.
+        """
+        self.topic.add_streamer(self.streamer)
+        if self.lost:
             self.streamer.end(CloseCode.REPLACED, TAKEN_OVER)
         if self.stream.record and self.stream.kind == Stream.Kind.MEDIA:
-            self.recorder = Recorder.start(self.stream, self.topic, known)
+            self.recorder = Recorder.start(self.stream, self.topic, state, goes_on)
 
     def reach(self, offset: int) -> None:
         """Its streamer published up to there."""
@@ -86,6 +94,14 @@ class Place:
             await self.recorder.finish(self.offset)
 
 
+async def is_fed_by_another(stream: str, streamer: str) -> bool:
+    """Whether somebody else feeds it, as far as can be known."""
+    with suppress(Unavailable):
+        found = (await get_backend().presence([stream])).get(stream)
+        return found is not None and found.streamer not in ("", streamer)
+    return False
+
+
 class Program:
     """A streamer that is no socket; a `hub.Streamer`, and a `guard.Connection`.
 
@@ -105,6 +121,8 @@ class Program:
         self.error: BroadcastError | None = None
         #: How often it appended, and how many of these are under way.
         self.appends = self.under_way = 0
+        self._idle = asyncio.Event()
+        self._idle.set()
         self._leaving: asyncio.Task[None] | None = None
 
     @property
@@ -124,6 +142,7 @@ class Program:
         before, self.appends = self.appends, self.appends + 1
         recording = Recording(self.id, before, self.appends, b"")
         self.under_way += 1
+        self._idle.clear()
         try:
             appended = await append(self.slug, drafts, recording)
             self.place.reach(appended.offset)
@@ -151,7 +170,10 @@ class Program:
         self._check_end()
 
     def _check_end(self) -> None:
-        if self.error and not self.under_way:
+        if self.under_way:
+            return
+        self._idle.set()
+        if self.error:
             self.place.end()
             self._begin_to_leave()
 
@@ -162,6 +184,8 @@ class Program:
         return self._leaving
 
     async def leave(self) -> None:
+        """It goes, when what is under way is in."""
+        await self._idle.wait()
         await self._begin_to_leave()
 
 
@@ -179,10 +203,10 @@ async def feeding(name: str) -> AsyncIterator[Program]:
     async with get_relay().topic(stream.slug) as topic:
         program = Program(stream, topic)
         try:
-            await program.place.take()
+            state = await program.place.take()
             # Not before: it would lose a place that it has not taken yet.
             get_guard().enter(program)
-            program.place.begin(None)
+            program.place.begin(state)
             yield program
         finally:
             await program.leave()

@@ -35,7 +35,7 @@ LARGE = 16 * 1024
 
 
 class Streamer(Protocol):
-    """The socket that feeds a topic, as the hub sees it."""
+    """Whoever feeds a topic, as the hub sees them."""
 
     id: str
 
@@ -43,7 +43,7 @@ class Streamer(Protocol):
         """So many hear it now; often the number it was told before."""
 
     def end(self, code: CloseCode, reason: str) -> None:
-        """Publish what has come, and close the socket."""
+        """Publish what has come, and go."""
 
 
 class Topic:

@@ -113,10 +113,12 @@ class RecordingFile:
 class Recorder:
     """Records a stream, from one streamer's coming to its going. A `Sink`."""
 
-    def __init__(self, stream: Stream, topic: Topic, header: Publication | None) -> None:
+    def __init__(
+        self, stream: Stream, topic: Topic, since: int, header: Publication | None
+    ) -> None:
         self.stream = stream
         # Where something is lost, a header may be: then it is to have that one.
-        self.listener = Listener(topic, self, AS_IT_IS, topic.offset, header, keeps_up=True)
+        self.listener = Listener(topic, self, AS_IT_IS, since, header, keeps_up=True)
         #: What was heard, and is not known to be its streamer's; and the bytes of that.
         self.heard: deque[Publication] = deque()
         self.heard_size = 0
@@ -140,9 +142,11 @@ class Recorder:
         self.row: Recording | None = None
 
     @classmethod
-    def start(cls, stream: Stream, topic: Topic, state: StreamState | None) -> "Recorder":
-        """Record what comes on `topic`; with the header of `state`, where a recording goes on."""
-        self = cls(stream, topic, state.header if state else None)
+    def start(cls, stream: Stream, topic: Topic, state: StreamState, goes_on: bool) -> "Recorder":
+        """Record what comes on `topic` after `state`; with its header, if a recording goes on."""
+        # What this process has not heard yet, although it is older, was another streamer's.
+        since = max(topic.offset, state.offset) if topic.epoch == state.epoch else topic.offset
+        self = cls(stream, topic, since, state.header if goes_on else None)
         topic.recorders.add(self.listener)
         topic.add(self.listener)
         task = asyncio.ensure_future(self._run())
@@ -179,8 +183,10 @@ class Recorder:
     def write(self, data: Any) -> bool:
         for publication in data:
             size = len(publication.payload)
-            # More than a streamer has under way is as if it had been lost.
-            if self.heard_size + size <= conf.RECORDING_QUEUE_BYTES + conf.MAX_MEDIA_FRAME:
+            # More than a streamer has under way is as if it had been lost. Without a header, what
+            # comes behind it would go on in the file of the former.
+            most = conf.RECORDING_QUEUE_BYTES + conf.MAX_MEDIA_FRAME
+            if self.heard_size + size <= most or publication.marks & Mark.HEADER:
                 self.heard.append(publication)
                 self.heard_size += size
         self._take_own()

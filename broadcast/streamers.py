@@ -23,7 +23,6 @@ import asyncio
 import logging
 import time
 import uuid
-from contextlib import suppress
 from typing import Any
 
 from . import limits, metrics
@@ -38,9 +37,8 @@ from .exceptions import (
     RunGap,
     TooLarge,
     TooMany,
-    Unavailable,
 )
-from .feeding import TAKEN_OVER, Place
+from .feeding import TAKEN_OVER, Place, is_fed_by_another
 from .frames import Message, event
 from .hub import Topic
 from .media import Segmenter, Snapshot
@@ -119,7 +117,7 @@ class StreamerConsumer(SocketConsumer):
                 offset=state.offset,
                 accepted=self.accepted,
             )
-            self.place.begin(state if self.accepted else None)
+            self.place.begin(state, goes_on=bool(self.accepted))
         self.feeding = asyncio.ensure_future(self._feed())
 
     async def _accepted_of(self, stream: Stream) -> int:
@@ -245,7 +243,8 @@ class StreamerConsumer(SocketConsumer):
                 if drafts or (self.run and self.frames):
                     await self._append(drafts)
         except BroadcastError as error:
-            if isinstance(error, RunGap) and await self._is_replaced():
+            # Word of that may come late, and who came back would take its place.
+            if isinstance(error, RunGap) and await is_fed_by_another(self.slug, self.id):
                 error = Replaced(TAKEN_OVER)
             metrics.note_refusal("socket", type(error))
             self.ending = (error.close_code, str(error))
@@ -258,15 +257,6 @@ class StreamerConsumer(SocketConsumer):
         # Not when its socket is gone: a line that was lost is noticed late.
         self.place.end()
         self.sink.close(*self.ending)
-
-    async def _is_replaced(self) -> bool:
-        """Whether somebody else feeds it: word of that may come late, and who came back would take
-        its place.
-        """
-        with suppress(Unavailable):
-            found = (await get_backend().presence([self.slug])).get(self.slug)
-            return found is not None and found.streamer not in ("", self.id)
-        return False
 
     async def _append(self, drafts: list[Draft]) -> None:
         frames, self.frames = self.frames, 0

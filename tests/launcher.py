@@ -1,7 +1,8 @@
 """Processes of `manage.py`, without the second that Python takes to load the libraries.
 
 All are forked off one process, which has loaded the libraries and nothing of the project: each
-loads that anew, with the settings of its own environment. Tests start hundreds of them.
+loads that anew, with the settings of its own environment. Tests start hundreds of them. What is
+registered with `atexit` does not run in them.
 """
 
 import multiprocessing

@@ -1,5 +1,6 @@
 """Recordings: files that players open, whatever happens to the server, disk and streamer."""
 
+import asyncio
 import re
 import threading
 from collections.abc import Iterator
@@ -20,6 +21,7 @@ from django.utils import timezone
 from pytest_django.fixtures import Settings
 
 from broadcast.backends import Limits, get_backend, new_streamer
+from broadcast.feeding import feeding
 from broadcast.models import Recording, Stream
 from broadcast.models.recordings import local_path
 from broadcast.playback import asked_range
@@ -243,6 +245,68 @@ async def test_what_another_streamer_sends_is_not_recorded_before_word_of_it_com
     await streamer.close()
     (recording,) = await ended(slug)
     assert content(recording) == HEADER + KEY * 2
+
+
+async def test_what_was_sent_before_a_recorder_came_is_not_in_its_file(
+    in_process: InProcessDoor, directory: Path
+) -> None:
+    slug = await in_process.stream("recorded")
+    run = "?run=6f1c9a52-5ad1-4d0c-9a3e-444444444444"
+    streamer = await in_process.streamer(slug, run)
+    await streamer.send(HEADER + KEY)
+    await streamer.accepted(1)
+    # Of this the channel layer says nothing, so this process hears of it late.
+    stray = Draft(Kind.BINARY, cluster(block(key=True), block(content=b"stray")), int(Mark.ENTRY))
+    await get_backend().append(slug, [stray], Limits(100, 100_000, 3600))
+    await streamer.leave()
+    streamer = await in_process.streamer(slug, run)
+    await streamer.send(KEY)
+    await streamer.accepted(2)
+    await streamer.close()
+    first, second = await ended(slug, 2)
+    assert (content(first), content(second)) == (HEADER + KEY, HEADER + KEY)
+
+
+async def test_who_leaves_while_something_is_under_way_has_it_recorded(
+    in_process: InProcessDoor, directory: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    slug = await in_process.stream("recorded")
+    backend = get_backend()
+    append, is_held, goes_on = backend.append, asyncio.Event(), asyncio.Event()
+
+    async def append_later(*args: Any) -> Any:
+        is_held.set()
+        await goes_on.wait()
+        return await append(*args)
+
+    async with feeding(slug) as program:
+        await program.append(cut(HEADER + KEY, 65536))
+        monkeypatch.setattr(backend, "append", append_later)
+        last = asyncio.ensure_future(program.append([Draft(Kind.BINARY, KEY, int(Mark.ENTRY))]))
+        await is_held.wait()
+        asyncio.get_running_loop().call_later(0.1, goes_on.set)
+    await last
+    (recording,) = await ended(slug)
+    assert content(recording) == HEADER + KEY * 2
+
+
+async def test_of_much_that_others_send_the_next_header_is_not_lost(
+    in_process: InProcessDoor, directory: Path, settings: Settings
+) -> None:
+    settings.BROADCAST_RECORDING_QUEUE_BYTES = settings.BROADCAST_MAX_MEDIA_FRAME = 3000
+    slug = await in_process.stream("recorded")
+    listener = await in_process.listener(slug)
+    async with feeding(slug) as program:
+        await program.append(cut(HEADER + KEY, 65536))
+        await until_written(slug)
+        await append(slug, [Draft(Kind.BINARY, bytes(3000))] * 3)
+        await hear_bytes(listener, 5)
+        other = webm(tracks=PICTURE_TRACK)
+        await program.append([Draft(Kind.BINARY, other, int(Mark.HEADER | Mark.RESET))])
+        await program.append([Draft(Kind.BINARY, KEY, int(Mark.ENTRY))])
+    found = [content(one) for one in await ended(slug, 2)]
+    assert found[1] == other + KEY
+    assert found[0].startswith(HEADER)
 
 
 async def test_nothing_behind_the_end_that_a_recorder_was_told_is_recorded(

@@ -23,6 +23,7 @@ const BLOCKS = new Set([SIMPLE_BLOCK, BLOCK_GROUP]);
 // Of a block's time, which has 16 bits, and counts from that of its cluster.
 const LEAST = -0x8000;
 const MOST = 0x7fff;
+const LARGEST = 16 * 2 ** 20; // bytes of a block
 const LONG = 0x4000; // milliseconds, as a rule: from then on a key frame begins another cluster
 
 export class WebMJoiner {
@@ -65,6 +66,7 @@ export class WebMJoiner {
   #next(at) {
     const element = elementAt(this.#pending, at);
     const isNeeded = element && (BLOCKS.has(element.id) || element.id === TIMESTAMP);
+    if (isNeeded && element.end - at > LARGEST) throw new RangeError("a block is too large to wait for");
     return isNeeded && element.end > this.#pending.length ? null : element;
   }
 

@@ -77,7 +77,7 @@ describe("joining clusters", () => {
   });
 
   test("what is no WebM is refused", () => {
-    for (const broken of [[0, 1], [0xa3, 0x81, 0x82], ebml(0xa0, 1), endlessTags()]) {
+    for (const broken of [[0, 1], [0xa3, 0x81, 0x82], [0xa3, 0xff], [0xa3, 0x18, 0, 0, 0], ebml(0xa0, 1), endlessTags()]) {
       assert.throws(() => joined([cluster(key(0)), bytes(...broken)]), RangeError);
     }
   });

@@ -5,7 +5,6 @@ import logging
 import sys
 from argparse import ArgumentParser
 from collections.abc import Callable, Coroutine, Iterable, Iterator
-from concurrent.futures import Future
 from contextlib import AsyncExitStack, contextmanager, suppress
 from functools import partial
 from pathlib import Path
@@ -139,9 +138,9 @@ class Command(BaseCommand):
         publish = partial(apublish_drafts, stream)
         with event_loop() as run:
             stack = AsyncExitStack()
-            if feeds:
-                publish = run(stack.enter_async_context(feeding(stream))).append
             try:
+                if feeds:
+                    publish = run(stack.enter_async_context(feeding(stream))).append
                 for batch in filter(None, batches):
                     position = run(publish(batch))
             finally:
@@ -183,21 +182,15 @@ def event_loop() -> Iterator[Callable[[Coroutine[Any, Any, T]], T]]:
     So presence and recording go on while this thread waits for its input, and an interrupt ends
     that.
     """
-    begun: Future[asyncio.AbstractEventLoop] = Future()
-
-    def live() -> None:
-        with asyncio.Runner() as runner:
-            begun.set_result(runner.get_loop())
-            runner.get_loop().run_forever()
-
-    thread = Thread(target=live, name="event loop")
-    thread.start()
-    loop = begun.result()
-    try:
-        yield lambda coroutine: asyncio.run_coroutine_threadsafe(coroutine, loop).result()
-    finally:
-        loop.call_soon_threadsafe(loop.stop)
-        thread.join()
+    with asyncio.Runner() as runner:
+        loop = runner.get_loop()
+        thread = Thread(target=loop.run_forever, name="event loop", daemon=True)
+        try:
+            thread.start()
+            yield lambda coroutine: asyncio.run_coroutine_threadsafe(coroutine, loop).result()
+        finally:
+            loop.call_soon_threadsafe(loop.stop)
+            thread.join()
 
 
 def is_media(stream: str) -> bool:
