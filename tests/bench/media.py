@@ -66,7 +66,7 @@ def handshake(port: int, path: str) -> socket.socket:
 
 
 class Frames:
-    """The WebSocket frames of a server, out of its bytes."""
+    """The messages of a server, out of the bytes of its frames; its pings are none."""
 
     def __init__(self) -> None:
         self.buffer = bytearray()
@@ -79,7 +79,8 @@ class Frames:
             end = 2 + width + length
             if len(self.buffer) < max(end, 2 + width):
                 return
-            yield bytes(self.buffer[2 + width : end])
+            if not self.buffer[0] & 0x08:
+                yield bytes(self.buffer[2 + width : end])
             del self.buffer[:end]
 
 
