@@ -134,10 +134,12 @@ def test_a_token_goes_from_the_frame_to_the_socket_as_a_protocol_and_nowhere_els
             event["request"]["headers"].get("Sec-WebSocket-Protocol", "")
         ),
     )
-    page.goto(f"{home}/streams/{slug}/embed/?token=a.b-c")
+    address = f"{home}/streams/{slug}/embed/?token=a.b-c"
+    page.goto(address)
     expect(state(page)).to_have_text("Live")
     assert protocols == ["broadcast.v1, token.a.b-c"]
-    (_, *others) = asked
+    # What the page before it still asked for may come first.
+    others = [one for one in asked if one[0] != address]
     assert len(others) > 3
     assert not [url for url, referer in others if "a.b-c" in url + referer]
 
