@@ -193,6 +193,29 @@ async def test_a_restart_with_an_append_only_file_lost_nothing(tmp_path: Path) -
         assert await generation(redis) is None
 
 
+async def test_what_redis_says_while_it_loads_its_file_counts_for_nothing(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    with RedisProcess(tmp_path, "--appendonly", "yes", "--appendfsync", "always") as redis:
+        assert await generation(redis) is None
+        redis.kill()
+        redis.start()
+        ask, said = RedisServer._ask, [b"loading:0", b"aof_enabled:1"]
+
+        async def ask_while_it_loads(server: RedisServer, *command: Any) -> Any:
+            answer = await ask(server, *command)
+            if "INFO" in command and said:
+                assert all(part in answer for part in said)
+                answer = answer.replace(said.pop(), b"aof_enabled:0")
+                answer = answer.replace(said.pop(), b"loading:1")
+            return answer
+
+        monkeypatch.setattr(RedisServer, "_ask", ask_while_it_loads)
+        with pytest.raises(Unavailable):
+            await generation(redis)
+        assert await generation(redis) is None
+
+
 # -- several servers -----------------------------------------------------------------------------
 
 

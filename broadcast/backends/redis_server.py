@@ -27,6 +27,7 @@ from redis.asyncio.retry import Retry
 from redis.backoff import NoBackoff
 from redis.exceptions import (
     AuthenticationError,
+    BusyLoadingError,
     NoScriptError,
     OutOfMemoryError,
     RedisError,
@@ -229,6 +230,9 @@ class RedisServer:
         if tuple(map(int, version.split(".")[:2])) < OLDEST:
             least = ".".join(map(str, OLDEST))
             raise TooOldError(f"it is version {version}, and {least} is the least")
+        if info.get("loading", "0") != "0":
+            # Until it has read its append-only file, it says that it keeps none.
+            raise BusyLoadingError("it is loading its data")
         arguments = (info.get("run_id", ""), info.get("aof_enabled", "0"))
         await self._ask(connection, "EVAL", script("greet"), 1, self.generation, *arguments)
 
