@@ -1,6 +1,7 @@
 """Programs that feed a stream: who has the place, and who loses it."""
 
-from collections.abc import Awaitable, Callable
+from collections.abc import AsyncIterator, Awaitable, Callable
+from contextlib import asynccontextmanager
 
 import pytest
 from django.utils import timezone
@@ -58,13 +59,19 @@ async def streamer_of(slug: str) -> str:
     return (await get_backend().presence([slug]))[slug].streamer
 
 
+@asynccontextmanager
+async def two_programs(slug: str) -> AsyncIterator[tuple[Topic, Program, Program]]:
+    """At one stream, of which none has the place yet."""
+    stream = await Stream.objects.aget(slug=slug)
+    async with get_relay().topic(slug) as topic:
+        yield topic, Program(stream, topic), Program(stream, topic)
+
+
 async def test_who_comes_while_another_one_takes_the_place_has_it(
     in_process: InProcessDoor, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     slug = await in_process.stream("film")
-    stream = await Stream.objects.aget(slug=slug)
-    async with get_relay().topic(slug) as topic:
-        first, second = Program(stream, topic), Program(stream, topic)
+    async with two_programs(slug) as (topic, first, second):
         backend = get_backend()
         state = backend.state
 
@@ -97,9 +104,7 @@ async def test_late_word_of_an_older_one_does_not_end_the_newer(
     in_process: InProcessDoor, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     slug = await in_process.stream("film")
-    stream = await Stream.objects.aget(slug=slug)
-    async with get_relay().topic(slug) as topic:
-        older, newer = Program(stream, topic), Program(stream, topic)
+    async with two_programs(slug) as (topic, older, newer):
         await older.place.take()
 
         async def announce_late(stream: str, streamer: str) -> None:
