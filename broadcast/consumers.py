@@ -62,7 +62,11 @@ class SocketConsumer(AsyncConsumer):  # type: ignore[misc]
     #: Whether it can speak `broadcast.v1`.
     has_v1 = True
     visitor: Visitor
+    #: Where it writes to, from the moment that it is accepted.
     sink: FrameSink | MessageSink
+    is_accepted = False
+    #: Why it is to be sent away as soon as it is accepted.
+    refusal: BroadcastError | None = None
     #: Whether it counts as a connection.
     counted = False
     #: It was told what is wrong and is being closed: what it still says is not heard.
@@ -84,7 +88,10 @@ class SocketConsumer(AsyncConsumer):  # type: ignore[misc]
             if self.counted:
                 limits.leave(self.address)
             get_guard().leave(self)
-            await self.closed()
+            try:
+                await self.closed()
+            finally:
+                self.answer_close()
 
     @property
     def address(self) -> str:
@@ -103,6 +110,25 @@ class SocketConsumer(AsyncConsumer):  # type: ignore[misc]
             self.refuse(error)
 
     async def connect(self) -> None:
+        try:
+            # Before anything is looked up for it.
+            self._count()
+            await self.prepare()
+        except BroadcastError as error:
+            self.refusal = self.refusal or error
+        await self._accept()
+        if not self.refusal:
+            await self.enter()
+        elif self.refused or not self.counted:
+            # Who is one too many, or was removed meanwhile, is not worth a line in the log.
+            self.refused = True
+            self._close(self.refusal)
+        else:
+            raise self.refusal
+        # Everything they say was asked for: 20 objects for each of very many sockets.
+        self.scope["headers"].clear()
+
+    async def _accept(self) -> None:
         offered = self.scope["subprotocols"]
         speaks_v1 = self.has_v1 and SUBPROTOCOL in offered
         # A browser that offers only its token takes no other answer.
@@ -110,25 +136,25 @@ class SocketConsumer(AsyncConsumer):  # type: ignore[misc]
         subprotocol = SUBPROTOCOL if speaks_v1 else next(iter(tokens), None)
         await self.send({"type": "websocket.accept", "subprotocol": subprotocol})
         self.sink, self.encoding = open_sink(self.scope, self.base_send, speaks_v1)
-        if not self._count():
-            return
-        await self.enter()
-        # Everything they say was asked for: 20 objects for each of very many sockets.
-        self.scope["headers"].clear()
+        self.is_accepted = True
 
     @property
     def way(self) -> str:
         return SUBPROTOCOL if self.encoding.tells else "plain"
 
-    def _count(self) -> bool:
-        """Count it before anything is looked up for it. False: it is one too many, and goes."""
+    def _count(self) -> None:
         try:
             limits.enter(self.address)
-            self.counted = True
         except TooMany as error:
             metrics.note_refusal("socket", type(error))
-            self.remove(error)
-        return self.counted
+            raise
+        self.counted = True
+
+    async def prepare(self) -> None:
+        """Do what must come before the client knows that it is connected.
+
+        BroadcastError: it is accepted, told, and closed with its code.
+        """
 
     async def enter(self) -> None:
         """Let the socket in. BroadcastError: it is told, and closed with its code."""
@@ -167,7 +193,15 @@ class SocketConsumer(AsyncConsumer):  # type: ignore[misc]
             self.refused = True
             self._close(error)
 
+    def answer_close(self) -> None:
+        """Answer the client's close, if it closed: what it sent before was handled."""
+        if self.is_accepted:
+            self.sink.answer_close()
+
     def _close(self, error: BroadcastError) -> None:
+        if not self.is_accepted:
+            self.refusal = self.refusal or error
+            return
         self.tell(event("error", message=str(error)))
         self.sink.close(error.close_code, str(error))
 

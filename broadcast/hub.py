@@ -42,8 +42,11 @@ class Streamer(Protocol):
     def count(self, listeners: int) -> None:
         """So many hear it now; often the number it was told before."""
 
-    def end(self, code: CloseCode, reason: str) -> None:
-        """Publish what has come, and go."""
+    def overtake(self) -> None:
+        """Another one seems to feed the topic: if so, publish what has come, and go."""
+
+    def hear_leaving(self, streamer: str, left: bool) -> None:
+        """Another one, which was replaced, is about to leave, or has left."""
 
 
 class Topic:
@@ -66,8 +69,6 @@ class Topic:
         self.entry = 0
         #: Everybody who hears it, wherever they stand.
         self.listeners: set[Listener] = set()
-        #: Those of them that are no audience: they write it down.
-        self.recorders: set[Listener] = set()
         #: Those at the live edge, by encoding: all a flush writes to.
         self.edge: dict[Encoding, set[Listener]] = {}
         #: Those that history brought further than the last flush did, or that wait for a mark.
@@ -95,7 +96,7 @@ class Topic:
     @property
     def audience(self) -> int:
         """How many hear it in this process."""
-        return len(self.listeners) - len(self.recorders)
+        return len(self.listeners)
 
     @property
     def in_use(self) -> bool:
@@ -223,7 +224,6 @@ class Topic:
     def remove(self, listener: Listener) -> None:
         """It hears no more. Calling this twice is harmless."""
         self.listeners.discard(listener)
-        self.recorders.discard(listener)
         self.ahead.discard(listener)
         self.full.discard(listener)
         edge = self.edge.get(listener.encoding)
@@ -269,7 +269,7 @@ class Topic:
         self.streamer = streamer
         for other in list(self.streamers.values()):
             if streamer and other.id != streamer:
-                other.end(CloseCode.REPLACED, "another streamer took over")
+                other.overtake()
         for listener in list(self.listeners):
             listener.tell_live()
 
@@ -280,6 +280,10 @@ class Topic:
 
     def remove_streamer(self, streamer: Streamer) -> None:
         self.streamers.pop(streamer.id, None)
+
+    def hear_leaving(self, streamer: str, left: bool) -> None:
+        for other in list(self.streamers.values()):
+            other.hear_leaving(streamer, left)
 
     def count_elsewhere(self, listeners: int) -> None:
         if listeners != self.elsewhere:

@@ -29,7 +29,7 @@ from .exceptions import BadRequest, StreamClosed, TooLarge
 from .groups import EVERYBODY, group_name, is_room
 from .models import Stream
 from .publications import MAX_NAME, Draft, Mark, Position, Publication, encode_text, pack
-from .relay import PUBLICATIONS, STREAMER
+from .relay import LEAVING, PUBLICATIONS, STREAMER
 from .rows import find_stream
 
 logger = logging.getLogger(__name__)
@@ -315,6 +315,11 @@ def _messages(publications: Iterable[Publication]) -> Iterator[list[Publication]
 async def announce_streamer(stream: str, streamer: str) -> None:
     """Tell every process that `streamer` feeds the stream now; "": nobody does."""
     await _send(stream, type=STREAMER, streamer=streamer)
+
+
+async def announce_leaving(stream: str, streamer: str, left: bool) -> None:
+    """Tell every process that `streamer`, which was replaced, is about to leave, or has left."""
+    await _send(stream, type=LEAVING, streamer=streamer, left=left)
 
 
 def tell_everybody(**message: Any) -> None:

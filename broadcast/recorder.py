@@ -1,9 +1,8 @@
-"""What is broadcast on a media stream, into a file: a sink of the hub that is no socket.
+"""What is broadcast on a media stream, into a file.
 
-A `Recorder` hears its stream as a listener does, in the process of the streamer, and is never full:
-what it is handed waits in memory for the disk, in threads of its own, and nobody waits for it. It
-takes what its streamer says is its own: word that another one took over may come later than what
-that one sends, which is the other recorder's.
+A `Recorder` is handed what its streamer published, in that streamer's process and order, and
+nothing else: so a recording has exactly its streamer's bytes, whatever others say on the stream.
+What it is handed waits in memory for the disk, in threads of its own, and nobody waits for it.
 
 When more than `RECORDING_QUEUE_BYTES` wait, the segment that is coming is left out, as a whole:
 what is already written of it is cut off again, and the file goes on at the next entry point.
@@ -18,7 +17,7 @@ import logging
 import os
 import secrets
 from collections import deque
-from collections.abc import Awaitable, Callable, Sequence
+from collections.abc import Awaitable, Callable, Iterable, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from datetime import datetime
 from pathlib import Path
@@ -29,12 +28,7 @@ from django.core.files.storage import InvalidStorageError
 from django.db import DatabaseError
 from django.utils import timezone
 
-from .backends import StreamState
 from .conf import conf
-from .exceptions import CloseCode
-from .frames import Encoding
-from .hub import Topic
-from .listeners import Listener
 from .media import content_type
 from .models import Recording, Stream
 from .models.recordings import local_path
@@ -46,9 +40,6 @@ logger = logging.getLogger(__name__)
 WRITERS = 4
 #: Seconds in which the end of a stream is written, before its socket's handler goes on.
 END_SECONDS = 5.0
-
-#: Publications as they are, and of events none.
-AS_IT_IS = Encoding(list, lambda messages: [], tells=True)
 
 _writers = ThreadPoolExecutor(WRITERS, thread_name_prefix="recorder")
 _running: set[asyncio.Task[None]] = set()
@@ -111,110 +102,58 @@ class RecordingFile:
 
 
 class Recorder:
-    """Records a stream, from one streamer's coming to its going. A `Sink`."""
+    """Records what one streamer publishes, from its coming to its going."""
 
-    def __init__(
-        self, stream: Stream, topic: Topic, since: int, header: Publication | None
-    ) -> None:
+    def __init__(self, stream: Stream) -> None:
         self.stream = stream
-        # Where something is lost, a header may be: then it is to have that one.
-        self.listener = Listener(topic, self, AS_IT_IS, since, header, keeps_up=True)
-        #: What was heard, and is not known to be its streamer's; and the bytes of that.
-        self.heard: deque[Publication] = deque()
-        self.heard_size = 0
-        #: Up to which offset all is its streamer's, as far as that one said.
-        self.own = 0
         self.waiting: deque[Segment] = deque()
         #: Bytes that wait, what is being written included.
         self.size = 0
-        #: The last offset that was taken; 0: none.
-        self.offset = 0
         #: Whether it takes nothing before the next entry point.
         self.skips = True
         #: Whether it was told that something is left out, since the disk last kept up.
         self.told = False
         self.arrived = asyncio.Event()
         self.ended = asyncio.Event()
-        #: The offset after which it ends, when it is known.
-        self.last: int | None = None
+        #: Whether nothing more comes.
+        self.over = False
         self.header = b""
         self.file: RecordingFile | None = None
         self.row: Recording | None = None
 
     @classmethod
-    def start(cls, stream: Stream, topic: Topic, state: StreamState, goes_on: bool) -> "Recorder":
-        """Record what comes on `topic` after `state`; with its header, if a recording goes on."""
-        # What this process has not heard yet, although it is older, was another streamer's.
-        since = max(topic.offset, state.offset) if topic.epoch == state.epoch else topic.offset
-        self = cls(stream, topic, since, state.header if goes_on else None)
-        topic.recorders.add(self.listener)
-        topic.add(self.listener)
+    def start(cls, stream: Stream, header: Publication | None = None) -> "Recorder":
+        """Record what it is handed; behind `header`, where a recording goes on that has it."""
+        self = cls(stream)
+        if header:
+            self.take([header])
         task = asyncio.ensure_future(self._run())
         _running.add(task)
         task.add_done_callback(_running.discard)
         return self
 
-    async def finish(self, offset: int) -> None:
-        """End when everything up to `offset` is written; wait for that, but not long."""
-        self.end_after(offset)
+    def take(self, publications: Iterable[Publication]) -> None:
+        """Record these, which come behind all before."""
+        for publication in publications:
+            if publication.kind == Kind.BINARY:
+                self._take(publication)
+        self.arrived.set()
+
+    def end(self) -> None:
+        """Nothing more comes."""
+        self.over = True
+        self.arrived.set()
+
+    async def finish(self) -> None:
+        """End when everything is written; wait for that, but not long."""
+        self.end()
         try:
             async with asyncio.timeout(END_SECONDS):
                 await self.ended.wait()
         except TimeoutError:
             logger.warning("The end of the recording of %r is late", self.stream.slug)
-        finally:
-            # Where something was lost, it never hears the last of it.
-            self.close(CloseCode.SHUTDOWN, "the streamer is gone")
-
-    def take_up_to(self, offset: int) -> None:
-        """What comes up to `offset` is its streamer's."""
-        if self.last is None:
-            self.own = offset
-            self._take_own()
-
-    def end_after(self, offset: int) -> None:
-        """Take nothing behind `offset`."""
-        if self.last is None:
-            self.last = self.own = offset
-            self._take_own()
-
-    # -- what the hub tells -----------------------------------------------------------------
-
-    def write(self, data: Any) -> bool:
-        for publication in data:
-            size = len(publication.payload)
-            # More than a streamer has under way is as if it had been lost. Without a header, what
-            # comes behind it would go on in the file of the former.
-            most = conf.RECORDING_QUEUE_BYTES + conf.MAX_MEDIA_FRAME
-            if self.heard_size + size <= most or publication.marks & Mark.HEADER:
-                self.heard.append(publication)
-                self.heard_size += size
-        self._take_own()
-        return True
-
-    def close(self, code: CloseCode, reason: str) -> None:
-        self.listener.topic.remove(self.listener)
-        self.last = self.offset
-        self.arrived.set()
-
-    def _take_own(self) -> None:
-        while self.heard:
-            publication = self.heard[0]
-            if publication.kind == Kind.BINARY and publication.offset > self.own:
-                break
-            self.heard.popleft()
-            self.heard_size -= len(publication.payload)
-            self._take(publication)
-        if self.last is not None and self.offset >= self.last:
-            self.close(CloseCode.SHUTDOWN, "the streamer is gone")
-        self.arrived.set()
 
     def _take(self, publication: Publication) -> None:
-        if self.offset and publication.offset > self.offset + 1 and not self.skips:
-            self._leave_out("something was lost")
-        self.offset = max(publication.offset, self.offset)
-        if publication.kind != Kind.BINARY:
-            return
         if publication.marks & Mark.HEADER:
             self._wait("header", publication.payload)
             self.skips = True
@@ -226,16 +165,18 @@ class Recorder:
         elif not self.skips:
             self._wait("more", publication.payload)
         if self.size > conf.RECORDING_QUEUE_BYTES and not self.skips:
-            self._leave_out("the disk is slow")
+            self._leave_out()
 
     def _wait(self, place: str, payload: bytes) -> None:
         self.waiting.append(Segment(place, payload))
         self.size += len(payload)
 
-    def _leave_out(self, reason: str) -> None:
+    def _leave_out(self) -> None:
         """Nothing more before the next entry point, and nothing of the segment that was coming."""
         if not self.told:
-            logger.warning("The recording of %r leaves out a segment: %s", self.stream.slug, reason)
+            logger.warning(
+                "The recording of %r leaves out a segment: the disk is slow", self.stream.slug
+            )
         self.skips = self.told = True
         while self.waiting and self.waiting[-1].place == "more":
             self.size -= len(self.waiting.pop().payload)
@@ -248,7 +189,7 @@ class Recorder:
 
     async def _run(self) -> None:
         try:
-            while self.waiting or self.last is None or self.offset < self.last:
+            while self.waiting or not self.over:
                 await self.arrived.wait()
                 self.arrived.clear()
                 while self.waiting:

@@ -43,6 +43,7 @@ REJOIN_SECONDS = 3600.0
 #: Types of the messages on the channel layer.
 PUBLICATIONS = "broadcast.publications"
 STREAMER = "broadcast.streamer"
+LEAVING = "broadcast.leaving"
 
 
 class Relay:
@@ -193,6 +194,8 @@ class Relay:
             self.deliver(topic, message["epoch"], publications)
         elif message["type"] == STREAMER:
             self._hear_streamer(topic, message["streamer"])
+        elif message["type"] == LEAVING:
+            topic.hear_leaving(message["streamer"], message["left"])
 
     def _hear_streamer(self, topic: Topic, streamer: str) -> None:
         if topic.streamers.keys() - {streamer}:

@@ -42,7 +42,12 @@ class FrameTransport(Protocol):
     def attach(self, sink: "FrameSink") -> None:
         """Keep its `send`, and call its `drained` when everything that was pending has gone out,
         and its `closing` before a close frame, whoever closes: the last moment to write something.
+
+        From now on a close of the client waits for `answer_close`, though not for ever.
         """
+
+    def answer_close(self) -> None:
+        """Answer the client's close, if it closed: all that it sent before was handled."""
 
     def close_with(self, code: int, reason: str) -> None:
         """Close the socket, behind what was written."""
@@ -90,6 +95,9 @@ class FrameSink:
     def close(self, code: CloseCode, reason: str) -> None:
         self.transport.close_with(code, reason)
 
+    def answer_close(self) -> None:
+        self.transport.answer_close()
+
 
 class MessageSink:
     """Full from each `write` until the server has taken every message of it."""
@@ -112,6 +120,9 @@ class MessageSink:
     def close(self, code: CloseCode, reason: str) -> None:
         self.closing = self._closing(code, reason)
         self._start()
+
+    def answer_close(self) -> None:
+        """Other servers answer a close before the application hears of it."""
 
     def _as_asgi(self, message: Any) -> dict[str, Any]:
         return as_asgi(message)

@@ -12,8 +12,7 @@ stream keeps that of its newest recording alone: where another one began meanwhi
 is gone, `ready.accepted` is 0 (less than it was), and the client begins a new recording, with the
 header of a new recorder: of what it had not sent of the old one nothing can go on. A client that
 closes its socket with 1000 or 1001 is done, and what is held back goes out; who wants to go on with
-a run must not say goodbye. Where the former connection still had something to append when the next
-one came, that one is closed with 4200, and finds all of it in when it comes back.
+a run must not say goodbye. In which order streamers publish is said in `turns`.
 
 `reset` drops what is held back of the recording; the next frame begins a header. A header that
 comes without it, on the same connection or a new one, begins a new recording just so.
@@ -38,9 +37,7 @@ from .exceptions import (
     TooLarge,
     TooMany,
 )
-from .feeding import TAKEN_OVER, Place, is_fed_by_another
 from .frames import Message, event
-from .hub import Topic
 from .media import Segmenter, Snapshot
 from .models import Stream
 from .publications import Draft, Kind, Mark, decode_json
@@ -49,6 +46,7 @@ from .relay import get_relay
 from .sinks import EXTENSION
 from .starts import query_of
 from .tokens import Deed
+from .turns import TAKEN_OVER, TOO_LATE, Turn, is_fed_by_another
 
 logger = logging.getLogger(__name__)
 
@@ -69,22 +67,31 @@ class StreamerConsumer(SocketConsumer):
     """
 
     deed = Deed.PUBLISH
-    topic: Topic | None = None
+    turn: Turn | None = None
     feeding: asyncio.Task[None] | None = None
     #: Whether what it publishes is counted: nothing is asked for each publication where not.
     limited = False
     #: What cuts its bytes. `undecided`: it is not known yet whether they are to be cut.
     segmenter: Segmenter | None = None
     undecided = False
+    #: Frames that came, and whether the next one waits until there is space for it.
+    came = 0
+    blocked = False
 
-    async def enter(self) -> None:
+    async def prepare(self) -> None:
         self.id = new_streamer(time.time())
         query = query_of(self.scope)
         self.run = self._run_of(query)
-        stream = await self.admit(query)
-        self.max_frame = stream.max_frame
+        self.stream = await self.admit(query)
+        async with get_relay().topic(self.stream.slug) as topic:
+            self.turn = Turn(self.stream, topic, self)
+            await self.turn.take()
+
+    async def enter(self) -> None:
+        assert self.turn
+        self.max_frame = self.stream.max_frame
         self.limited = limits.limits_publications()
-        self._allow_frames(stream.max_frame)
+        self._allow_frames(self.stream.max_frame)
         self.marks = 0
         self.listeners = 0
         self.waiting: list[Draft] = []
@@ -92,32 +99,29 @@ class StreamerConsumer(SocketConsumer):
         #: Frames that came and are not in `accepted` yet.
         self.frames = 0
         self.arrived = asyncio.Event()
-        self.room = asyncio.Event()
-        #: The code and reason with which it is closed when nothing waits any more.
-        self.ending: tuple[CloseCode, str] | None = None
+        self.space = asyncio.Event()
+        #: Whether nothing more is taken; and the code and reason of the close then, if it is ours.
+        self.ending = False
+        self.closing: tuple[CloseCode, str] | None = None
         #: Whether its socket is full, and what it is told when it has drained, by event.
         self.full = False
         self.untold: dict[str, Message] = {}
+        in_time = await self.turn.wait()
         #: Frames of the run, or of this connection where there is none, that are in.
-        self.accepted = await self._accepted_of(stream)
-        self.undecided = stream.kind == Stream.Kind.MEDIA and not self.accepted
+        self.accepted = await self._accepted_of(self.stream)
+        self.undecided = self.stream.kind == Stream.Kind.MEDIA and not self.accepted
+        state = await get_backend().state(self.slug)
         if self.refused:
             return
         #: The number of the next one that comes.
         self.number = self.accepted + 1
-        async with get_relay().topic(stream.slug) as self.topic:
-            self.place = Place(stream, self.topic, self)
-            state = await self.place.take()
-            self.sink.on_drain(self._drained)
-            metrics.streamer_joins.inc()
-            self._tell_newest(
-                "ready",
-                stream=stream.slug,
-                epoch=state.epoch,
-                offset=state.offset,
-                accepted=self.accepted,
-            )
-            self.place.begin(state, goes_on=bool(self.accepted))
+        self.sink.on_drain(self._drained)
+        metrics.streamer_joins.inc()
+        where = {"epoch": state.epoch, "offset": state.offset}
+        self._tell_newest("ready", stream=self.slug, **where, accepted=self.accepted)
+        if not (in_time or self.accepted):
+            self._tell_newest("error", message=TOO_LATE)
+        self.turn.begin(state, goes_on=bool(self.accepted))
         self.feeding = asyncio.ensure_future(self._feed())
 
     async def _accepted_of(self, stream: Stream) -> int:
@@ -144,13 +148,18 @@ class StreamerConsumer(SocketConsumer):
 
     @property
     def behind(self) -> int:
-        return len(self.waiting) if self.topic else 0
+        return len(self.waiting) if self.feeding else 0
+
+    @property
+    def idle(self) -> bool:
+        return not (self.blocked or self.waiting)
 
     # -- what the streamer sends ------------------------------------------------------------
 
     async def receive(self, message: dict[str, Any]) -> None:
-        if self.topic is None or self.ending:
+        if self.feeding is None or self.ending:
             return
+        self.came += 1
         text = message.get("text")
         payload = message["bytes"] if text is None else text.encode()
         if len(payload) > self.max_frame:
@@ -162,8 +171,10 @@ class StreamerConsumer(SocketConsumer):
         else:
             self._receive_text(text)
         if len(self.waiting) >= conf.STREAMER_QUEUE or self.size >= STREAMER_BYTES:
-            self.room.clear()
-            await self.room.wait()
+            self.space.clear()
+            self.blocked = True
+            await self.space.wait()
+            self.blocked = False
 
     def _receive_text(self, text: str) -> None:
         try:
@@ -238,32 +249,41 @@ class StreamerConsumer(SocketConsumer):
                 await self.arrived.wait()
                 self.arrived.clear()
                 drafts, self.waiting, self.size = self.waiting, [], 0
-                self.room.set()
+                self.space.set()
                 # Frames that made no publication yet are kept for whoever comes back to them.
                 if drafts or (self.run and self.frames):
                     await self._append(drafts)
         except BroadcastError as error:
-            # Word of that may come late, and who came back would take its place.
-            if isinstance(error, RunGap) and await is_fed_by_another(self.slug, self.id):
-                error = Replaced(TAKEN_OVER)
-            metrics.note_refusal("socket", type(error))
-            self.ending = (error.close_code, str(error))
-            self.tell(event("error", message=str(error)))
+            await self._fail(error)
         except Exception:
             logger.exception("Publications on %s could not be appended", self.slug)
-            self.ending = (CloseCode.SHUTDOWN, "the server could not publish")
-            self.tell(event("error", message=self.ending[1]))
-        self.room.set()
+            self._fail_with(CloseCode.SHUTDOWN, "the server could not publish")
+        self.space.set()
+        assert self.turn
+        if self.closing:
+            self.sink.close(*self.closing)
         # Not when its socket is gone: a line that was lost is noticed late.
-        self.place.end()
-        self.sink.close(*self.ending)
+        await self.turn.leave()
+
+    async def _fail(self, error: BroadcastError) -> None:
+        # Word of that may come late, and who came back would take its place.
+        if isinstance(error, RunGap) and await is_fed_by_another(self.slug, self.id):
+            error = Replaced(TAKEN_OVER)
+        metrics.note_refusal("socket", type(error))
+        logger.warning("What a streamer of %r sent last is not published: %s", self.slug, error)
+        self._fail_with(error.close_code, str(error))
+
+    def _fail_with(self, code: CloseCode, reason: str) -> None:
+        self.ending, self.closing = True, (code, reason)
+        self.tell(event("error", message=reason))
 
     async def _append(self, drafts: list[Draft]) -> None:
         frames, self.frames = self.frames, 0
         run = self._counted(frames)
         appended = await append(self.slug, drafts, run)
+        assert self.turn
         self.number += frames
-        self.place.reach(appended.offset)
+        self.turn.published(appended)
         self.accepted = appended.accepted if run else self.accepted + frames
         self._tell_newest("accepted", accepted=self.accepted, offset=appended.offset)
 
@@ -298,7 +318,7 @@ class StreamerConsumer(SocketConsumer):
             self._tell_newest("listeners", count=listeners)
 
     def remove(self, error: BroadcastError) -> None:
-        if self.topic is None:
+        if self.feeding is None:
             super().remove(error)
         elif not self.ending:
             self.tell(event("error", message=str(error)))
@@ -306,17 +326,24 @@ class StreamerConsumer(SocketConsumer):
 
     def end(self, code: CloseCode, reason: str) -> None:
         if not self.ending:
-            self.ending = (code, reason)
-            if self.segmenter and (self.said_goodbye or not self.run):
-                # Nobody comes back to what it holds.
-                self.waiting.extend(self.segmenter.finish())
+            self.closing = (code, reason)
+            self._end()
+
+    def _end(self) -> None:
+        """Take nothing more."""
+        self.ending = True
+        if self.segmenter and (self.said_goodbye or not self.run):
+            # Nobody comes back to what it holds.
+            self.waiting.extend(self.segmenter.finish())
         self.arrived.set()
 
     async def closed(self) -> None:
-        if self.topic is None:
-            return
-        # What had come before the socket went is published all the same.
-        self.end(CloseCode.SHUTDOWN, "gone")
         if self.feeding:
+            # What had come before the socket went is published all the same.
+            if not self.ending:
+                self._end()
             await self.feeding
-        await self.place.leave()
+        if self.turn:
+            await self.turn.leave()
+            self.answer_close()
+            await self.turn.finish()

@@ -8,6 +8,8 @@
   stays the one that knows the protocol.
 * *Flow control.* A client whose messages the application does not take is read no more, until
   the application has caught up. In Daphne they pile up.
+* *Closes.* A client's close is answered when the application has handled what came before it
+  (`FrameTransport.answer_close`): the answer with the client's own code says that.
 """
 
 import asyncio
@@ -26,6 +28,7 @@ except ImportError:
     # Where its C extension was not built.
     from websockets.utils import apply_mask
 
+from .exceptions import CloseCode
 from .frames import BINARY, TEXT, frame_header
 from .sinks import FrameSink
 
@@ -34,6 +37,10 @@ from .sinks import FrameSink
 INBOUND_COUNT = 256
 INBOUND_BYTES = 4 * 1024 * 1024
 INBOUND_RESUME = 64
+#: What a close without a code is told as (RFC 6455, section 7.1.5).
+NO_CODE = 1005
+#: Seconds that a client's close waits for an answer, at most.
+CLOSE_SECONDS = 9.0
 
 
 class InboundQueue:
@@ -114,6 +121,9 @@ class WebSocketProtocol(DaphneWebSocketProtocol):  # type: ignore[misc]
     stays = False
     #: Where the application writes to it.
     sink: FrameSink | None = None
+    #: The client's close that is not answered yet: code and reason; and the end of its patience.
+    held: tuple[int | None, bytes | None] | None = None
+    held_until: asyncio.TimerHandle | None = None
 
     @classmethod
     def share_options(cls, factory: Any) -> None:
@@ -132,6 +142,9 @@ class WebSocketProtocol(DaphneWebSocketProtocol):  # type: ignore[misc]
         self._connectionMade()
 
     def dataReceived(self, data: bytes) -> None:
+        if self.held:
+            # Nothing follows a close.
+            return
         if self.tail is not None:
             self.tail += data
             if len(self.tail) < self.needed and self.state == self.STATE_OPEN:
@@ -157,6 +170,8 @@ class WebSocketProtocol(DaphneWebSocketProtocol):  # type: ignore[misc]
         at, end = 0, len(data)
         self.needed = 0
         while end - at >= 2:
+            if self.held:
+                return None
             if self.state != self.STATE_OPEN:
                 return at
             if not data[at + 1] & 0x80:
@@ -297,21 +312,62 @@ class WebSocketProtocol(DaphneWebSocketProtocol):  # type: ignore[misc]
     def stopProducing(self) -> None:
         self.is_full = False
 
-    def sendCloseFrame(self, *args: Any, **options: Any) -> None:
+    def sendCloseFrame(
+        self,
+        code: int | None = None,
+        reasonUtf8: bytes | None = None,
+        isReply: bool = False,
+    ) -> None:
+        if isReply and self.sink and self._is_open():
+            self._hold(code, reasonUtf8)
+            return
+        self._send_close(code, reasonUtf8, isReply)
+
+    def _send_close(self, code: int | None, reason: bytes | None, is_reply: bool) -> None:
         if self.sink and self._is_open():
             self.sink.closing()
         # Nothing may follow it.
         self._keep_socket()
-        super().sendCloseFrame(*args, **options)
+        super().sendCloseFrame(code, reason, is_reply)
+
+    def _hold(self, code: int | None, reason: bytes | None) -> None:
+        """Let the application handle what came before the client's close, then answer it."""
+        self.held = code, reason
+        self.tail = None
+        loop = asyncio.get_running_loop()
+        self.held_until = loop.call_later(CLOSE_SECONDS, self._answer_late)
+        told = {"type": "websocket.disconnect", "code": code or NO_CODE}
+        self.application_queue.put_nowait(told)
+
+    def _answer_late(self) -> None:
+        self._answer(CloseCode.SHUTDOWN, b"the server could not handle all in time")
+
+    def answer_close(self) -> None:
+        if self.held:
+            self._answer(*self.held)
+
+    def _answer(self, code: int | None, reason: bytes | None) -> None:
+        if self.held_until:
+            self.held_until.cancel()
+        self.held = self.held_until = None
+        if self._is_open():
+            self._send_close(code, reason, is_reply=True)
+            self.dropConnection()
 
     def dropConnection(self, abort: bool = False) -> None:
+        if self.held and not abort:
+            # autobahn does so behind the answer, which waits.
+            return
         self._keep_socket()
         super().dropConnection(abort)
 
     def close_with(self, code: int, reason: str) -> None:
-        if self.state == self.STATE_OPEN:
+        encoded = encode_truncate(reason, 123)
+        if self.held:
+            self._answer(int(code), encoded)
+        elif self.state == self.STATE_OPEN:
             # sendClose() refuses codes such as 1009 that a server may well send.
-            self.sendCloseFrame(code=int(code), reasonUtf8=encode_truncate(reason, 123))
+            self._send_close(int(code), encoded, is_reply=False)
 
     def handle_reply(self, message: dict[str, Any]) -> None:
         if message["type"] == "websocket.send" and self.state != self.STATE_CONNECTING:
@@ -328,7 +384,9 @@ class WebSocketProtocol(DaphneWebSocketProtocol):  # type: ignore[misc]
     def onClose(self, wasClean: bool, code: int, reason: str) -> None:
         # As Daphne's, which takes the path from the request that is forgotten by now.
         self._keep_socket()
-        self.sink = None
+        self.sink = self.held = None
+        if self.held_until:
+            self.held_until.cancel()
         self.server.protocol_disconnected(self)
         if hasattr(self, "application_queue"):
             self.application_queue.put_nowait({"type": "websocket.disconnect", "code": code})

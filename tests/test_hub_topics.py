@@ -27,8 +27,11 @@ class FakeStreamer:
         if not self.counts or self.counts[-1][1] != listeners:
             self.counts.append((clock().time(), listeners))
 
-    def end(self, code: CloseCode, reason: str) -> None:
-        self.is_replaced = code == CloseCode.REPLACED
+    def overtake(self) -> None:
+        self.is_replaced = True
+
+    def hear_leaving(self, streamer: str, left: bool) -> None:
+        """It waits for nobody."""
 
 
 # -- where a listener begins ----------------------------------------------------------------

@@ -29,6 +29,7 @@ from broadcast.publications import Draft, Kind, Mark
 from broadcast.publishing import append
 from broadcast.recorder import RecordingFile
 from broadcast.relay import get_relay
+from broadcast.turns import Turn
 from tests.doors import InProcessDoor, ServerDoor, Socket, eventually
 from tests.films import (
     PICTURE_TRACK,
@@ -182,27 +183,22 @@ async def send_entry(streamer: Socket) -> None:
     await streamer.send(KEY)
 
 
-async def test_what_comes_after_a_header_that_was_lost_is_not_in_the_file_of_the_former(
+async def test_what_others_publish_meanwhile_is_not_in_it(
     in_process: InProcessDoor, directory: Path
 ) -> None:
     slug = await in_process.stream("recorded")
     streamer = await in_process.streamer(slug)
-    await streamer.tell("mark", **{"as": "header"})
-    await streamer.send(HEADER)
-    await send_entry(streamer)
-    await streamer.accepted(2)
-    await until_written(slug)
-    # The channel layer brings none of these, and history has only the last.
+    await streamer.send(HEADER + KEY)
+    await streamer.accepted(1)
+    # Another header, a segment, and the middle of one; the layer says nothing of the last.
     other = webm(tracks=PICTURE_TRACK)
     marks = [(other, Mark.HEADER | Mark.RESET), (KEY, Mark.ENTRY), (block(), 0)]
     drafts = [Draft(Kind.BINARY, payload, int(mark)) for payload, mark in marks]
-    await get_backend().append(slug, drafts, Limits(1, 1000, 3600))
-    await streamer.send(block())
-    await send_entry(streamer)
-    await streamer.accepted(4)
+    await append(slug, drafts[:2])
+    await get_backend().append(slug, drafts[2:], Limits(100, 100_000, 3600))
     await streamer.close()
-    first, second = await ended(slug, 2)
-    assert (content(first), content(second)) == (HEADER + KEY, other + KEY)
+    (recording,) = await ended(slug)
+    assert content(recording) == HEADER + KEY
 
 
 @pytest.mark.parametrize("begins", ["goes on with its run", "begins anew"])
@@ -286,41 +282,6 @@ async def test_who_leaves_while_something_is_under_way_has_it_recorded(
         await is_held.wait()
         asyncio.get_running_loop().call_later(0.1, goes_on.set)
     await last
-    (recording,) = await ended(slug)
-    assert content(recording) == HEADER + KEY * 2
-
-
-async def test_of_much_that_others_send_the_next_header_is_not_lost(
-    in_process: InProcessDoor, directory: Path, settings: Settings
-) -> None:
-    settings.BROADCAST_RECORDING_QUEUE_BYTES = settings.BROADCAST_MAX_MEDIA_FRAME = 3000
-    slug = await in_process.stream("recorded")
-    listener = await in_process.listener(slug)
-    async with feeding(slug) as program:
-        await program.append(cut(HEADER + KEY, 65536))
-        await until_written(slug)
-        await append(slug, [Draft(Kind.BINARY, bytes(3000))] * 3)
-        await hear_bytes(listener, 5)
-        other = webm(tracks=PICTURE_TRACK)
-        await program.append([Draft(Kind.BINARY, other, int(Mark.HEADER | Mark.RESET))])
-        await program.append([Draft(Kind.BINARY, KEY, int(Mark.ENTRY))])
-    found = [content(one) for one in await ended(slug, 2)]
-    assert found[1] == other + KEY
-    assert found[0].startswith(HEADER)
-
-
-async def test_nothing_behind_the_end_that_a_recorder_was_told_is_recorded(
-    in_process: InProcessDoor, directory: Path
-) -> None:
-    slug = await in_process.stream("recorded")
-    streamer = await in_process.streamer(slug)
-    await streamer.send(HEADER + KEY)
-    await streamer.accepted(1)
-    # The header and the first Cluster are two publications; the next two come at once.
-    recorder_of(slug).end_after(3)
-    await streamer.send(KEY * 2)
-    await streamer.accepted(2)
-    await streamer.close()
     (recording,) = await ended(slug)
     assert content(recording) == HEADER + KEY * 2
 
@@ -416,8 +377,9 @@ async def hear_bytes(listener: Socket, count: int) -> list[tuple[int, bytes]]:
 
 def recorder_of(slug: str) -> Any:
     """Who records the stream in this process."""
-    (listener,) = get_relay().topics[slug].recorders
-    return listener.sink
+    (turn,) = get_relay().topics[slug].streamers.values()
+    assert isinstance(turn, Turn)
+    return turn.recorder
 
 
 async def until_written(slug: str) -> None:

@@ -118,5 +118,8 @@ class Streamer:
     def count(self, listeners: int) -> None:
         """Nothing is told."""
 
-    def end(self, code: CloseCode, reason: str) -> None:
-        raise AssertionError("nobody ends it")
+    def overtake(self) -> None:
+        raise AssertionError("nobody overtakes it")
+
+    def hear_leaving(self, streamer: str, left: bool) -> None:
+        raise AssertionError("nobody leaves")

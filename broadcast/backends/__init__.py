@@ -191,11 +191,18 @@ class Backend(Protocol):
     async def prune(self) -> int:
         """Drop what is older than its limits allow; answers how many publications went."""
 
-    async def enter(self, stream: str, streamer: str) -> None:
-        """`streamer` (an id of its connection) feeds the stream from now on, alone."""
+    async def enter(self, stream: str, streamer: str) -> list[str]:
+        """`streamer` (an id of its connection) feeds the stream from now on, alone.
+
+        Answers those that were replaced, now or before, and have not left yet: they may still have
+        something to publish.
+        """
+
+    async def replaced(self, stream: str) -> list[str]:
+        """Those that were replaced and have not left yet; for about as long as presence holds."""
 
     async def leave(self, stream: str, streamer: str) -> bool:
-        """It went. True: it was the current one, and the stream is idle now."""
+        """It publishes nothing more. True: it was the current one, and the stream is idle now."""
 
     async def count_listeners(self, stream: str, listeners: int) -> None:
         """This process has so many listeners on the stream."""

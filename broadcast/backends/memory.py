@@ -119,6 +119,8 @@ class MemoryBackend:
         #: How often streams were forgotten, of the last ones that were.
         self.lives: OrderedDict[str, int] = OrderedDict()
         self.streamers: dict[str, str] = {}
+        #: By stream, those that were replaced and have not left yet, the oldest first.
+        self.leaving: dict[str, list[str]] = {}
         self.listeners: dict[str, int] = {}
         self.rooms = MemoryRooms(self)
 
@@ -233,14 +235,26 @@ class MemoryBackend:
                 await self.forget(stream)
         return dropped
 
-    async def enter(self, stream: str, streamer: str) -> None:
+    async def enter(self, stream: str, streamer: str) -> list[str]:
+        former = self.streamers.get(stream)
+        if former is not None and former != streamer:
+            self.leaving.setdefault(stream, []).append(former)
         self.streamers[stream] = streamer
+        return await self.replaced(stream)
+
+    async def replaced(self, stream: str) -> list[str]:
+        return list(self.leaving.get(stream, ()))
 
     async def leave(self, stream: str, streamer: str) -> bool:
-        if self.streamers.get(stream) != streamer:
-            return False
-        del self.streamers[stream]
-        return True
+        if self.streamers.get(stream) == streamer:
+            del self.streamers[stream]
+            return True
+        leaving = self.leaving.get(stream, [])
+        if streamer in leaving:
+            leaving.remove(streamer)
+        if not leaving:
+            self.leaving.pop(stream, None)
+        return False
 
     async def count_listeners(self, stream: str, listeners: int) -> None:
         if listeners:

@@ -258,13 +258,16 @@ class RedisBackend:
 
     # -- presence ---------------------------------------------------------------------------
 
-    async def enter(self, stream: str, streamer: str) -> None:
-        server = self.server(stream)
-        async with server.answering():
-            (key,) = self.keys(stream, "presence")
-            until = repr(self.clock() + PRESENCE_SECONDS)
-            await server.client.hset(key, mapping={"streamer": streamer, "until": until})
+    async def enter(self, stream: str, streamer: str) -> list[str]:
+        now = self.clock()
+        arguments = (repr(now), repr(now + PRESENCE_SECONDS), streamer, LIFE_SECONDS)
+        found = await self._run("enter", stream, ["presence"], *arguments)
         self.streamers[stream] = streamer
+        return [former.decode() for former in found]
+
+    async def replaced(self, stream: str) -> list[str]:
+        found = await self._run("replaced", stream, ["presence"], repr(self.clock()))
+        return [former.decode() for former in found]
 
     async def leave(self, stream: str, streamer: str) -> bool:
         if self.streamers.get(stream) == streamer:

@@ -51,7 +51,9 @@ OLDEST = (6, 2)
 
 #: The scripts of history begin with the same functions.
 HISTORY = ("append", "expire", "read", "restart", "state")
-#: Those of rooms with these, and some more.
+#: Those of streamers with others.
+STREAMERS = ("enter", "leave", "replaced")
+#: Those of rooms with the ones of history, and some more.
 ROOMS = ("room_join", "room_leave", "room_relay", "room_renew")
 
 
@@ -60,6 +62,8 @@ def script(name: str) -> str:
     """The Lua source of a script."""
     folder = Path(__file__).parent / "lua"
     before = ["common"] if name in HISTORY + ROOMS else []
+    if name in STREAMERS:
+        before.append("streamers")
     if name in ROOMS:
         before.append("room_common")
     return "".join((folder / f"{part}.lua").read_text() for part in (*before, name))

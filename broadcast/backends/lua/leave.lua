@@ -1,7 +1,8 @@
--- Backend.leave. KEYS: the stream's presence. ARGV: the streamer. Answers 1 if it was the current one.
+-- Backend.leave. ARGV: the streamer. Answers 1 if it was the current one.
 
-if redis.call('HGET', KEYS[1], 'streamer') ~= ARGV[1] then
+redis.call('HDEL', presence, 'replaced:' .. ARGV[1])
+if redis.call('HGET', presence, 'streamer') ~= ARGV[1] then
     return 0
 end
-redis.call('HDEL', KEYS[1], 'streamer', 'until')
+redis.call('HDEL', presence, 'streamer', 'until')
 return 1

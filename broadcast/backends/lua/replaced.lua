@@ -1,0 +1,3 @@
+-- Backend.replaced. ARGV: now. Answers those that were replaced.
+
+return replaced(tonumber(ARGV[1]))

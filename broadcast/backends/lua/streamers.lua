@@ -1,0 +1,19 @@
+-- What the scripts of streamers begin with. KEYS: the stream's presence (hash). Its fields: streamer
+-- and until (when that ends to hold), and replaced:<streamer> = until, for each that was replaced and
+-- has not left yet.
+
+local presence = KEYS[1]
+
+-- Those that were replaced and have not left, as long as that holds.
+local function replaced(now)
+    local found, said = {}, redis.call('HGETALL', presence)
+    for index = 1, #said, 2 do
+        local former = string.match(said[index], '^replaced:(.*)$')
+        if former and tonumber(said[index + 1]) < now then
+            redis.call('HDEL', presence, said[index])
+        elseif former then
+            found[#found + 1] = former
+        end
+    end
+    return found
+end

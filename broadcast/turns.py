@@ -1,0 +1,208 @@
+"""Streamers in turn: who feeds a stream, in which order, and what of theirs is published.
+
+The rule: what a client sent before its clean close is published, exactly once, before anything that
+a connection opened after that close sends, in whatever process. A recording has exactly its
+streamer's bytes. So:
+
+* A `Turn` is taken before the client learns that it is connected. Turns have the order in which
+  connections were opened, whatever else takes its time.
+* A streamer publishes nothing before all former ones have left (`wait`). That is bounded: a former
+  one whose process does not answer is given up on after `SILENT_SECONDS`, any other after
+  `TAKE_OVER_SECONDS`, and the newcomer is told.
+* A streamer that is overtaken goes on for as long as something comes that had reached this machine
+  before, and leaves when all of it is published; also when it is overtaken while it waits itself.
+* A clean close is answered when the streamer has left (`SocketConsumer.answer_close`). An answer
+  with another code says that not all of what was sent is published.
+
+Sockets have a turn (`streamers`), and so have programs (`feeding`).
+"""
+
+import asyncio
+import logging
+from contextlib import suppress
+from typing import Protocol
+
+from .backends import Appended, StreamState, get_backend
+from .exceptions import CloseCode, Unavailable
+from .hub import Topic
+from .models import Stream
+from .publishing import announce_leaving, announce_streamer
+from .recorder import Recorder
+from .relay import get_relay
+
+logger = logging.getLogger(__name__)
+
+TAKEN_OVER = "another streamer took over"
+TOO_LATE = "the streamer before did not end in time: what it sent last may be missing, or come late"
+
+#: Seconds that a newcomer waits for those before it, and for a first word of their processes.
+TAKE_OVER_SECONDS = 5.0
+SILENT_SECONDS = 1.0
+#: Seconds between two looks whether those before have left: word of it may be lost.
+LOOK_SECONDS = 0.25
+#: Seconds between two looks whether anything more comes of an overtaken streamer.
+TICK_SECONDS = 0.025
+#: Seconds after which an overtaken streamer ends as soon as all that came is published, although
+#: its client goes on sending; and after which it ends in any case.
+BUSY_SECONDS = 0.25
+DRAIN_SECONDS = 2.0
+
+
+class Source(Protocol):
+    """The streamer of a turn."""
+
+    id: str
+    #: How much has come from its client; only that it changes is looked at.
+    came: int
+
+    @property
+    def idle(self) -> bool:
+        """Whether it could take more from its client at once."""
+
+    def count(self, listeners: int) -> None:
+        """So many hear the stream now; often the number it was told before."""
+
+    def end(self, code: CloseCode, reason: str) -> None:
+        """Publish what has come, and go."""
+
+
+class Turn:
+    """One streamer's turn at its stream; a `hub.Streamer`. It is left once, taken or not."""
+
+    recorder: Recorder | None = None
+    #: Whether its streamer publishes, and whether it has left.
+    begun = left = False
+    listeners = 0
+    _making_room: asyncio.Task[None] | None = None
+
+    def __init__(self, stream: Stream, topic: Topic, source: Source) -> None:
+        self.stream = stream
+        self.topic = topic
+        self.source = source
+        self.id = source.id
+        #: Those before it that have not left, and those of them whose process has answered.
+        self.formers: set[str] = set()
+        self.answered: set[str] = set()
+        self._news = asyncio.Event()
+
+    async def take(self) -> None:
+        """Feed the stream from now on; the streamer that did is told."""
+        known = self.topic.streamer
+        self.formers = set(await get_backend().enter(self.stream.slug, self.id))
+        self.topic.add_streamer(self)
+        if self.topic.streamer not in ("", known, self.id):
+            # Somebody came while this one did, and may be the newer one.
+            self.overtake()
+        await announce_streamer(self.stream.slug, self.id)
+
+    async def wait(self) -> bool:
+        """Wait until those before have left. False: some had not, in time."""
+        loop = asyncio.get_running_loop()
+        started, late = loop.time(), set[str]()
+        while self.formers:
+            self._news.clear()
+            with suppress(TimeoutError):
+                async with asyncio.timeout(LOOK_SECONDS):
+                    await self._news.wait()
+                    continue
+            self.formers &= set(await get_backend().replaced(self.stream.slug))
+            late |= await self._give_up(loop.time() - started)
+        if late:
+            logger.warning("%d streamers of %r did not end in time", len(late), self.stream.slug)
+        return not late
+
+    async def _give_up(self, waited: float) -> set[str]:
+        late = set[str]()
+        if waited >= TAKE_OVER_SECONDS:
+            late = set(self.formers)
+        elif waited >= SILENT_SECONDS:
+            late = self.formers - self.answered
+        for former in late:
+            # The next one is not to wait for it, too.
+            await get_backend().leave(self.stream.slug, former)
+        self.formers -= late
+        return late
+
+    def begin(self, state: StreamState, goes_on: bool = False) -> None:
+        """Its streamer publishes from now on, and is recorded from `state` on.
+
+        With the header there is, if it goes on with a recording.
+        """
+        self.begun = True
+        self.source.count(self.listeners)
+        if self.stream.record and self.stream.kind == Stream.Kind.MEDIA:
+            self.recorder = Recorder.start(self.stream, state.header if goes_on else None)
+
+    def published(self, appended: Appended) -> None:
+        """Its streamer published these."""
+        if self.recorder:
+            self.recorder.take(appended.publications)
+
+    async def leave(self) -> None:
+        """Its streamer publishes nothing more."""
+        if self.left:
+            return
+        self.left = True
+        if self._making_room:
+            self._making_room.cancel()
+        if self.recorder:
+            self.recorder.end()
+        self.topic.remove_streamer(self)
+        await get_relay().changed(self.topic)
+        # Where the engine is away, its presence expires.
+        with suppress(Unavailable):
+            if await get_backend().leave(self.stream.slug, self.id):
+                await announce_streamer(self.stream.slug, "")
+            else:
+                await announce_leaving(self.stream.slug, self.id, left=True)
+
+    async def finish(self) -> None:
+        """Wait until its recording is written, but not long."""
+        if self.recorder:
+            await self.recorder.finish()
+
+    # -- what the hub tells -----------------------------------------------------------------
+
+    def count(self, listeners: int) -> None:
+        self.listeners = listeners
+        if self.begun:
+            self.source.count(listeners)
+
+    def overtake(self) -> None:
+        if self._making_room is None:
+            self._making_room = asyncio.ensure_future(self._make_room())
+
+    def hear_leaving(self, streamer: str, left: bool) -> None:
+        if left:
+            self.formers.discard(streamer)
+            self._news.set()
+        else:
+            self.answered.add(streamer)
+
+    async def _make_room(self) -> None:
+        # Two announcements may arrive in either order: only the backend knows who is newer.
+        if not await is_fed_by_another(self.stream.slug, self.id):
+            self._making_room = None
+            return
+        await announce_leaving(self.stream.slug, self.id, left=False)
+        loop = asyncio.get_running_loop()
+        came, since = -1, None
+        while since is None or not self._is_drained(came, loop.time() - since):
+            came = self.source.came
+            if since is None and self.begun:
+                since = loop.time()
+            await asyncio.sleep(TICK_SECONDS)
+        self.source.end(CloseCode.REPLACED, TAKEN_OVER)
+
+    def _is_drained(self, came: int, seconds: float) -> bool:
+        """`came`: what had come at the last look; `seconds` since the first."""
+        quiet = self.source.came == came or seconds >= BUSY_SECONDS
+        return quiet and self.source.idle or seconds >= DRAIN_SECONDS
+
+
+async def is_fed_by_another(stream: str, streamer: str) -> bool:
+    """Whether somebody else feeds it, as far as can be known."""
+    with suppress(Unavailable):
+        found = (await get_backend().presence([stream])).get(stream)
+        return found is not None and found.streamer not in ("", streamer)
+    return False
