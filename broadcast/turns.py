@@ -38,7 +38,7 @@ TOO_LATE = "the streamer before did not end in time: what it sent last may be mi
 #: Seconds that a newcomer waits for those before it, and for a first word of their processes.
 TAKE_OVER_SECONDS = 5.0
 SILENT_SECONDS = 1.0
-#: Seconds between two looks whether those before have left: word of it may be lost.
+#: Seconds between two looks whether those before have left: announcements may be lost.
 LOOK_SECONDS = 0.25
 #: Seconds between two looks whether anything more comes of an overtaken streamer.
 TICK_SECONDS = 0.025
@@ -105,6 +105,7 @@ class Turn:
                 async with asyncio.timeout(LOOK_SECONDS):
                     await self._news.wait()
                     continue
+            await announce_streamer(self.stream.slug, self.id)
             self.formers &= set(await get_backend().replaced(self.stream.slug))
             late |= await self._give_up(loop.time() - started)
         if late:
