@@ -1,10 +1,16 @@
-"""Channel layers that fail as the real one may, and more often: for `CHANNEL_LAYER`."""
+"""Channel layers that fail as the real one may, and more often: for `CHANNEL_LAYER`.
 
+And a backend that is far away, for `BACKEND`.
+"""
+
+import asyncio
 import os
 import random
 from typing import Any
 
 from channels_redis.pubsub import RedisPubSubChannelLayer
+
+from broadcast.backends.redis import RedisBackend
 
 #: Parts of the messages that never come, come twice, and come behind the next one.
 DROPPED = DOUBLED = DELAYED = 0.05
@@ -36,3 +42,40 @@ class SilentLayer(RedisPubSubChannelLayer):  # type: ignore[misc]
 
     async def group_send(self, group: str, message: dict[str, Any]) -> None:
         pass
+
+
+class LateLayer(RedisPubSubChannelLayer):  # type: ignore[misc]
+    """What is sent is on its way for a while, and messages overtake each other."""
+
+    async def group_send(self, group: str, message: dict[str, Any]) -> None:
+        async def send() -> None:
+            await asyncio.sleep(late())
+            await self._get_layer().group_send(group, message)
+
+        task = asyncio.ensure_future(send())
+        SENDING.add(task)
+        task.add_done_callback(SENDING.discard)
+
+
+class LateBackend(RedisBackend):
+    """Each script takes a while to get to Redis, in its turn, and its answer to come back."""
+
+    def __init__(self, *args: Any, **kwargs: Any) -> None:
+        super().__init__(*args, **kwargs)
+        self.turn = asyncio.Lock()
+
+    async def _run(self, *args: Any) -> Any:
+        async with self.turn:
+            await asyncio.sleep(late())
+            running = asyncio.ensure_future(super()._run(*args))
+        answer = await running
+        await asyncio.sleep(late())
+        return answer
+
+
+SENDING: set[asyncio.Task[None]] = set()
+
+
+def late() -> float:
+    """Some seconds: often none, and at most 30 ms."""
+    return 0.03 * random.random() ** 3 if random.random() < 0.5 else 0.0

@@ -25,3 +25,6 @@ if "ALLOWED_ORIGINS" in os.environ:
 
 if "CHANNEL_LAYER" in os.environ:
     CHANNEL_LAYERS["default"]["BACKEND"] = os.environ["CHANNEL_LAYER"]
+
+if "BACKEND" in os.environ:
+    BROADCAST_BACKEND = os.environ["BACKEND"]

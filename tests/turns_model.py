@@ -57,6 +57,8 @@ class Process:
         self.relay: Relay | None = None
         self.waiting: dict[str, Any] = {}
         self.dead = False
+        #: What it says to the engine takes its turn.
+        self.saying = asyncio.Lock()
         self.tasks: set[asyncio.Task[Any]] = set()
 
     def run(self, work: Callable[[], Awaitable[Any]]) -> asyncio.Task[Any]:
@@ -105,8 +107,10 @@ class Engine:
             return found
 
         async def far_away(*args: Any) -> Any:
-            await self.pass_by()
-            answer = await found(*args)
+            # What a process says arrives in its order.
+            async with PROCESS.get().saying:
+                await self.pass_by()
+                answer = await found(*args)
             await self.pass_by()
             return answer
 

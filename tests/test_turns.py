@@ -1,0 +1,243 @@
+"""Streamers in turn: what was sent before a clean close is published once, in its turn."""
+
+import asyncio
+import json
+import random
+from collections.abc import AsyncIterator, Callable, Iterator
+from contextlib import asynccontextmanager
+from pathlib import Path
+from typing import Any
+from urllib.request import Request, urlopen
+from uuid import uuid4
+
+import msgpack
+import pytest
+
+from broadcast.backends import get_backend, new_streamer
+from tests import turns_model
+from tests.doors import InProcessDoor, ServerDoor, Socket, eventually
+from tests.films import VOID, block, cluster, element, webm
+from tests.processes import Installation, ServerProcess
+from tests.test_recordings import recordings_on
+from tests.test_rpc import Client, connected
+
+#: Schedules of the model, in so many tests.
+SCHEDULES, CHUNK = 2000, 200
+
+
+@pytest.mark.parametrize("first", range(0, SCHEDULES, CHUNK))
+def test_what_must_hold_does_in_any_schedule(first: int) -> None:
+    # How many, and what they may show when something is wrong: `turns_schedules`.
+    for seed in range(first, first + CHUNK):
+        turns_model.run(seed)
+
+
+# -- real processes -----------------------------------------------------------------------------
+
+
+@pytest.fixture(scope="module")
+def running(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Installation]:
+    """Three servers on one Redis, from which all of them are far away."""
+    directory = tmp_path_factory.mktemp("turns")
+    with Installation(
+        directory,
+        servers=3,
+        RECORDINGS_DIR=str(directory / "recordings"),
+        CHANNEL_LAYER="tests.faulty_layer.LateLayer",
+        BACKEND="tests.faulty_layer.LateBackend",
+    ) as installation:
+        yield installation
+
+
+@pytest.fixture(params=["memory", "redis"])
+def any_doors(request: Any) -> Iterator[list[ServerDoor]]:
+    """Doors into one installation: a server with all in its memory, or three on Redis."""
+    if request.param == "redis":
+        yield request.getfixturevalue("doors")
+    else:
+        process: ServerProcess = request.getfixturevalue("servers")("broadcast")
+        yield [ServerDoor(process)]
+        process.assert_clean_log()
+
+
+async def history(door: ServerDoor, slug: str) -> list[Any]:
+    """What was published, in its order."""
+
+    def read() -> list[Any]:
+        with urlopen(f"{door.process.url}/api/streams/{slug}/publications/?limit=1000") as answer:
+            found: list[Any] = [one["data"] for one in json.load(answer)["publications"]]
+        return found
+
+    return await asyncio.to_thread(read)
+
+
+@asynccontextmanager
+async def plain(door: ServerDoor, slug: str) -> AsyncIterator[Callable[[str], Any]]:
+    socket = await door.plain_streamer(slug)
+    yield socket.send
+    await closes_cleanly(socket)
+
+
+@asynccontextmanager
+async def v1(door: ServerDoor, slug: str) -> AsyncIterator[Callable[[str], Any]]:
+    """One that does not wait until it is told that it is ready."""
+    socket = await door.connect(f"/ws/streamer/{slug}/", "broadcast.v1")
+    yield socket.publish
+    await closes_cleanly(socket)
+
+
+@asynccontextmanager
+async def run(door: ServerDoor, slug: str) -> AsyncIterator[Callable[[str], Any]]:
+    socket = await door.streamer(slug, f"?run={uuid4()}")
+    yield socket.publish
+    await closes_cleanly(socket)
+
+
+@asynccontextmanager
+async def program(door: ServerDoor, slug: str) -> AsyncIterator[Callable[[str], Any]]:
+    async with connected(door.process) as client:
+        assert (await client.call("feed", slug))[2] is None
+        yield lambda data: notify(client, slug, data)
+        client.writer.write_eof()
+        assert await client.is_closed()
+
+
+@asynccontextmanager
+async def http(door: ServerDoor, slug: str) -> AsyncIterator[Callable[[str], Any]]:
+    def post(data: str) -> None:
+        headers = {"Content-Type": "text/plain"}
+        path = f"{door.process.url}/api/streams/{slug}/publications/"
+        urlopen(Request(path, data.encode(), headers), timeout=20).close()
+
+    yield lambda data: asyncio.to_thread(post, data)
+
+
+async def notify(client: Client, slug: str, data: str) -> None:
+    await client.say(msgpack.packb([2, "publish", [slug, data]]))
+
+
+async def closes_cleanly(socket: Socket) -> None:
+    """Close it; the answer says that all that it sent is published."""
+    await socket.close()
+    assert socket.connection.close_code == 1000  # type: ignore[attr-defined]
+
+
+async def test_streamers_of_all_kinds_one_after_the_other_lose_nothing(
+    any_doors: list[ServerDoor],
+) -> None:
+    slug = await any_doors[0].stream("long")
+    chance, expected = random.Random(1), list[str]()
+    for number in range(100):
+        kind = chance.choice((plain, v1, run, program, http))
+        async with kind(chance.choice(any_doors), slug) as send:
+            for part in "ab":
+                expected.append(f"{number}{part} by {kind.__name__}")
+                await send(expected[-1])
+    assert await history(any_doors[0], slug) == expected
+
+
+async def test_who_comes_before_a_close_is_answered_publishes_after_it(
+    any_doors: list[ServerDoor],
+) -> None:
+    slug = await any_doors[0].stream("long")
+    chance, expected, closing = random.Random(2), list[str](), list[asyncio.Task[None]]()
+    for number in range(60):
+        socket = await chance.choice(any_doors).plain_streamer(slug)
+        for part in "abc"[: chance.randint(0, 3)]:
+            expected.append(f"{number}{part}")
+            await socket.send(expected[-1])
+        closing.append(asyncio.create_task(socket.close()))
+        await asyncio.sleep(0)
+    await asyncio.gather(*closing)
+    assert await history(any_doors[0], slug) == expected
+
+
+def tagged_film(tag: str) -> list[bytes]:
+    """A film whose bytes are like no other's."""
+    header = webm().replace(VOID, element(0xEC, tag.encode().ljust(9, b"\0")))
+    content = tag.encode()
+    pictures = cluster(block(key=True, content=content), block(content=content * 20))
+    data = header + pictures * 3
+    return [data[at : at + 50] for at in range(0, len(data), 50)]
+
+
+async def test_each_recording_has_exactly_its_streamers_bytes(
+    any_doors: list[ServerDoor],
+) -> None:
+    slug = await any_doors[0].stream("recorded")
+    chance, expected, closing = random.Random(3), list[bytes](), list[asyncio.Task[None]]()
+    for number in range(12):
+        socket = await chance.choice(any_doors).plain_streamer(slug)
+        for part in tagged_film(f"film {number}"):
+            await socket.send(part)
+        expected.append(b"".join(tagged_film(f"film {number}")))
+        closing.append(asyncio.create_task(socket.close()))
+        if chance.random() < 0.5:
+            await closing[-1]
+    await asyncio.gather(*closing)
+
+    def recorded() -> list[bytes]:
+        return sorted(recordings_on(any_doors[0].process, slug))
+
+    async def are_there() -> bool:
+        return len(await asyncio.to_thread(recorded)) == len(expected)
+
+    await eventually(are_there)
+    assert recorded() == sorted(expected)
+
+
+async def test_a_close_that_comes_too_late_for_its_frames_is_answered_with_another_code(
+    tmp_path: Path,
+) -> None:
+    with Installation(tmp_path, servers=1) as installation:
+        door = ServerDoor(installation.servers[0])
+        slug = await door.stream()
+        socket = await door.plain_streamer(slug)
+        with installation.outage():
+            await socket.send("lost")
+            await socket.close()
+            assert socket.connection.close_code == 4200  # type: ignore[attr-defined]
+        said = "What a streamer of 'free-1' sent last is not published"
+        assert said in installation.servers[0].new_log()
+        assert await history(door, slug) == []
+
+
+async def test_a_streamer_that_never_leaves_is_waited_for_within_bounds_and_it_is_told(
+    in_process: InProcessDoor, caplog: pytest.LogCaptureFixture
+) -> None:
+    slug = await in_process.stream()
+    await get_backend().enter(slug, new_streamer(0))
+    streamer = await in_process.streamer(slug)
+    said = await streamer.until("error")
+    assert "did not end in time" in said["message"]
+    assert "1 streamers of 'free-1' did not end in time" in caplog.text
+    await streamer.publish("goes on")
+    await streamer.accepted(1)
+    # The next one does not wait for it again.
+    assert await get_backend().replaced(slug) == []
+
+
+async def test_a_streamer_that_goes_on_sending_is_overtaken_all_the_same(
+    in_process: InProcessDoor,
+) -> None:
+    slug = await in_process.stream("long")
+    former = await in_process.plain_streamer(slug)
+    done = asyncio.Event()
+
+    async def go_on() -> None:
+        number = 0
+        while not done.is_set():
+            await former.send(f"{number}")
+            number += 1
+            await asyncio.sleep(0.005)
+
+    going_on = asyncio.create_task(go_on())
+    newcomer = await in_process.streamer(slug)
+    await newcomer.publish("x")
+    await newcomer.accepted(1)
+    assert await former.closed() == 4501
+    done.set()
+    await going_on
+    _, found = await get_backend().read(slug, 0, 10_000, 1_000_000)
+    assert found[-1].data == "x"
+    assert [one.data for one in found[:-1]] == [str(number) for number in range(len(found) - 1)]
