@@ -319,7 +319,7 @@ class WebSocketProtocol(DaphneWebSocketProtocol):  # type: ignore[misc]
         isReply: bool = False,
     ) -> None:
         if isReply and self.sink and self._is_open():
-            self._hold(code, reasonUtf8)
+            self._hold(self.remoteCloseCode)
             return
         self._send_close(code, reasonUtf8, isReply)
 
@@ -330,9 +330,10 @@ class WebSocketProtocol(DaphneWebSocketProtocol):  # type: ignore[misc]
         self._keep_socket()
         super().sendCloseFrame(code, reason, is_reply)
 
-    def _hold(self, code: int | None, reason: bytes | None) -> None:
+    def _hold(self, code: int | None) -> None:
         """Let the application handle what came before the client's close, then answer it."""
-        self.held = code, reason
+        # The answer has the client's code (RFC 6455, section 5.5.1), and no reason.
+        self.held = code, None
         self.tail = None
         loop = asyncio.get_running_loop()
         self.held_until = loop.call_later(CLOSE_SECONDS, self._answer_late)

@@ -13,9 +13,16 @@ from hypothesis import strategies as st
 from twisted.internet.testing import StringTransport
 
 from broadcast.conf import conf
+from broadcast.exceptions import CloseCode
 from broadcast.server import Server
 from broadcast.sinks import FrameSink
-from broadcast.ws_protocol import INBOUND_COUNT, InboundQueue, WebSocketProtocol
+from broadcast.ws_protocol import (
+    CLOSE_SECONDS,
+    INBOUND_COUNT,
+    InboundQueue,
+    WebSocketProtocol,
+)
+from tests.clock import in_clock_loop
 from tests.raw import (
     BINARY,
     CLOSE,
@@ -331,8 +338,48 @@ async def test_before_a_close_there_is_a_last_moment_to_write_something(who: str
     if who == "server":
         connection.protocol.close_with(4200, "going")
     connection.feed(frame(CLOSE, close_payload(1000)))
+    sink.answer_close()
     # Once, and nothing after it.
     assert [opcode for opcode, _ in connection.sent()] == [TEXT, CLOSE]
+
+
+async def test_a_close_is_answered_when_the_application_has_handled_what_came_before() -> None:
+    connection = Connection()
+    sink = FrameSink(connection.protocol)
+    connection.feed(frame(TEXT, b"x") + frame(CLOSE, close_payload(1001)) + frame(TEXT, b"y"))
+    connection.feed(frame(TEXT, b"z"))
+    assert connection.queue.messages == [
+        {"type": "websocket.receive", "text": "x"},
+        {"type": "websocket.disconnect", "code": 1001},
+    ]
+    assert connection.sent() == []
+    sink.answer_close()
+    sink.answer_close()
+    assert connection.sent() == [(CLOSE, (1001).to_bytes(2, "big"))]
+    assert connection.transport.disconnecting
+
+
+async def test_what_could_not_be_handled_is_said_in_the_answer_to_a_close() -> None:
+    connection = Connection()
+    sink = FrameSink(connection.protocol)
+    connection.feed(frame(CLOSE, close_payload(1000)))
+    sink.close(CloseCode.SHUTDOWN, "no engine")
+    sink.answer_close()
+    assert connection.sent() == [(CLOSE, (4200).to_bytes(2, "big") + b"no engine")]
+    assert connection.transport.disconnecting
+
+
+def test_a_close_is_answered_in_time_whatever_the_application_does() -> None:
+    async def close() -> None:
+        connection = Connection()
+        FrameSink(connection.protocol)
+        connection.feed(frame(CLOSE, close_payload(1000)))
+        await asyncio.sleep(CLOSE_SECONDS - 0.1)
+        assert connection.sent() == []
+        await asyncio.sleep(0.2)
+        assert connection.close_code() == 4200
+
+    in_clock_loop(close)()
 
 
 async def test_the_default_limit_is_the_one_of_the_settings() -> None:
