@@ -192,9 +192,9 @@ async def test_a_close_that_comes_too_late_for_its_frames_is_answered_with_anoth
     with Installation(tmp_path, servers=1) as installation:
         door = ServerDoor(installation.servers[0])
         slug = await door.stream()
-        socket = await door.plain_streamer(slug)
+        socket = await door.streamer(slug)
         with installation.outage():
-            await socket.send("lost")
+            await socket.publish("lost")
             await socket.close()
             assert socket.connection.close_code == 4200  # type: ignore[attr-defined]
         said = "What a streamer of 'free-1' sent last is not published"
