@@ -7,8 +7,8 @@ streamer's bytes. So:
 * A `Turn` is taken before the client learns that it is connected. Turns have the order in which
   connections were opened, whatever else takes its time.
 * A streamer publishes nothing before all former ones have left (`wait`). That is bounded: a former
-  one whose process does not answer is given up on after `SILENT_SECONDS`, any other after
-  `TAKE_OVER_SECONDS`, and the newcomer is told.
+  one whose process does not answer is given up on after `SILENT_SECONDS`, and all of them when none
+  has left for `TAKE_OVER_SECONDS`; the newcomer is told.
 * A streamer that is overtaken goes on for as long as something comes that had reached this machine
   before, and leaves when all of it is published; also when it is overtaken while it waits itself.
 * A clean close is answered when the streamer has left (`SocketConsumer.answer_close`). An answer
@@ -35,9 +35,10 @@ logger = logging.getLogger(__name__)
 TAKEN_OVER = "another streamer took over"
 TOO_LATE = "the streamer before did not end in time: what it sent last may be missing, or come late"
 
-#: Seconds that a newcomer waits for those before it, and for a first word of their processes.
+#: Seconds that a newcomer waits for the next of those before it, and for a first word of their
+#: processes.
 TAKE_OVER_SECONDS = 5.0
-SILENT_SECONDS = 1.0
+SILENT_SECONDS = 2.0
 #: Seconds between two looks whether those before have left: announcements may be lost.
 LOOK_SECONDS = 0.25
 #: Seconds between two looks whether anything more comes of an overtaken streamer.
@@ -100,13 +101,17 @@ class Turn:
         loop = asyncio.get_running_loop()
         started, late = loop.time(), set[str]()
         while self.formers:
+            before = len(self.formers)
             self._news.clear()
             with suppress(TimeoutError):
                 async with asyncio.timeout(LOOK_SECONDS):
                     await self._news.wait()
+                    started = loop.time()
                     continue
             await announce_streamer(self.stream.slug, self.id)
             self.formers &= set(await get_backend().replaced(self.stream.slug))
+            if len(self.formers) < before:
+                started = loop.time()
             late |= await self._give_up(loop.time() - started)
         if late:
             logger.warning("%d streamers of %r did not end in time", len(late), self.stream.slug)
@@ -174,10 +179,10 @@ class Turn:
             self._making_room = asyncio.ensure_future(self._make_room())
 
     def hear_leaving(self, streamer: str, left: bool) -> None:
-        if left:
+        if left and streamer in self.formers:
             self.formers.discard(streamer)
             self._news.set()
-        else:
+        elif not left:
             self.answered.add(streamer)
 
     async def _make_room(self) -> None:
