@@ -10,7 +10,6 @@ management command, a task queue) publications go through the server's MessagePa
 """
 
 import asyncio
-import logging
 import time
 from collections.abc import Coroutine, Iterable, Iterator, Sequence
 from contextlib import suppress
@@ -27,12 +26,13 @@ from .backends import Appended, Limits, Recording, Run, get_backend
 from .conf import conf
 from .exceptions import BadRequest, StreamClosed, TooLarge
 from .groups import EVERYBODY, group_name, is_room
+from .logs import get_logger
 from .models import Stream
 from .publications import MAX_NAME, Draft, Mark, Position, Publication, encode_text, pack
 from .relay import LEAVING, PUBLICATIONS, STREAMER
 from .rows import find_stream
 
-logger = logging.getLogger(__name__)
+logger = get_logger(__name__)
 
 T = TypeVar("T")
 

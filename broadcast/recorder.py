@@ -13,7 +13,6 @@ index at its end. Each header begins a new file.
 
 import asyncio
 import fcntl
-import logging
 import os
 import secrets
 from collections import deque
@@ -29,12 +28,13 @@ from django.db import DatabaseError
 from django.utils import timezone
 
 from .conf import conf
+from .logs import get_logger
 from .media import content_type
 from .models import Recording, Stream
 from .models.recordings import local_path
 from .publications import Kind, Mark, Publication
 
-logger = logging.getLogger(__name__)
+logger = get_logger(__name__)
 
 #: Threads that write: a disk that hangs holds up recordings, and nothing else.
 WRITERS = 4

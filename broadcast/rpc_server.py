@@ -23,10 +23,11 @@ from .checks import is_loopback
 from .conf import conf
 from .exceptions import BadRequest
 from .feeding import Feeds
+from .logs import get_logger
 from .publishing import serve_here
 from .rpc import METHODS, Call, Decoder, answer, encode_answer, figures
 
-logger = logging.getLogger(__name__)
+logger = get_logger(__name__)
 
 #: Bytes that are read at a time: the calls in them are begun in one go.
 READ_BYTES = 16 * 1024

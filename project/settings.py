@@ -18,6 +18,8 @@ from django.core.exceptions import ImproperlyConfigured
 from redis.asyncio.retry import Retry
 from redis.backoff import NoBackoff
 
+from broadcast.logs import OneLine
+
 BASE_DIR = Path(__file__).resolve().parent.parent
 
 
@@ -195,8 +197,14 @@ BROADCAST_RPC_SECRET = os.environ.get("BROADCAST_RPC_SECRET", "")
 BROADCAST_METRICS_TOKEN = os.environ.get("BROADCAST_METRICS_TOKEN", "")
 
 
-def without_traceback(record: logging.LogRecord) -> bool:
-    record.exc_info = None
+one_line = OneLine()
+
+
+def brief(record: logging.LogRecord) -> bool:
+    """A request that Django refuses is no fault of ours: it takes one line, without a traceback."""
+    if record.name.startswith("django.security"):
+        record.exc_info = None
+        one_line.filter(record)
     return True
 
 
@@ -210,15 +218,15 @@ LOGGING = {
             "()": "django.utils.log.CallbackFilter",
             "callback": lambda record: getattr(record, "status_code", 0) != 503,
         },
-        "brief": {"()": "django.utils.log.CallbackFilter", "callback": without_traceback},
+        "brief": {"()": "django.utils.log.CallbackFilter", "callback": brief},
     },
-    "handlers": {"console": {"class": "logging.StreamHandler", "formatter": "line"}},
+    "handlers": {
+        "console": {"class": "logging.StreamHandler", "formatter": "line", "filters": ["brief"]}
+    },
     "root": {"handlers": ["console"], "level": "WARNING"},
     "loggers": {
         "broadcast": {"level": "INFO"},
         "django.request": {"filters": ["available"]},
-        # Somebody asked for a site that this one is not, and we did nothing wrong.
-        "django.security.DisallowedHost": {"filters": ["brief"]},
         # It prints a traceback each second while Redis is away, of which we tell once.
         "channels_redis": {"level": "CRITICAL"},
     },

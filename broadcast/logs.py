@@ -1,0 +1,43 @@
+"""One record, one line: every logger of Broadcast comes from `get_logger`.
+
+A path, a name, an origin or a text of a client may hold line breaks, control characters, or marks
+that turn the reading direction. Printed as they are they forge lines of the log, and write to the
+terminal that shows it. So a message shows them escaped, and has at most `MOST` characters. A
+traceback behind a message is left as it is: only a fault of ours has one.
+"""
+
+import logging
+
+#: Characters of a message.
+MOST = 2000
+
+
+def shown(text: str) -> str:
+    """`text` on one line, in characters that can be seen, cut to `MOST`."""
+    if not text.isprintable():
+        text = "".join(char if char.isprintable() else escaped(char) for char in text[: MOST + 1])
+    return text if len(text) <= MOST else text[:MOST] + "…"
+
+
+def escaped(char: str) -> str:
+    return char.encode("unicode_escape").decode("ascii")
+
+
+class OneLine(logging.Filter):
+    """Lets every record pass, its message as `shown`; for loggers and for handlers."""
+
+    def filter(self, record: logging.LogRecord) -> bool:
+        said = record.getMessage()
+        if (line := shown(said)) != said:
+            record.msg, record.args = line, None
+        return True
+
+
+_one_line = OneLine()
+
+
+def get_logger(name: str) -> logging.Logger:
+    """The logger of that name, which writes single lines."""
+    logger = logging.getLogger(name)
+    logger.addFilter(_one_line)
+    return logger
