@@ -9,7 +9,6 @@ asks is told no more than that.
 """
 
 import asyncio
-import logging
 from collections.abc import Awaitable, Callable, Iterable
 from contextlib import suppress
 from threading import Thread
@@ -25,9 +24,10 @@ from .backends import get_backend
 from .conf import conf
 from .exceptions import Unavailable
 from .groups import group_name
+from .logs import get_logger
 from .models import Stream
 
-logger = logging.getLogger(__name__)
+logger = get_logger(__name__)
 
 #: Seconds that each part has to answer.
 SECONDS = 2.0
@@ -62,7 +62,7 @@ async def healthz(request: HttpRequest) -> JsonResponse:
 
 
 def answer(body: dict[str, object], status: int) -> JsonResponse:
-    return JsonResponse(body, status=status, headers={"Cache-Control": "no-store"})
+    return JsonResponse(body, status=status)
 
 
 def _log_change(said: dict[str, str]) -> None:

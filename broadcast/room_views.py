@@ -16,6 +16,7 @@ from django.views.decorators.http import require_safe
 
 from . import access
 from .backends import get_backend
+from .decorators import personal
 from .exceptions import Forbidden, RoomClosed, Unavailable
 from .ice import ice_servers
 from .models import Room
@@ -54,6 +55,7 @@ class EnterForm(forms.Form):
         return room
 
 
+@personal
 @require_safe
 def room_list(request: HttpRequest) -> HttpResponseBase:
     """Enter a room: `?room=<its name>`, or `?new=1` for one whose name nobody guesses."""
