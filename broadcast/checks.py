@@ -14,19 +14,24 @@
     broadcast.W007  MessagePack-RPC can be reached from other machines
     broadcast.W008  `runserver` is not on our server, but on a slower one
     broadcast.W009  the middleware of page sockets does not stand behind that of sessions
+    broadcast.W013  every user of the machine can read the recordings, or an SQLite database
+                    (the database: --deploy)
 
 Values that may hold a password are never shown.
 """
 
 from difflib import get_close_matches
 from ipaddress import ip_address
+from pathlib import Path
 from typing import Any
 from urllib.parse import urlsplit
 
 from channels.layers import InMemoryChannelLayer
 from django.conf import settings
 from django.core.checks import CheckMessage, Error, Tags, Warning, register
+from django.core.files.storage import FileSystemStorage, InvalidStorageError, storages
 from django.core.management import get_commands, load_command_class
+from django.db import connections
 from django.utils.module_loading import import_string
 
 from .conf import SETTINGS, conf
@@ -307,3 +312,38 @@ def check_socket_middleware(**kwargs: Any) -> list[CheckMessage]:
         return []
     message = f"{sockets} does not stand behind {sessions}: no page could use request.socket."
     return [Warning(message, hint="Put it right behind.", id="broadcast.W009")]
+
+
+# -- files ----------------------------------------------------------------------------------
+
+
+@register(TAG, Tags.security)
+def check_recordings(**kwargs: Any) -> list[CheckMessage]:
+    """New ones are for their user alone; those of an older version may not be."""
+    try:
+        storage = storages[conf.RECORDINGS_STORAGE]
+    except InvalidStorageError:
+        return []
+    if not isinstance(storage, FileSystemStorage):
+        return []
+    return _for_everybody(Path(storage.location), "700")
+
+
+@register(TAG, Tags.security, deploy=True)
+def check_databases(**kwargs: Any) -> list[CheckMessage]:
+    found = []
+    for connection in connections.all():
+        name = connection.settings_dict["NAME"]
+        if connection.vendor == "sqlite" and name and not str(name).startswith((":", "file:")):
+            found += _for_everybody(Path(name), "600")
+    return found
+
+
+def _for_everybody(path: Path, mode: str) -> list[CheckMessage]:
+    try:
+        if not path.stat().st_mode & 0o007:
+            return []
+    except OSError:
+        return []
+    message = f"Every user of this machine can read {path}."
+    return [Warning(message, hint=f"Run: chmod {mode} {path}", id="broadcast.W013")]

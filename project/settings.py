@@ -9,7 +9,6 @@ one process, on SQLite, reachable from its machine only.
 
 import logging
 import os
-import secrets
 from pathlib import Path
 from typing import Any
 
@@ -19,6 +18,8 @@ from redis.asyncio.retry import Retry
 from redis.backoff import NoBackoff
 
 from broadcast.logs import OneLine
+
+from .private_files import keep_database_private, local_secret_key
 
 BASE_DIR = Path(__file__).resolve().parent.parent
 
@@ -40,21 +41,6 @@ def env_int(name: str, default: int) -> int:
 
 def env_list(name: str, default: str) -> list[str]:
     return [item.strip() for item in os.environ.get(name, default).split(",") if item.strip()]
-
-
-def local_secret_key(path: Path) -> str:
-    """The key of this checkout: made on first use, readable by its owner alone.
-
-    So a fresh clone starts without configuration and still has a key nobody else knows.
-    """
-    try:
-        descriptor = os.open(path, os.O_CREAT | os.O_EXCL | os.O_WRONLY, 0o600)
-    except FileExistsError:
-        return path.read_text().strip()
-    key = secrets.token_urlsafe(50)
-    with os.fdopen(descriptor, "w") as file:
-        file.write(key)
-    return key
 
 
 SECRET_KEY = os.environ.get("SECRET_KEY") or local_secret_key(BASE_DIR / ".secret_key")
@@ -109,6 +95,8 @@ def database(url: str) -> dict[str, Any]:
     """Django's settings for `url`; SQLite so that readers never wait for a writer."""
     config: dict[str, Any] = dict(dj_database_url.parse(url, conn_max_age=60))
     if config["ENGINE"].endswith("sqlite3"):
+        if config["NAME"] != ":memory:":
+            keep_database_private(Path(config["NAME"]))
         config["OPTIONS"] = {
             "transaction_mode": "IMMEDIATE",
             "timeout": 10,
