@@ -26,7 +26,7 @@ class Client:
     """A connection to the server's MessagePack-RPC port. Unavailable: nobody answers there."""
 
     def __init__(self) -> None:
-        address = (conf.RPC_HOST, conf.RPC_PORT)
+        address = (conf.RPC_HOST.strip("[]"), conf.RPC_PORT)
         try:
             self.socket = socket.create_connection(address, timeout=TIMEOUT)
         except OSError as error:

@@ -4,6 +4,7 @@ import asyncio
 import logging
 import sys
 from argparse import ArgumentParser
+from codecs import BOM_UTF8
 from collections.abc import Callable, Coroutine, Iterable, Iterator
 from contextlib import AsyncExitStack, contextmanager, suppress
 from functools import partial
@@ -117,7 +118,8 @@ class Command(BaseCommand):
         """What a pipe has by now, not more of it that may be long in coming."""
         chunks = chunks_of(source, options["chunk"])
         number = 0
-        for payloads in ([chunk] for chunk in chunks) if options["binary"] else lines(chunks):
+        batches = ([chunk] for chunk in chunks) if options["binary"] else lines(text_of(chunks))
+        for payloads in batches:
             batch = []
             for payload in payloads:
                 number += 1
@@ -213,6 +215,17 @@ def segments(source: BinaryIO, size: int, progress: Any) -> Iterator[list[Draft]
     if segmenter.in_header:
         raise BadRequest("there is no video in it, and no sound")
     yield segmenter.finish()
+
+
+def text_of(chunks: Iterator[bytes]) -> Iterator[bytes]:
+    """Chunks of UTF-8 without the byte order mark that some editors begin a file with."""
+    start = b""
+    for chunk in chunks:
+        start += chunk
+        if len(start) >= len(BOM_UTF8) or not BOM_UTF8.startswith(start):
+            break
+    yield start.removeprefix(BOM_UTF8)
+    yield from chunks
 
 
 def lines(chunks: Iterable[bytes]) -> Iterator[list[bytes]]:

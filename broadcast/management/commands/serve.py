@@ -53,10 +53,12 @@ class Command(ServerCommand):
         self.check_backend()
         self.set_up()
         self.end_lost_recordings()
+        # In an address IPv6 has brackets; what is listened at has none.
+        host = options["host"].strip("[]")
         if options["workers"] == 1:
-            self.serve(options["host"], options["port"])
+            self.serve(host, options["port"])
         else:
-            self.serve_with_workers(options["host"], options["port"], options["workers"])
+            self.serve_with_workers(host, options["port"], options["workers"])
 
     def check_workers(self, number: int) -> None:
         if number < 1:
@@ -113,13 +115,18 @@ class Command(ServerCommand):
             raise CommandError(str(error)) from None
 
     def cannot_listen(self, host: str, port: int) -> CommandError:
-        return CommandError(f"cannot listen at {host}:{port}: is another server there?")
+        return CommandError(f"cannot listen at {address(host, port)}: is another server there?")
 
     def announce(self, host: str, port: int) -> None:
-        shown = f"[{host}]" if ":" in host else host
         self.stdout.write(
-            f"Broadcast is at http://{shown}:{port}/ , MessagePack-RPC at "
-            f"{conf.RPC_HOST}:{conf.RPC_PORT}. Stop with Control-C."
+            f"Broadcast is at http://{address(host, port)}/ , MessagePack-RPC at "
+            f"{address(conf.RPC_HOST, conf.RPC_PORT)}. Stop with Control-C."
         )
         # Into a pipe it would come with the end of the process.
         self.stdout.flush()
+
+
+def address(host: str, port: int) -> str:
+    """Both as they stand in an address."""
+    host = host.strip("[]")
+    return f"[{host}]:{port}" if ":" in host else f"{host}:{port}"
