@@ -14,13 +14,18 @@ MOST = 2000
 
 def shown(text: str) -> str:
     """`text` on one line, in characters that can be seen, cut to `MOST`."""
-    if not text.isprintable():
-        text = "".join(char if char.isprintable() else escaped(char) for char in text[: MOST + 1])
+    text = visible(text[: MOST + 1])
     return text if len(text) <= MOST else text[:MOST] + "…"
 
 
-def escaped(char: str) -> str:
-    return char.encode("unicode_escape").decode("ascii")
+def visible(text: str, keep: str = "") -> str:
+    """`text` with what cannot be seen escaped, but for the characters of `keep`."""
+    if text.isprintable():
+        return text
+    return "".join(
+        char if char.isprintable() or char in keep else char.encode("unicode_escape").decode()
+        for char in text
+    )
 
 
 class OneLine(logging.Filter):

@@ -353,6 +353,14 @@ async def test_a_proxy_that_is_named_says_where_the_site_is(proxied: ServerProce
     page = await home_page(proxied, "/live", "127.0.0.3")
     # Servers that are not on Daphne know nothing of it.
     assert ('href="/live/rooms/"' in page) == (proxied.kind == "broadcast")
+    # Whether it takes the path off itself, or not.
+    for path in ("/ws/socket/", "/live/ws/socket/")[: 1 + (proxied.kind == "broadcast")]:
+        socket = await ServerDoor(proxied, "127.0.0.3").connect(
+            path, headers={"Daphne-Root-Path": "/live"}
+        )
+        await socket.send('{"id": 1, "action": "ping"}')
+        assert "pong" in str(await socket.receive())
+        await socket.close()
 
 
 async def test_a_stranger_does_not_pass_by_what_pages_may_call(proxied: ServerProcess) -> None:

@@ -256,6 +256,20 @@ class TestListen:
         assert waits == [8, 16, 30]
         assert err.getvalue() == 3 * "Trying again later: too many of them\n"
 
+    @pytest.mark.parametrize(
+        ("is_terminal", "expected"),
+        [(True, "a\\x1b[2J\n\tb\\r\n"), (False, "a\x1b[2J\n\tb\r\n")],
+    )
+    def test_what_strangers_publish_gives_no_commands_to_a_terminal(
+        self, is_terminal: bool, expected: str, monkeypatch: pytest.MonkeyPatch
+    ) -> None:
+        out = StringIO(newline="")
+        monkeypatch.setattr(out, "isatty", lambda: is_terminal)
+        command = listen_command.Command(stdout=out)
+        command.options, command.printed = {"binary": False}, 0
+        command.show("a\x1b[2J\n\tb\r")
+        assert out.getvalue() == expected
+
     def test_without_a_server_it_says_so(self, ours: ServerProcess) -> None:
         done = ours.manage("listen", "demo", "--url", f"ws://127.0.0.1:{free_port()}")
         assert done.returncode == 1
