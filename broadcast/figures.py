@@ -137,6 +137,9 @@ class FiguresConsumer(SocketConsumer):
         one = query.get(self.one, "")
         self.slugs = [one] if one else query.get(self.many, "").split(",")[:STREAMS]
         self.shown = one
+        if any(":" in name for name in self.slugs):
+            # No slug has a colon. What is said in rooms, and to one page, is named with one.
+            raise BadRequest(f"no {self.one} has such a name")
         self.visitor = Visitor.of_scope(self.scope)
         self.room = asyncio.Event()
         self.room.set()
