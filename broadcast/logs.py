@@ -13,9 +13,16 @@ MOST = 2000
 
 
 def shown(text: str) -> str:
-    """`text` on one line, in characters that can be seen, cut to `MOST`."""
-    text = visible(text[: MOST + 1])
-    return text if len(text) <= MOST else text[:MOST] + "…"
+    """`text` on one line, in characters that can be seen, cut to `MOST`.
+
+    It is cut in the middle: a long path must not hide who asked for it, and the answer.
+    """
+    return cut(visible(cut(text)))
+
+
+def cut(text: str) -> str:
+    half = MOST // 2
+    return text if len(text) <= MOST else f"{text[:half]}…{text[1 - half :]}"
 
 
 def visible(text: str, keep: str = "") -> str:

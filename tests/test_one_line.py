@@ -1,6 +1,7 @@
 """Whoever's words are logged, they make one line that can be read; clients cause no traceback."""
 
 import logging
+import re
 from pathlib import Path
 
 import pytest
@@ -82,8 +83,9 @@ async def answered(door: ServerDoor, said: bytes) -> int:
         ("\x1b[2J\x07", r"\x1b[2J\x07"),
         ("\x9b31m\u2028\u202e\ufeff", r"\x9b31m\u2028\u202e\ufeff"),
         ("\ud800", r"\ud800"),
-        ("x" * (MOST + 1), "x" * MOST + "…"),
-        ("\n" * (MOST + 1), (r"\n" * MOST)[:MOST] + "…"),
+        ("x" * MOST, "x" * MOST),
+        ("a" * MOST + "z" * MOST, "a" * 1000 + "…" + "z" * 999),
+        ("\n" * MOST * 9, r"\n" * 500 + "…" + ("n" + r"\n" * 499)),
     ],
 )
 def test_what_cannot_be_seen_is_escaped_and_what_is_long_is_cut(text: str, expected: str) -> None:
@@ -134,6 +136,16 @@ async def test_a_path_makes_one_line_of_the_log(
         said = request("GET", door, {"Host": "127.0.0.1"})
         assert await answered(our_door, said) == 404
         assert len(lines(our_door)) == 1
+
+
+@ours
+async def test_a_long_path_hides_nobody(our_door: ServerDoor) -> None:
+    our_door.process.new_log()
+    path = f"/ws/listener/{'%0a' * 5000}/"
+    assert await answered(our_door, request("GET", path, SOCKET)) == 101
+    (line,) = lines(our_door)
+    assert len(line) < MOST + 100
+    assert re.search(r" from 127\.0\.0\.1:\d+ with 4504: there is no such stream$", line)
 
 
 @ours
