@@ -233,8 +233,8 @@ def check_hosts(**kwargs: Any) -> list[CheckMessage]:
     if settings.DEBUG or "*" not in settings.ALLOWED_HOSTS:
         return []
     message = (
-        "ALLOWED_HOSTS has '*': the pages of any site may open sockets, with the cookies of "
-        "whoever looks at them."
+        "ALLOWED_HOSTS has '*': the pages of any site may open sockets, and publish where anybody "
+        "may, from the machine of whoever looks at them."
     )
     hint = "Name the hosts of this site. Those of others go into BROADCAST_ALLOWED_ORIGINS."
     return [Warning(message, hint=hint, id="broadcast.W005")]
