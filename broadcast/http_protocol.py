@@ -5,9 +5,8 @@
 * *A body has a limit*, where its view says so (`max_body`): what is larger is refused as soon as
   that is known, and not kept.
 * Forms are left to the application. Twisted parses them for itself, too.
-* *What only a proxy may say* is forgotten where somebody else says it: `Daphne-Root-Path`, which
-  moves every address of the site, is believed of `BROADCAST_PROXIES` alone. So is what Daphne and
-  autobahn cannot read: they would log a traceback.
+* `Daphne-Root-Path`, which moves every address of the site, is believed from `BROADCAST_PROXIES`
+  alone. Headers that Daphne and autobahn cannot read are refused: they would log a traceback.
 """
 
 import asyncio

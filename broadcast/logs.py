@@ -1,9 +1,9 @@
 """One record, one line: every logger of Broadcast comes from `get_logger`.
 
 A path, a name, an origin or a text of a client may hold line breaks, control characters, or marks
-that turn the reading direction. Printed as they are they forge lines of the log, and write to the
-terminal that shows it. So a message shows them escaped, and has at most `MOST` characters. A
-traceback behind a message is left as it is: only a fault of ours has one.
+that turn the reading direction. Printed as they are, they forge lines of the log, and give commands
+to the terminal that shows it. So a message has them escaped, and at most `MOST` characters. A
+traceback behind a message stays as it is: only a fault of ours has one.
 """
 
 import logging

@@ -184,13 +184,12 @@ def is_allowed(origin: str) -> bool:
 
 
 def is_own(scope: Mapping[str, Any], *, trusts: bool = True) -> bool:
-    """Whether whoever came may act for the person whose cookies came along.
+    """Whether the request may act for the person whose cookies came with it.
 
-    A browser sends the cookies of a host to all its ports, and the page that has it do so may be of
-    any of them. So scheme, host and port of the page's `Origin` must be those that the request came
-    to, as Django compares them for a form, or the origin is named in `CSRF_TRUSTED_ORIGINS` or,
-    where the site `trusts` those, in `BROADCAST_ALLOWED_ORIGINS`. Without `Origin` there is no page
-    of elsewhere.
+    A browser sends the cookies of a host to all its ports, whichever page made the request. So the
+    page's `Origin` must have the scheme, host and port that the request came to, as Django compares
+    them for a form. `CSRF_TRUSTED_ORIGINS` names further origins, and, where `trusts` is true,
+    `BROADCAST_ALLOWED_ORIGINS` does. A request without `Origin` comes from no page of another site.
     """
     origin = header(scope, b"origin")
     if origin is None or (trusts and origin in conf.ALLOWED_ORIGINS):

@@ -36,8 +36,8 @@ class Visitor:
     def of_scope(cls, scope: dict[str, Any], token: str = "") -> "Visitor":
         """Whoever opens a WebSocket or an event stream, perhaps with the `token` of its query.
 
-        A page of another site, port or scheme cannot keep its browser from sending the session of
-        its visitor, and is not to use it: there the visitor is nobody, perhaps with a token.
+        The browser sends its session for a page of another site, port or scheme, too. Such a page
+        must not use it: its visitor is nobody, perhaps with a token.
         """
         key = parse_cookie(header(scope, b"cookie") or "").get(settings.SESSION_COOKIE_NAME, "")
         user = scope.get("user")
