@@ -69,6 +69,19 @@ async def test_calls_that_wait_go_together_over_one_connection(
     assert redis.command("INFO", "stats")["total_connections_received"] <= 4
 
 
+async def test_a_storm_of_other_commands_waits_for_connections(
+    redis: RedisProcess, settings: Any, caplog: pytest.LogCaptureFixture
+) -> None:
+    settings.BROADCAST_REDIS_URLS = [redis.url]
+    backend = RedisBackend()
+    await asyncio.gather(*(backend.enter(f"s{number}", "x") for number in range(500)))
+    presences = await asyncio.gather(*(backend.presence(["s0"]) for _ in range(500)))
+    assert all(found["s0"].live for found in presences)
+    await backend.aclose()
+    assert not caplog.records
+    assert redis.command("INFO", "stats")["total_connections_received"] < 30
+
+
 async def test_a_redis_that_forgot_the_scripts_is_told_them_again(redis: RedisProcess) -> None:
     async with Connected(redis.url) as server:
         assert await leave(server) == 0
@@ -168,7 +181,7 @@ async def test_a_redis_that_is_too_old_will_never_do(
 
 
 async def generation(redis: RedisProcess) -> str | None:
-    """How many lossy restarts are counted, after a new connection."""
+    """Which of the histories' lives it is, after a new connection: lossy restarts begin one."""
     async with Connected(redis.url) as server:
         await server.check()
     with Redis(port=redis.port, decode_responses=True) as client:
@@ -176,28 +189,31 @@ async def generation(redis: RedisProcess) -> str | None:
         return count
 
 
-async def test_a_restart_that_may_have_lost_something_is_counted_once(tmp_path: Path) -> None:
+async def test_a_restart_that_may_have_lost_something_is_noticed_once(tmp_path: Path) -> None:
     with RedisProcess(tmp_path, "--appendonly", "no") as redis:
-        assert [await generation(redis) for _ in range(2)] == [None, None]
+        before = await generation(redis)
+        assert before and await generation(redis) == before
         redis.command("SAVE")
         redis.kill()
         redis.start()
-        assert [await generation(redis) for _ in range(2)] == ["1", "1"]
+        after = await generation(redis)
+        assert after and after != before
+        assert await generation(redis) == after
 
 
 async def test_a_restart_with_an_append_only_file_lost_nothing(tmp_path: Path) -> None:
     with RedisProcess(tmp_path, "--appendonly", "yes", "--appendfsync", "always") as redis:
-        assert await generation(redis) is None
+        before = await generation(redis)
         redis.kill()
         redis.start()
-        assert await generation(redis) is None
+        assert await generation(redis) == before
 
 
 async def test_what_redis_says_while_it_loads_its_file_counts_for_nothing(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     with RedisProcess(tmp_path, "--appendonly", "yes", "--appendfsync", "always") as redis:
-        assert await generation(redis) is None
+        before = await generation(redis)
         redis.kill()
         redis.start()
         ask, said = RedisServer._ask, [b"loading:0", b"aof_enabled:1"]
@@ -213,7 +229,7 @@ async def test_what_redis_says_while_it_loads_its_file_counts_for_nothing(
         monkeypatch.setattr(RedisServer, "_ask", ask_while_it_loads)
         with pytest.raises(Unavailable):
             await generation(redis)
-        assert await generation(redis) is None
+        assert await generation(redis) == before
 
 
 # -- several servers -----------------------------------------------------------------------------

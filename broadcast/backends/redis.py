@@ -7,6 +7,10 @@ one server happens to its streams alone. Presence is what each process says of i
 seconds, with the time until which it holds: what a process does not renew is gone
 `PRESENCE_SECONDS` later.
 
+A Redis that evicts forgets keys one by one. Where any key of a history or a room is missing the rest
+of it is deleted in the next script that looks, and a new epoch begins: nothing fails for good, and no
+old offset is mistaken.
+
 `Unavailable`: Redis does not answer. Whether an append that failed so went in is not known; with a
 run or a key it can be said again.
 """
@@ -36,6 +40,8 @@ from .rooms_redis import RedisRooms
 PRESENCE_SECONDS = 25.0
 #: Seconds after the last publication at which a stream's history is forgotten as a whole.
 LIFE_SECONDS = 7 * 86400
+#: The keys of a stream's history, in the order in which scripts know them (lua/common.lua).
+HISTORY_KEYS = ("meta", "stream", "run_counts", "runs", "keys", "held")
 
 
 class RedisBackend:
@@ -124,7 +130,7 @@ class RedisBackend:
         epoch, offset, fresh, accepted = await self._run(
             "append",
             stream,
-            ("meta", "stream", "run_counts", "runs", "keys", "held"),
+            HISTORY_KEYS,
             repr(now),
             *limits,
             secrets.token_hex(8),
@@ -150,14 +156,14 @@ class RedisBackend:
         self, stream: str, since: int, count: int, size: int
     ) -> tuple[str, list[Publication]]:
         epoch, found = await self._run(
-            *("read", stream, ("meta", "stream")),
+            *("read", stream, HISTORY_KEYS),
             *(repr(self.clock()), secrets.token_hex(8), since, count, size),
         )
         return epoch.decode(), [publication(fields) for fields in found]
 
     async def state(self, stream: str) -> StreamState:
         epoch, offset, first, entry, header = await self._run(
-            "state", stream, ("meta", "stream"), repr(self.clock()), secrets.token_hex(8)
+            "state", stream, HISTORY_KEYS, repr(self.clock()), secrets.token_hex(8)
         )
         return StreamState(
             epoch.decode(), offset, first, publication(header) if header else None, entry
@@ -217,26 +223,18 @@ class RedisBackend:
             return list(zip(streams, await pipe.execute(), strict=True))
 
     async def accepted(self, stream: str, run: str) -> int:
-        server = self.server(stream)
-        async with server.answering():
-            (key,) = self.keys(stream, "run_counts")
-            return int(await server.client.hget(key, run) or 0)
+        return int(await self._run("accepted", stream, HISTORY_KEYS, secrets.token_hex(8), run))
 
     async def recording(self, stream: str, id: str) -> tuple[int, bytes, bytes]:
-        server = self.server(stream)
-        meta, held_back = self.keys(stream, "meta", "held")
-        # In one step: what is held back belongs to the state.
-        async with server.answering(), server.client.pipeline(transaction=True) as pipe:
-            pipe.hmget(meta, "recording", "recording_frames", "recording_state")
-            pipe.get(held_back)
-            (kept, frames, state), held = await pipe.execute()
-        return (int(frames), state, held or b"") if kept == id.encode() else (0, b"", b"")
+        frames, state, held = await self._run(
+            "recording", stream, HISTORY_KEYS, secrets.token_hex(8), id
+        )
+        return frames, state, held
 
     async def clear(self, stream: str) -> None:
         server = self.server(stream)
         async with server.answering():
-            keys = self.keys(stream, "meta", "stream", "run_counts", "runs", "keys", "held")
-            await server.client.delete(*keys)
+            await server.client.delete(*self.keys(stream, *HISTORY_KEYS))
 
     async def forget(self, stream: str) -> None:
         # Its epoch is one of its keys.

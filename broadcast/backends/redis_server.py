@@ -13,6 +13,7 @@ written until the end.
 
 import asyncio
 import logging
+import secrets
 from collections.abc import AsyncIterator, Sequence
 from contextlib import asynccontextmanager
 from functools import cache
@@ -21,7 +22,7 @@ from pathlib import Path
 from typing import Any, NamedTuple
 
 from django.core.exceptions import ImproperlyConfigured
-from redis.asyncio import ConnectionPool, Redis
+from redis.asyncio import BlockingConnectionPool, Redis
 from redis.asyncio.connection import Connection, parse_url
 from redis.asyncio.retry import Retry
 from redis.backoff import NoBackoff
@@ -44,13 +45,15 @@ logger = logging.getLogger(__name__)
 TIMEOUT = 5.0
 #: Seconds between two questions to a server that is away, whether it is back.
 PROBE_SECONDS = 0.5
+#: Connections of one event loop to one server.
+MOST_CONNECTIONS = 20
 #: Calls in one round trip; their answers are in memory together.
 MOST_CALLS = 64
 #: The oldest Redis that knows all we ask for (exclusive ranges of XRANGE).
 OLDEST = (6, 2)
 
 #: The scripts of history begin with the same functions.
-HISTORY = ("append", "expire", "read", "restart", "state")
+HISTORY = ("accepted", "append", "expire", "read", "recording", "restart", "state")
 #: Those of streamers with others.
 STREAMERS = ("enter", "leave", "replaced")
 #: Those of rooms with the ones of history, and some more.
@@ -151,8 +154,11 @@ class RedisServer:
             f"{options.get('host', 'localhost')}:{options.get('port', 6379)}"
         )
         self.generation = generation
-        pool = ConnectionPool.from_url(
+        pool = BlockingConnectionPool.from_url(
             url,
+            # Callers beyond these wait for one, as they would for an answer.
+            max_connections=MOST_CONNECTIONS,
+            timeout=TIMEOUT,
             socket_timeout=TIMEOUT,
             socket_connect_timeout=TIMEOUT,
             redis_connect_func=self._greet,
@@ -237,8 +243,10 @@ class RedisServer:
         if info.get("loading", "0") != "0":
             # Until it has read its append-only file, it says that it keeps none.
             raise BusyLoadingError("it is loading its data")
-        arguments = (info.get("run_id", ""), info.get("aof_enabled", "0"))
-        await self._ask(connection, "EVAL", script("greet"), 1, self.generation, *arguments)
+        fields = ("run_id", "master_replid2", "aof_enabled")
+        said = [info.get(field, "") for field in fields]
+        greeting = (script("greet"), 1, self.generation, *said, secrets.token_hex(8))
+        await self._ask(connection, "EVAL", *greeting)
 
     async def _ask(self, connection: Connection, *command: Any) -> Any:
         await connection.send_command(*command)
