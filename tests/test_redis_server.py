@@ -12,7 +12,7 @@ from django.core.exceptions import ImproperlyConfigured
 from redis import Redis
 
 from broadcast import publish
-from broadcast.backends import redis_server
+from broadcast.backends import redis_faults, redis_server
 from broadcast.backends.redis import PRESENCE_SECONDS, RedisBackend, shard
 from broadcast.backends.redis_server import Lane, RedisServer
 from broadcast.exceptions import Unavailable
@@ -124,11 +124,8 @@ async def test_a_redis_that_is_away_is_told_once_and_so_is_its_return(
     assert levels == [(logging.ERROR, None), (logging.WARNING, None)]
 
 
-async def test_what_was_not_answered_in_time_is_not_said_again(
-    redis: RedisProcess, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    monkeypatch.setattr(redis_server, "TIMEOUT", 0.3)
-    async with Connected(redis.url) as server:
+async def test_what_was_not_answered_in_time_is_not_said_again(redis: RedisProcess) -> None:
+    async with Connected(f"{redis.url}?socket_timeout=0.3") as server:
         await leave(server)
         before = redis.command("INFO", "commandstats")["cmdstat_evalsha"]["calls"]
         with redis.frozen(), pytest.raises(Unavailable):
@@ -171,7 +168,7 @@ async def test_a_redis_that_asks_for_another_password_will_never_do(
 async def test_a_redis_that_is_too_old_will_never_do(
     redis: RedisProcess, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(redis_server, "OLDEST", (99, 0))
+    monkeypatch.setattr(redis_faults, "OLDEST", (99, 0))
     async with Connected(redis.url) as server:
         with pytest.raises(ImproperlyConfigured, match=r"and 99\.0 is the least"):
             await server.check()

@@ -7,9 +7,9 @@ one server happens to its streams alone. Presence is what each process says of i
 seconds, with the time until which it holds: what a process does not renew is gone
 `PRESENCE_SECONDS` later.
 
-A Redis that evicts forgets keys one by one. Where any key of a history or a room is missing the rest
-of it is deleted in the next script that looks, and a new epoch begins: nothing fails for good, and no
-old offset is mistaken.
+A Redis that evicts forgets keys one by one. Where any key of a history or a room is missing the
+rest of it is deleted in the next script that looks, and a new epoch begins: nothing fails for good,
+and no old offset is mistaken.
 
 `Unavailable`: Redis does not answer. Whether an append that failed so went in is not known; with a
 run or a key it can be said again.
@@ -25,6 +25,7 @@ from typing import Any
 from urllib.parse import quote
 from weakref import WeakKeyDictionary
 
+from django.core.exceptions import ImproperlyConfigured
 from redis.asyncio.client import Pipeline
 
 from ..conf import conf
@@ -33,6 +34,8 @@ from ..groups import group_name
 from ..publications import Draft, Publication
 from . import Appended, Limits, Presence, Recording, Run, StreamState
 from .memory import KNOWN_KEYS, KNOWN_RUNS
+from .redis_faults import explain, fault_of
+from .redis_rehearsal import rehearse
 from .redis_server import RedisServer
 from .rooms_redis import RedisRooms
 
@@ -96,8 +99,31 @@ class RedisBackend:
         setattr(loop, "close", close_both)  # noqa: B010
 
     async def check(self) -> None:
-        for server in self.servers():
+        for place, server in enumerate(self.servers()):
             await server.check()
+            try:
+                await self._rehearse(place)
+            except Unavailable as error:
+                if error.__cause__ and fault_of(error.__cause__).lasts:
+                    reason = f"Redis at {server.name} cannot be used: {explain(error.__cause__)}"
+                    raise ImproperlyConfigured(reason) from None
+                raise
+
+    async def probe(self, stream: str) -> str:
+        server = self.server(stream)
+        await server.probe()
+        if server.doubtful:
+            await self._rehearse(self.place(stream))
+        return server.remark
+
+    async def _rehearse(self, place: int) -> None:
+        server = self.servers()[place]
+        await rehearse(self, place)
+        server.doubtful = False
+        server.refused.clear()
+
+    def remarks(self) -> list[str]:
+        return [f"Redis at {one.name}: {one.remark}" for one in self.servers() if one.remark]
 
     async def aclose(self) -> None:
         """Close the connections of the running event loop."""
@@ -286,7 +312,10 @@ class RedisBackend:
                 if not listeners and not self.listeners.get(stream):
                     self.listeners.pop(stream, None)
 
-        await self._each_server({*self.listeners, *self.streamers}, renew_all)
+        await asyncio.gather(
+            self._each_server({*self.listeners, *self.streamers}, renew_all),
+            *(server.follow() for server in self.servers()),
+        )
 
     async def _renew(self, until: str, stream: str, listeners: int) -> None:
         arguments = (self.process, listeners, self.streamers.get(stream, ""), LIFE_SECONDS)

@@ -10,7 +10,10 @@
 local before = redis.call('HMGET', KEYS[1], 'run_id', 'promoted_from', 'count')
 local restarted = before[1] ~= ARGV[1]
 local promoted = not string.match(ARGV[2], '^0*$') and before[2] ~= ARGV[2]
-redis.call('HSET', KEYS[1], 'run_id', ARGV[1], 'promoted_from', ARGV[2])
+if restarted or before[2] ~= ARGV[2] then
+    -- Nothing is written else: a Redis that is full is still read from.
+    redis.call('HSET', KEYS[1], 'run_id', ARGV[1], 'promoted_from', ARGV[2])
+end
 if not before[1] or promoted or restarted and ARGV[3] ~= '1' then
     redis.call('HSET', KEYS[1], 'count', ARGV[4])
 elseif not before[3] then
