@@ -17,6 +17,13 @@ MASK = "***"
 SENTINEL_TIMEOUT = 1.0
 
 
+class Secret(str):
+    """A password that is not shown by accident, with the settings that it is in."""
+
+    def __repr__(self) -> str:
+        return repr(MASK)
+
+
 def without(secrets: Iterable[object], text: str) -> str:
     """The text without the secrets, however a server or a library writes them."""
     for secret in secrets:

@@ -34,7 +34,7 @@ from redis.asyncio.retry import Retry
 from redis.backoff import NoBackoff
 from redis.exceptions import RedisError
 
-from .redis_connections import Sentinels, to_master, watched
+from .redis_connections import Secret, Sentinels, to_master, watched
 
 #: Seconds to wait for Redis to connect or to answer.
 TIMEOUT = 5.0
@@ -118,6 +118,8 @@ def address_of(url: str) -> Address:
     user, _, password = (found["user"] or "").partition(":")
     options.update({"username": unquote(user)} if user else {})
     options.update({"password": unquote(password)} if password else {})
+    for name in ("password", "sentinel_password"):
+        options.update({name: Secret(options[name])} if name in options else {})
     sentinel = {
         name: options.pop(f"sentinel_{name}")
         for name in ("username", "password")

@@ -1,5 +1,6 @@
 """A Redis that cannot be used, or not be trusted: said at the start and in `/healthz`, with why."""
 
+import json
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
@@ -8,6 +9,7 @@ from typing import Any
 import pytest
 from django.core.checks import run_checks
 from django.core.exceptions import ImproperlyConfigured
+from django.test import AsyncRequestFactory
 
 from broadcast import faults, health
 from broadcast.backends import get_backend
@@ -242,6 +244,27 @@ async def test_a_redis_that_takes_no_writes_for_a_while_says_why(
     redis.command("CONFIG", "SET", option, values[1])
     assert await healthz() == ("ok", "ok", set())
     assert await find_faults() == []
+
+
+async def test_the_reasons_are_in_the_answer_and_once_in_the_log(
+    redis: RedisProcess,
+    settings: Any,
+    monkeypatch: pytest.MonkeyPatch,
+    caplog: pytest.LogCaptureFixture,
+) -> None:
+    monkeypatch.setattr(health, "_ask_database", lambda: None)
+    use_redis(settings, redis.url)
+    request = AsyncRequestFactory().get("/healthz")
+    with lacking(redis, "resetchannels"):
+        for _ in range(3):
+            response = await health.healthz(request)
+    body = json.loads(response.content)
+    assert response.status_code == 503 and not body["ready"]
+    assert (body["channel_layer"], body["backend"]) == ("no answer", "ok")
+    assert body["reasons"] == [RIGHTS.words]
+    (record,) = [one for one in caplog.records if one.name == "broadcast.health"]
+    assert record.getMessage().endswith(f"channel_layer ({RIGHTS.words})")
+    assert "reasons" not in json.loads((await health.healthz(request)).content)
 
 
 # -- a Redis that evicts ---------------------------------------------------------------------------
