@@ -35,7 +35,7 @@ async def find_faults() -> list[str]:
     if layer is not None and not isinstance(layer, InMemoryChannelLayer):
         try:
             await rehearse(layer, map(group_name, one_name_each()))
-        except RedisError as error:
+        except (RedisError, OSError) as error:
             fault = fault_of(error)
             if fault.lasts:
                 reason = f"the channel layer cannot be used: {explain(error)}"

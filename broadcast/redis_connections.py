@@ -135,7 +135,8 @@ class Watched(Base):
         except RedisError as error:
             scrub(error, [self.password])
             raise
-        if heard is not None:
+        # Without a time limit of its own it is the answer to a command, and that may be None.
+        if heard is not None or options.get("timeout") is None:
             self.silent_since = None
             return heard
         now = asyncio.get_running_loop().time()

@@ -115,18 +115,7 @@ def address_of(url: str) -> Address:
     if found["scheme"] not in SCHEMES:
         raise nonsense(f"it begins with one of {', '.join(f'{one}://' for one in SCHEMES)}")
     options = options_of(found["query"] or "", SCHEMES[found["scheme"]])
-    user, _, password = (found["user"] or "").partition(":")
-    options.update({"username": unquote(user)} if user else {})
-    options.update({"password": unquote(password)} if password else {})
-    for name in ("password", "sentinel_password"):
-        options.update({name: Secret(options[name])} if name in options else {})
-    sentinel = {
-        name: options.pop(f"sentinel_{name}")
-        for name in ("username", "password")
-        if f"sentinel_{name}" in options
-    }
-    if sentinel and not found["scheme"].endswith("+sentinel"):
-        raise nonsense("there is no sentinel that would be told a user or a password")
+    sentinel = add_credentials(options, found)
     secrets = tuple(filter(None, (options.get("password"), sentinel.get("password"))))
     if found["scheme"] == "unix":
         name = add_path(options, found)
@@ -169,6 +158,23 @@ def options_of(query: str, connection_class: type[AbstractConnection]) -> dict[s
         raise nonsense("an option in its query has a value that it cannot have") from None
     options.pop("host")
     return {**options, "connection_class": connection_class}
+
+
+def add_credentials(options: dict[str, Any], found: re.Match[str]) -> dict[str, Any]:
+    """Add user and password of the Redis. Answers those of its sentinels."""
+    user, _, password = (found["user"] or "").partition(":")
+    options.update({"username": unquote(user)} if user else {})
+    options.update({"password": unquote(password)} if password else {})
+    for name in ("password", "sentinel_password"):
+        options.update({name: Secret(options[name])} if name in options else {})
+    sentinel = {
+        name: options.pop(f"sentinel_{name}")
+        for name in ("username", "password")
+        if f"sentinel_{name}" in options
+    }
+    if sentinel and not found["scheme"].endswith("+sentinel"):
+        raise nonsense("there is no sentinel that would be told a user or a password")
+    return sentinel
 
 
 def host_of(text: str, port: int) -> tuple[str, int]:

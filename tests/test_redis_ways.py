@@ -12,6 +12,7 @@ from broadcast import publish
 from broadcast.backends.redis import RedisBackend
 from broadcast.exceptions import Unavailable
 from broadcast.faults import find_faults
+from broadcast.redis_urls import layer_host
 from tests.backends import append, kept, use_redis
 from tests.processes import RedisProcess, free_port
 from tests.stand_ins import SentinelProcess
@@ -130,6 +131,26 @@ async def test_over_a_socket_of_this_machine(settings: Any, tmp_path: Path) -> N
         with redis.away(), pytest.raises(Unavailable):
             await append(backend, "lost")
         await backend.aclose()
+
+
+async def test_with_the_other_layer_of_channels_redis(settings: Any, tmp_path: Path) -> None:
+    with RedisProcess(tmp_path) as redis:
+        use_redis(settings, redis.url)
+        settings.CHANNEL_LAYERS["default"]["BACKEND"] = "channels_redis.core.RedisChannelLayer"
+        assert await find_faults() == []
+
+
+async def test_who_asks_for_what_is_not_there_is_not_taken_for_silent(tmp_path: Path) -> None:
+    with RedisProcess(tmp_path) as redis:
+        host = layer_host(f"{redis.url}?health_check_interval=1")
+        connection = host.pop("connection_class")(**host)
+        await connection.connect()
+        for timeout, is_silent in ((None, False), (0.01, True), (None, False)):
+            if timeout is None:
+                await connection.send_command("GET", "nothing")
+            assert await connection.read_response(timeout=timeout) is None
+            assert bool(connection.silent_since) == is_silent
+        await connection.disconnect()
 
 
 def test_publishing_in_sync_code_leaves_no_connection_behind(
