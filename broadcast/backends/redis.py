@@ -209,12 +209,18 @@ class RedisBackend:
 
         async def ask_one(server: RedisServer, names: list[str]) -> None:
             generation = await self._generation(server)
+            unsure = []
             for name, (epoch, offset, known) in await self._ask(server, names, ask):
                 if epoch is None or known != generation:
-                    state = await self.state(name)
-                    found[name] = state.epoch, state.offset
+                    unsure.append(name)
                 else:
                     found[name] = epoch.decode(), int(offset or 0)
+            # At once: thousands of streams may be new.
+            states = await asyncio.gather(*map(self.state, unsure))
+            found.update(
+                (name, (state.epoch, state.offset))
+                for name, state in zip(unsure, states, strict=True)
+            )
 
         await self._each_server(streams, ask_one)
         return found
