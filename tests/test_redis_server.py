@@ -18,7 +18,8 @@ from broadcast.backends.redis_server import Lane, RedisServer
 from broadcast.exceptions import Unavailable
 from broadcast.groups import group_name
 from tests.clock import Clock
-from tests.processes import RedisProcess, free_port
+from tests.doors import eventually
+from tests.processes import DURABLE, RedisProcess, free_port
 
 
 @pytest.fixture
@@ -204,6 +205,30 @@ async def test_a_restart_with_an_append_only_file_lost_nothing(tmp_path: Path) -
         redis.kill()
         redis.start()
         assert await generation(redis) == before
+
+
+async def test_a_replica_that_is_promoted_may_have_lost_something_whatever_its_file_keeps(
+    tmp_path: Path,
+) -> None:
+    with RedisProcess(tmp_path, *DURABLE) as master:
+        before = await generation(master)
+        follows = ("--replicaof", "127.0.0.1", str(master.port), "--repl-diskless-sync-delay", "0")
+        with RedisProcess(tmp_path, *DURABLE, *follows) as replica:
+
+            async def has_all() -> bool:
+                # In its file, too: after the first synchronization it is written as a whole.
+                is_writing = replica.command("INFO", "persistence")["aof_rewrite_in_progress"]
+                return bool(replica.command("EXISTS", "test:generation")) and not is_writing
+
+            await eventually(has_all)
+            replica.command("REPLICAOF", "NO", "ONE")
+            after = await generation(replica)
+            assert after and after != before
+            assert await generation(replica) == after
+        # What restarts is no replica any more.
+        replica.options = [one for one in replica.options if one not in follows[:3]]
+        with replica:
+            assert await generation(replica) == after
 
 
 async def test_what_redis_says_while_it_loads_its_file_counts_for_nothing(
