@@ -34,9 +34,17 @@ def without(secrets: Iterable[object], text: str) -> str:
     return text
 
 
-def scrub(error: BaseException, secrets: Iterable[object]) -> None:
-    """Take the secrets out of what the error says: a server may repeat what it was sent."""
-    error.args = tuple(without(secrets, str(argument)) for argument in error.args)
+def scrub(error: BaseException, secrets: Sequence[object]) -> None:
+    """Take the secrets out of what the error says, and those that led to it.
+
+    A server may repeat what it was sent, and a traceback shows all of them.
+    """
+    seen: set[int] = set()
+    one: BaseException | None = error
+    while one is not None and id(one) not in seen:
+        seen.add(id(one))
+        one.args = tuple(without(secrets, str(argument)) for argument in one.args)
+        one = one.__cause__ or one.__context__
 
 
 class NoMasterError(RedisConnectionError):

@@ -1,14 +1,16 @@
 """Ways to a Redis: TLS with an authority of one's own, and sockets of this machine."""
 
 import subprocess
+import traceback
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
 import pytest
+from django.core.exceptions import ImproperlyConfigured
 from redis import Redis
 
-from broadcast import publish
+from broadcast import publish, publishing
 from broadcast.backends.redis import RedisBackend
 from broadcast.exceptions import Unavailable
 from broadcast.faults import find_faults
@@ -151,6 +153,25 @@ async def test_who_asks_for_what_is_not_there_is_not_taken_for_silent(tmp_path: 
             assert await connection.read_response(timeout=timeout) is None
             assert bool(connection.silent_since) == is_silent
         await connection.disconnect()
+
+
+async def test_a_server_that_repeats_a_password_is_not_quoted(
+    settings: Any, tmp_path: Path, caplog: pytest.LogCaptureFixture, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(publishing, "_layer_failed", False)
+    with RedisProcess(tmp_path, "--rename-command", "AUTH", "LOGIN") as redis:
+        use_redis(settings, f"redis://:open%2Fsesame@127.0.0.1:{redis.port}/0")
+        backend = RedisBackend()
+        for work in (backend.check(), append(backend, "x"), find_faults()):
+            with pytest.raises((ImproperlyConfigured, Unavailable)) as error:
+                await work
+            said = "".join(traceback.format_exception(error.value))
+            assert "sesame" not in said
+        await publishing.atell_everybody(type="nothing")
+        await backend.aclose()
+    assert "with args beginning with: '***'" in caplog.text
+    assert "The channel layer takes nothing" in caplog.text
+    assert "sesame" not in caplog.text
 
 
 def test_publishing_in_sync_code_leaves_no_connection_behind(
