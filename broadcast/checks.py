@@ -5,6 +5,7 @@
     broadcast.E003  the backend cannot be imported, or has no Redis
     broadcast.E004  an allowed origin is none
     broadcast.E005  MessagePack-RPC can be reached from other machines, and has no secret
+    broadcast.E006  backend or channel layer refuses what it is needed for  (--deploy)
     broadcast.W001  there is no setting of this name
     broadcast.W002  sizes contradict each other
     broadcast.W003  backend or channel layer is not shared: one server process  (--deploy)
@@ -14,6 +15,7 @@
     broadcast.W007  MessagePack-RPC can be reached from other machines
     broadcast.W008  `runserver` is not on our server, but on a slower one
     broadcast.W009  the middleware of page sockets does not stand behind that of sessions
+    broadcast.W010  the backend may forget what it keeps  (--deploy)
     broadcast.W013  every user of the machine can read the recordings, or an SQLite database
                     (the database: --deploy)
 
@@ -26,15 +28,19 @@ from pathlib import Path
 from typing import Any
 from urllib.parse import urlsplit
 
+from asgiref.sync import async_to_sync
 from channels.layers import InMemoryChannelLayer
 from django.conf import settings
 from django.core.checks import CheckMessage, Error, Tags, Warning, register
+from django.core.exceptions import ImproperlyConfigured
 from django.core.files.storage import FileSystemStorage, InvalidStorageError, storages
 from django.core.management import get_commands, load_command_class
 from django.db import connections
 from django.utils.module_loading import import_string
 
 from .conf import SETTINGS, conf
+from .exceptions import Unavailable
+from .faults import find_faults
 
 TAG = "broadcast"
 
@@ -198,6 +204,22 @@ def check_sharing(**kwargs: Any) -> list[CheckMessage]:
         )
         hint = f"Set BROADCAST_BACKEND to {REDIS_BACKEND!r}, and BROADCAST_REDIS_URLS."
     return [Warning(message, hint=hint, id="broadcast.W004")]
+
+
+@register(TAG, deploy=True)
+def check_engine(**kwargs: Any) -> list[CheckMessage]:
+    """Asks Redis. Whether it is there now is not a question of settings: then nothing is said."""
+    if not _can_be_had():
+        return []
+    try:
+        remarks = async_to_sync(find_faults)()
+    except ImproperlyConfigured as error:
+        hint = "Nothing can be published or heard so, and no server starts."
+        return [Error(f"{error}.", hint=hint, id="broadcast.E006")]
+    except Unavailable:
+        return []
+    hint = "Set maxmemory-policy to noeviction; who publishes is told when Redis is full."
+    return [Warning(f"{remark}.", hint=hint, id="broadcast.W010") for remark in remarks]
 
 
 # -- who may come in ------------------------------------------------------------------------

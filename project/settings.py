@@ -14,9 +14,8 @@ from typing import Any
 
 import dj_database_url
 from django.core.exceptions import ImproperlyConfigured
-from redis.asyncio.retry import Retry
-from redis.backoff import NoBackoff
 
+from broadcast import redis_urls
 from broadcast.logs import OneLine
 
 from .private_files import keep_database_private, local_secret_key
@@ -113,14 +112,11 @@ DEFAULT_AUTO_FIELD = "django.db.models.BigAutoField"
 # With Redis any number of server processes are one; without it there is one, and all is in its
 # memory. The layer's group of a stream has one member per process. What an in-memory member's
 # queue does not hold is dropped by the layer, and fetched from history by the relay.
-if REDIS_URLS := env_list("REDIS_URL", ""):
+if REDIS_URLS := redis_urls.split(os.environ.get("REDIS_URL", "")):
     BROADCAST_BACKEND = "broadcast.backends.redis.RedisBackend"
     BROADCAST_REDIS_URLS = REDIS_URLS
     LAYER = "channels_redis.pubsub.RedisPubSubChannelLayer"
-    # Nobody waits for a Redis that is frozen, or repeats what the relay fetches from history; and
-    # with protocol 3 redis-py does not notice that an idle connection was closed.
-    OPTIONS = {"socket_timeout": 5, "socket_connect_timeout": 5, "retry": Retry(NoBackoff(), 0)}
-    HOSTS = [{"address": url, "protocol": 2, **OPTIONS} for url in REDIS_URLS]
+    HOSTS = [redis_urls.layer_host(url) for url in REDIS_URLS]
     CHANNEL_LAYERS = {"default": {"BACKEND": LAYER, "CONFIG": {"hosts": HOSTS}}}
 else:
     LAYER = "broadcast.layers.MemoryLayer"

@@ -4,8 +4,8 @@ from asgiref.sync import async_to_sync
 from django.core.exceptions import ImproperlyConfigured
 from django.core.management.base import BaseCommand, CommandError
 
-from broadcast.backends import get_backend
 from broadcast.exceptions import Unavailable
+from broadcast.faults import find_faults
 
 
 class ServerCommand(BaseCommand):
@@ -14,8 +14,11 @@ class ServerCommand(BaseCommand):
     def check_backend(self) -> None:
         """Say now what nobody who publishes or listens could do anything about."""
         try:
-            async_to_sync(get_backend().check)()
+            remarks = async_to_sync(find_faults)()
         except ImproperlyConfigured as error:
             raise CommandError(str(error)) from None
         except Unavailable as error:
-            self.stderr.write(f"{error}: until it does, nothing can be published or heard.")
+            self.stderr.write(f"{error}; until that changes, nothing can be published or heard.")
+        else:
+            for remark in remarks:
+                self.stderr.write(f"{remark}.")

@@ -240,4 +240,5 @@ def lines(chunks: Iterable[bytes]) -> Iterator[list[bytes]]:
 
 def explain(error: BaseException) -> str:
     """With its cause, which may be told to whoever is on this machine."""
-    return f"{error}: {error.__cause__}" if error.__cause__ else str(error)
+    said, cause = str(error), str(error.__cause__ or "")
+    return cause if cause.startswith(said) else f"{said}: {cause}" if cause else said
