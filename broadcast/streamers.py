@@ -270,7 +270,9 @@ class StreamerConsumer(SocketConsumer):
         if isinstance(error, RunGap) and await is_fed_by_another(self.slug, self.id):
             error = Replaced(TAKEN_OVER)
         metrics.note_refusal("socket", type(error))
-        logger.warning("What a streamer of %r sent last is not published: %s", self.slug, error)
+        if not self.run:
+            # Of a run nothing is lost: its client sends the rest again.
+            logger.warning("What a streamer of %r sent last is not published: %s", self.slug, error)
         self._fail_with(error.close_code, str(error))
 
     def _fail_with(self, code: CloseCode, reason: str) -> None:

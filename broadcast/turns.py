@@ -47,6 +47,10 @@ TICK_SECONDS = 0.025
 #: its client goes on sending; and after which it ends in any case.
 BUSY_SECONDS = 0.25
 DRAIN_SECONDS = 2.0
+#: Seconds between two attempts to tell that a streamer left, while the engine is away; how many.
+TELL_SECONDS, TELLINGS = 0.5, 50
+
+_telling: set[asyncio.Task[None]] = set()
 
 
 class Source(Protocol):
@@ -155,12 +159,25 @@ class Turn:
             self.recorder.end()
         self.topic.remove_streamer(self)
         await get_relay().changed(self.topic)
-        # Where the engine is away, its presence expires.
-        with suppress(Unavailable):
-            if await get_backend().leave(self.stream.slug, self.id):
-                await announce_streamer(self.stream.slug, "")
-            else:
-                await announce_leaving(self.stream.slug, self.id, left=True)
+        try:
+            await self._tell_that_it_left()
+        except Unavailable:
+            task = asyncio.ensure_future(self._tell_later())
+            _telling.add(task)
+            task.add_done_callback(_telling.discard)
+
+    async def _tell_that_it_left(self) -> None:
+        if await get_backend().leave(self.stream.slug, self.id):
+            await announce_streamer(self.stream.slug, "")
+        else:
+            await announce_leaving(self.stream.slug, self.id, left=True)
+
+    async def _tell_later(self) -> None:
+        """Tell it when the engine is back: the next one is not to wait. Later presence expires."""
+        for _ in range(TELLINGS):
+            await asyncio.sleep(TELL_SECONDS)
+            with suppress(Unavailable):
+                return await self._tell_that_it_left()
 
     async def finish(self) -> None:
         """Wait until its recording is written, but not long."""
