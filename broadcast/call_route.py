@@ -14,7 +14,7 @@ from io import BytesIO
 from typing import Any
 from urllib.parse import quote, unquote, urlencode
 
-from asgiref.sync import ThreadSensitiveContext, sync_to_async
+from asgiref.sync import sync_to_async
 from django.core.handlers.asgi import ASGIHandler, ASGIRequest, get_script_prefix
 from django.core.signals import request_started
 from django.http.response import HttpResponseBase
@@ -24,6 +24,7 @@ from .conf import conf
 from .exceptions import BadRequest, Forbidden, TooLarge
 from .middleware import is_own
 from .subscriptions import PageSocket
+from .threads import own_turn
 
 #: Methods a page may use; those whose `input` is the query, and not a form.
 METHODS = ("GET", "HEAD", "OPTIONS", "POST", "PUT", "PATCH", "DELETE")
@@ -133,7 +134,7 @@ class RouteHandler(ASGIHandler):
         if not call.path.startswith(tuple(conf.PAGE_PATHS)):
             raise Forbidden("no page may call this")
         scope = call.scope(socket)
-        async with ThreadSensitiveContext():
+        async with own_turn():
             set_script_prefix(get_script_prefix(scope))
             await request_started.asend(sender=type(self), scope=scope)
             request: Any = ASGIRequest(scope, BytesIO(call.body))

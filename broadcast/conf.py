@@ -115,7 +115,8 @@ class Conf:
     RING_BYTES = Setting(4 * 1024 * 1024, positive=True)
     #: What one listener is handed at a time, and so the most it holds besides the ring: bytes.
     SLICE_BYTES = Setting(128 * 1024, positive=True)
-    #: A listener whose transport takes nothing for so long is closed with 4408: seconds.
+    #: A listener whose transport takes nothing for so long is closed with 4408, and a client that
+    #: takes nothing of an answer is cut off: seconds.
     SLOW_SECONDS = Setting(30.0, positive=True)
 
     #: Largest frame: bytes. From the streamer of a media stream, and from anybody else.
@@ -137,7 +138,15 @@ class Conf:
     #: Publications of a streamer that wait for history, before its socket is read no more.
     STREAMER_QUEUE = Setting(1024, positive=True)
 
-    #: Sockets at a time in this process, in all and from one address; None: any number.
+    #: Seconds in which a request's headers come, and its body; and for which a connection may be
+    #: silent between two requests.
+    HEADER_SECONDS = Setting(30.0, positive=True)
+    BODY_SECONDS = Setting(300.0, positive=True)
+    IDLE_SECONDS = Setting(60.0, positive=True)
+    #: Largest body of a request, unless its view says otherwise: bytes; None: any size.
+    MAX_BODY = Setting[int | None](10 * 1024 * 1024, kind=int, positive=True)
+
+    #: Connections at a time in this process, in all and from one address; None: any number.
     MAX_CONNECTIONS = Setting[int | None](50_000, kind=int, positive=True)
     MAX_CONNECTIONS_PER_ADDRESS = Setting[int | None](10_000, kind=int, positive=True)
     #: New ones from one address, and what one streamer publishes: per second; None: any number.
@@ -155,6 +164,10 @@ class Conf:
     MAX_SIGNALS_PER_SECOND = Setting[float | None](500.0, kind=float, positive=True)
     #: Seconds after which the members of a process that died leave their rooms.
     PEER_SECONDS = Setting(25.0, positive=True, most=40)
+
+    #: Requests and calls of pages that do synchronous work at a time in this process, each with a
+    #: connection to the database.
+    THREADS = Setting(10, positive=True)
 
     #: Seconds between a stream's last listener and this process leaving the stream's group.
     LINGER_SECONDS = Setting(1.0)

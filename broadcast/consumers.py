@@ -6,11 +6,12 @@ and closed with its code, so that a page can say why.
 
 import secrets
 import time
+from collections.abc import Callable
 from typing import Any
 
 from channels.consumer import AsyncConsumer
 
-from . import access, limits, metrics
+from . import access, database, limits, metrics
 from .addresses import address_of
 from .exceptions import (
     BadRequest,
@@ -67,8 +68,8 @@ class SocketConsumer(AsyncConsumer):  # type: ignore[misc]
     is_accepted = False
     #: Why it is to be sent away as soon as it is accepted.
     refusal: BroadcastError | None = None
-    #: Whether it counts as a connection.
-    counted = False
+    #: What to call when it is gone, if it counts as a connection.
+    uncount: Callable[[], None] | None = None
     #: It was told what is wrong and is being closed: what it still says is not heard.
     refused = False
     #: It went of its own accord, as a client does that is done.
@@ -85,8 +86,8 @@ class SocketConsumer(AsyncConsumer):  # type: ignore[misc]
                     break
                 await self.dispatch(message)
         finally:
-            if self.counted:
-                limits.leave(self.address)
+            if self.uncount:
+                self.uncount()
             get_guard().leave(self)
             try:
                 await self.closed()
@@ -102,10 +103,11 @@ class SocketConsumer(AsyncConsumer):  # type: ignore[misc]
         if self.refused:
             return
         try:
-            if message["type"] == "websocket.connect":
-                await self.connect()
-            else:
-                await self.receive(message)
+            with database.expected():
+                if message["type"] == "websocket.connect":
+                    await self.connect()
+                else:
+                    await self.receive(message)
         except BroadcastError as error:
             self.refuse(error)
 
@@ -113,13 +115,14 @@ class SocketConsumer(AsyncConsumer):  # type: ignore[misc]
         try:
             # Before anything is looked up for it.
             self._count()
-            await self.prepare()
+            with database.expected():
+                await self.prepare()
         except BroadcastError as error:
             self.refusal = self.refusal or error
         await self._accept()
         if not self.refusal:
             await self.enter()
-        elif self.refused or not self.counted:
+        elif self.refused or not self.uncount:
             # Who is one too many, or was removed meanwhile, is not worth a line in the log.
             self.refused = True
             self._close(self.refusal)
@@ -144,11 +147,10 @@ class SocketConsumer(AsyncConsumer):  # type: ignore[misc]
 
     def _count(self) -> None:
         try:
-            limits.enter(self.address)
+            self.uncount = limits.begin(self.scope)
         except TooMany as error:
             metrics.note_refusal("socket", type(error))
             raise
-        self.counted = True
 
     async def prepare(self) -> None:
         """Do what must come before the client knows that it is connected.

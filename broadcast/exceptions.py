@@ -15,7 +15,7 @@
     ├── TooMany                over a limit                        4429   429
     ├── RoomError              a peer of a room said it in vain    (stays) 400
     ├── RunGap                 publications of a run are missing   4200   409
-    └── Unavailable            the server or its engine is away    4200   503
+    └── Unavailable            engine or database is away          4200   503
 
 Each is told to whoever caused it, once per door: as a close code on a socket, a status over HTTP,
 an error string over MessagePack-RPC, a `CommandError` on the command line.

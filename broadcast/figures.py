@@ -18,7 +18,7 @@ from functools import partial
 from itertools import count
 from typing import TYPE_CHECKING, Any
 
-from . import sessions
+from . import database, sessions
 from .backends import get_backend
 from .connections import who_is_at
 from .consumers import MAX_PING, SocketConsumer
@@ -172,7 +172,8 @@ class FiguresConsumer(SocketConsumer):
             for tick in count():
                 await self.room.wait()
                 try:
-                    await self._tell_once(tick)
+                    with database.expected():
+                        await self._tell_once(tick)
                 except Unavailable:
                     self._say("unavailable")
                 await asyncio.sleep(TICK)

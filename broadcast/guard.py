@@ -23,7 +23,7 @@ from weakref import WeakKeyDictionary
 from channels.db import database_sync_to_async
 from django.contrib.auth.models import AnonymousUser
 
-from . import access, metrics, sessions
+from . import access, database, metrics, sessions
 from .exceptions import (
     BroadcastError,
     Forbidden,
@@ -162,9 +162,12 @@ class Guard:
     async def _look_without_session(self, name: str, connections: list[Connection]) -> None:
         """Who may be there without a session stays: whoever hears what anybody may, for one."""
         try:
-            row = (await database_sync_to_async(rows_of)([name])).get(name)
-            if row is not None:
-                await self._ask_for(row, connections, "the session has ended")
+            with database.expected():
+                row = (await database_sync_to_async(rows_of)([name])).get(name)
+                if row is not None:
+                    await self._ask_for(row, connections, "the session has ended")
+        except Unavailable:
+            pass
         except Exception:
             # The next look asks for them again, as those they are now.
             logger.exception("Who may be at %r without a session is not known", name)

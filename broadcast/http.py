@@ -1,16 +1,41 @@
 """The ASGI application for HTTP: Django's, and what must not go through it.
 
-A view may have an `application`, an ASGI application that takes its place; and a `max_body`, which
-answers the most bytes of a body that are read for it.
+A view may have an `application`, an ASGI application that takes its place; a `max_body`, which
+answers the most bytes of a body that are read for it; and `is_always_answered`: whether it is, even
+if there are too many connections.
+
+What every request that Django answers keeps to, on any server:
+
+* It counts in the limits, per address and in all (`limits`).
+* Its body has at most `MAX_BODY` bytes, unless its view says otherwise, and comes within
+  `BODY_SECONDS`. What is larger is refused as soon as that is known.
+* It does its synchronous work in one of few threads (`threads`).
+* Its client takes each `PIECE` of the answer within `SLOW_SECONDS`, or is cut off. While it is
+  waited for, the request has neither a thread nor a connection to the database.
 """
 
+import asyncio
 from typing import Any
 
 from django.urls import Resolver404, ResolverMatch, resolve
 
-from .api.answers import failure
-from .exceptions import TooLarge
+from . import limits, metrics
+from .addresses import address_of
+from .api.answers import Refusal, describe, failure
+from .api.events import EXTENSION
+from .conf import conf
+from .exceptions import BroadcastError, TooLarge, TooMany, TooSlow
+from .logs import get_logger
 from .middleware import Application, header
+from .sparing import Sparing
+from .threads import Turn, own_turn
+
+logger = get_logger(__name__)
+
+#: Bytes of an answer that are handed to the server at a time.
+PIECE = 64 * 1024
+
+_cuts = Sparing()
 
 
 class HTTPApplication:
@@ -24,31 +49,138 @@ class HTTPApplication:
         if match is not None and hasattr(match.func, "application"):
             scope["url_route"] = {"args": match.args, "kwargs": match.kwargs}
             await match.func.application(scope, receive, send)
-            return
-        most = max_body(match)
-        if most is None:
-            await self.django(scope, receive, send)
         else:
-            await self._limited(scope, receive, send, most)
+            await Exchange(match, scope, receive, send).run(self.django)
 
-    async def _limited(self, scope: dict[str, Any], receive: Any, send: Any, most: int) -> None:
-        size = 0
 
-        async def receive_some() -> dict[str, Any]:
-            nonlocal size
-            message: dict[str, Any] = await receive()
-            size += len(message.get("body", b""))
-            if size > most:
-                raise too_large(most)
-            return message
+class Exchange:
+    """A request that Django answers."""
 
-        length = header(scope, b"content-length") or "0"
+    turn: Turn
+
+    def __init__(
+        self, match: ResolverMatch | None, scope: dict[str, Any], receive: Any, send: Any
+    ) -> None:
+        self.match = match
+        self.scope = scope
+        self.base_receive = receive
+        self.base_send = send
+        self.transport = scope.get("extensions", {}).get(EXTENSION)
+        #: The most bytes of its body, how many came, and until when it may come.
+        self.most = max_body(match)
+        self.size = 0
+        self.until = asyncio.get_running_loop().time() + conf.BODY_SECONDS
+        self.is_whole = self.begun = False
+        #: What is wrong with it. Django is told that the client is gone, and cleans up.
+        self.refusal: BroadcastError | Refusal | None = None
+        #: Set when the client is cut off, where the server cannot do that.
+        self.is_cut = asyncio.Event()
+
+    async def run(self, django: Application) -> None:
+        uncount = limits.nothing
         try:
-            if length.isdecimal() and int(length) > most:
-                raise too_large(most)
-            await self.django(scope, receive_some, send)
-        except TooLarge as error:
-            await refuse(send, error)
+            uncount = self._count()
+            self._check_length()
+            async with own_turn() as self.turn:
+                await django(self.scope, self.receive, self.send)
+            if self.refusal:
+                raise self.refusal
+        except (BroadcastError, Refusal) as error:
+            if self.begun:
+                raise
+            await self._refuse(error)
+        finally:
+            uncount()
+
+    def _count(self) -> Any:
+        try:
+            return limits.begin(self.scope, joins=False)
+        except TooMany:
+            if self.match and getattr(self.match.func, "is_always_answered", False):
+                return limits.nothing
+            raise
+
+    async def _refuse(self, error: BroadcastError | Refusal) -> None:
+        if isinstance(error, BroadcastError):
+            metrics.note_refusal("http", type(error))
+        status, said = describe(error)
+        said = said | {"Content-Type": "application/json", "Connection": "close"}
+        headers = [(name.lower().encode(), value.encode("latin1")) for name, value in said.items()]
+        body = b"" if self.scope["method"] == "HEAD" else failure(error).content
+        start = {"type": "http.response.start", "status": status, "headers": headers}
+        await self.base_send(start)
+        await self.base_send({"type": "http.response.body", "body": body})
+
+    # -- the body ---------------------------------------------------------------------------
+
+    def _check_length(self) -> None:
+        length = header(self.scope, b"content-length") or "0"
+        if self.most is not None and length.isdecimal() and int(length) > self.most:
+            raise too_large(self.most)
+
+    async def receive(self) -> dict[str, Any]:
+        if self.is_whole:
+            return await self._gone()
+        try:
+            async with asyncio.timeout_at(self.until):
+                message: dict[str, Any] = await self.base_receive()
+        except TimeoutError:
+            self.refusal = too_slow()
+            return {"type": "http.disconnect"}
+        self.size += len(message.get("body", b""))
+        if self.most is not None and self.size > self.most:
+            self.refusal = too_large(self.most)
+            return {"type": "http.disconnect"}
+        self.is_whole = not message.get("more_body")
+        return message
+
+    async def _gone(self) -> dict[str, Any]:
+        """Wait until the client is gone, or cut off."""
+        if self.transport:
+            gone: dict[str, Any] = await self.base_receive()
+            return gone
+        waits = [asyncio.ensure_future(self.base_receive())]
+        waits.append(asyncio.ensure_future(self.is_cut.wait()))
+        try:
+            await asyncio.wait(waits, return_when=asyncio.FIRST_COMPLETED)
+        finally:
+            for wait in waits:
+                wait.cancel()
+        return {"type": "http.disconnect"}
+
+    # -- the answer -------------------------------------------------------------------------
+
+    async def send(self, message: dict[str, Any]) -> None:
+        if message["type"] == "http.response.start":
+            self._begin(message)
+        body = message.get("body", b"")
+        last = max(len(body) - 1, 0) // PIECE * PIECE
+        for start in range(0, last, PIECE):
+            await self._send({**message, "body": body[start : start + PIECE], "more_body": True})
+        await self._send({**message, "body": body[last:]} if last else message)
+
+    def _begin(self, message: dict[str, Any]) -> None:
+        self.begun = True
+        if any(name.lower() == b"content-length" for name, _ in message.get("headers", ())):
+            self.turn.give_back()
+        else:
+            self.turn.move_out()
+
+    async def _send(self, message: dict[str, Any]) -> None:
+        slow = asyncio.get_running_loop().call_later(conf.SLOW_SECONDS, self._cut)
+        try:
+            await self.base_send(message)
+        finally:
+            slow.cancel()
+
+    def _cut(self) -> None:
+        if (more := _cuts.more()) is not None:
+            address = address_of(self.scope) or "?"
+            logger.info("Cut off a client at %s that takes nothing of its answer%s", address, more)
+        metrics.note_refusal("http", TooSlow)
+        self.is_cut.set()
+        if self.transport:
+            self.transport.abort()
 
 
 def find_view(path: str, root: str = "") -> ResolverMatch | None:
@@ -59,18 +191,15 @@ def find_view(path: str, root: str = "") -> ResolverMatch | None:
 
 
 def max_body(match: ResolverMatch | None) -> int | None:
-    """The most bytes of a body that are read for a view; None: it does not say."""
+    """The most bytes of a body that are read for a view; None: any number."""
     limit = getattr(match.func, "max_body", None) if match else None
-    most: int | None = limit() if limit else None
+    most: int | None = limit() if limit else conf.MAX_BODY
     return most
 
 
 def too_large(most: int) -> TooLarge:
-    return TooLarge(f"a publication has at most {most} bytes")
+    return TooLarge(f"a body has at most {most} bytes here")
 
 
-async def refuse(send: Any, error: TooLarge) -> None:
-    headers = [(b"content-type", b"application/json"), (b"connection", b"close")]
-    body = failure(error).content
-    await send({"type": "http.response.start", "status": error.http_status, "headers": headers})
-    await send({"type": "http.response.body", "body": body})
+def too_slow() -> Refusal:
+    return Refusal(408, f"a body comes within {conf.BODY_SECONDS:g} seconds")

@@ -2,8 +2,9 @@
 
 * *Flow control.* An application that sends a long answer waits while its client takes nothing. In
   Daphne what was sent piles up.
-* *A body has a limit*, where its view says so (`max_body`): what is larger is refused as soon as
-  that is known, and not kept.
+* *A body has a limit* (`http.max_body`), and a time: what is larger or later is refused as soon as
+  that is known, and not kept. The handshake of a WebSocket has none.
+* *A connection too many* asks once, and is told so (`http_channel`).
 * Forms are left to the application. Twisted parses them for itself, too.
 * `Daphne-Root-Path`, which moves every address of the site, is believed from `BROADCAST_PROXIES`
   alone. Headers that Daphne and autobahn cannot read are refused: they would log a traceback.
@@ -12,6 +13,7 @@
 import asyncio
 import re
 from collections.abc import Callable
+from http import HTTPStatus
 from typing import Any
 from urllib.parse import unquote
 
@@ -19,8 +21,9 @@ import daphne.server  # noqa: F401 (first: it installs the reactor)
 from daphne.http_protocol import WebRequest
 
 from .addresses import named_proxies
-from .api.answers import failure
-from .http import find_view, max_body, too_large
+from .api.answers import Refusal, describe, failure
+from .exceptions import BroadcastError
+from .http import find_view, max_body, too_large, too_slow
 
 #: Seconds in which a client that was refused may go on sending. Closed at once it would not come
 #: to read why.
@@ -50,20 +53,37 @@ class HTTPRequest(WebRequest):  # type: ignore[misc]
 
     def gotLength(self, length: int | None) -> None:
         super().gotLength(length)
-        if length != 0:
-            path = unquote(self.channel._path.partition(b"?")[0].decode("latin1"))
-            self.most = max_body(find_view(path, self.server.root_path))
+        place = self.channel.place
+        if place and place.refusal:
+            self.channel.persistent = False
+        if length == 0:
+            return
+        if self._is_handshake():
+            self._refuse(Refusal(400, "the handshake of a WebSocket has no body"))
+            return
+        path = unquote(self.channel._path.partition(b"?")[0].decode("latin1"))
+        self.most = max_body(find_view(path, self.server.root_path))
         if self.most is not None and (length or 0) > self.most:
-            self._refuse(self.most)
+            self._refuse(too_large(self.most))
+
+    def _is_handshake(self) -> bool:
+        """As Daphne decides it."""
+        upgrade = self.requestHeaders.getRawHeaders(b"Upgrade")
+        return bool(upgrade) and upgrade[0].lower() == b"websocket"
+
+    def is_late(self) -> None:
+        """Its body did not come in time."""
+        if not self.refused:
+            self._refuse(too_slow())
 
     def handleContentChunk(self, data: bytes) -> None:
         self.received += len(data)
         if self.most is not None and self.received > self.most and not self.refused:
-            self._refuse(self.most)
+            self._refuse(too_large(self.most))
         if not self.refused:
             super().handleContentChunk(data)
 
-    def _refuse(self, most: int) -> None:
+    def _refuse(self, error: BroadcastError | Refusal) -> None:
         """Say so now; what still comes is read and dropped."""
         self.refused = True
         # Who waits to be told to go on is not.
@@ -71,10 +91,9 @@ class HTTPRequest(WebRequest):  # type: ignore[misc]
         self.content.truncate(0)
         channel = self.channel
         channel.persistent = False
-        error = too_large(most)
-        body = failure(error).content
+        status, body = HTTPStatus(describe(error)[0]), failure(error).content
         head = (
-            f"HTTP/1.1 {error.http_status} Content Too Large\r\nContent-Type: application/json\r\n"
+            f"HTTP/1.1 {status} {status.phrase}\r\nContent-Type: application/json\r\n"
             f"Content-Length: {len(body)}\r\nConnection: close\r\n\r\n"
         )
         channel.transport.write(head.encode() + body)

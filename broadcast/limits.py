@@ -4,17 +4,33 @@ The rules know no clock (`Pace`, `Limits`); each event loop counts for itself, s
 server processes every limit holds in each of them. Who is over one is refused, with 4429 or 429,
 and nobody else notices. What is remembered of anybody is forgotten as soon as it does not matter,
 and is bounded: somebody with very many addresses fills no memory.
+
+What counts as a connection:
+
+* On our server it is the TCP connection, from its accept to its end, whatever it is used for: a
+  socket, an event stream, requests one after another, or silence. It counts in all, and for the
+  address that it comes from. Only its request can be told why it is refused, so a connection too
+  many may still ask once; of these there are at most `MOST_REFUSED`, and others are cut at once.
+* A connection of a proxy that is named in `BROADCAST_PROXIES` has many people behind it, and who
+  they are, each request says anew. It counts in all from its accept, and for the person's address
+  as long as that request, event stream or socket lasts.
+* Another server tells of a connection when its request is complete: there each request, event
+  stream and socket counts as long as it lasts, in all and for its address.
 """
 
 import asyncio
 from collections import OrderedDict
-from collections.abc import Hashable
+from collections.abc import Callable, Hashable, Iterator
+from contextlib import contextmanager
+from functools import partial
+from typing import Any
 from weakref import WeakKeyDictionary
 
-from .addresses import household
+from .addresses import address_of, household, named_proxies
 from .conf import conf
 from .exceptions import TooMany
 from .logs import get_logger
+from .sparing import Sparing
 
 logger = get_logger(__name__)
 
@@ -22,8 +38,10 @@ logger = get_logger(__name__)
 BURST_SECONDS = 5.0
 #: Of how many a `Pace` remembers what they took; beyond them the ones that waited longest go.
 MOST = 20_000
-#: Seconds between two lines in the log that say that connections are refused.
-LOG_SECONDS = 10.0
+#: Connections too many that are told so at a time.
+MOST_REFUSED = 100
+#: What our server puts into the extensions of a scope: the `Place` of its connection.
+EXTENSION = "broadcast.connection"
 
 
 class Pace:
@@ -57,6 +75,17 @@ class Pace:
             del self.until[oldest]
 
 
+class Place:
+    """A connection of our server that is counted: from where, and why it may not stay."""
+
+    __slots__ = ("home", "refusal")
+
+    def __init__(self, home: str, refusal: TooMany | None = None) -> None:
+        #: Its household; "": it counts in all alone.
+        self.home = home
+        self.refusal = refusal
+
+
 class Limits:
     """What is counted in one event loop. `now`: seconds of its clock."""
 
@@ -64,46 +93,101 @@ class Limits:
         self.connections = 0
         #: Connections by household, of those that have any.
         self.households: dict[str, int] = {}
+        #: Those too many that are being told so.
+        self.refused = 0
         self.joins = Pace()
         self.publications = Pace()
         self.bytes = Pace()
         self.signals = Pace()
-        #: When it was logged that a connection was refused, and how many were since.
-        self._logged = float("-inf")
-        self._unlogged = 0
+        self._refusals = Sparing()
 
-    def enter(self, address: str, now: float) -> None:
-        """Count a connection from this address ("": it has none). TooMany: it is one too many."""
-        try:
-            self._check_connection(address, now)
-        except TooMany as error:
-            self._log(address, error, now)
-            raise
+    def enter(self, address: str, now: float, *, joins: bool = True) -> None:
+        """Count a connection from this address ("": it has none). TooMany: it is one too many.
+
+        `joins`: it is one of those of which there are only so many per second.
+        """
+        with self._telling(address, now):
+            self._check_all()
+            self._check_home(address)
+            if joins:
+                self._check_joins(address, now)
         self.connections += 1
-        if address:
-            home = household(address)
-            self.households[home] = self.households.get(home, 0) + 1
+        self._take(address)
 
     def leave(self, address: str) -> None:
         """One that was counted is gone."""
         self.connections -= 1
+        self._leave_home(address)
+
+    def accept(self, address: str, now: float) -> Place | None:
+        """Count a TCP connection; None: it is not even to be told that it is one too many."""
+        try:
+            self.enter(address, now, joins=False)
+        except TooMany as error:
+            if self.refused >= MOST_REFUSED:
+                return None
+            self.refused += 1
+            return Place("", error)
+        return Place(household(address) if address else "")
+
+    def end(self, place: Place) -> None:
+        """A connection that was accepted is gone."""
+        if place.refusal:
+            self.refused -= 1
+        else:
+            self.leave(place.home)
+
+    def begin(self, place: Place, address: str, now: float, *, joins: bool) -> Callable[[], None]:
+        """Let something begin on a connection that is counted; `address`: as the request has it.
+
+        Answers what to call when it is over. TooMany: it must not begin.
+        """
+        if place.refusal:
+            raise place.refusal
+        is_counted = not address or household(address) == place.home
+        with self._telling(address, now):
+            if not is_counted:
+                self._check_home(address)
+            if joins:
+                self._check_joins(address, now)
+        if is_counted:
+            return nothing
+        self._take(address)
+        return partial(self._leave_home, address)
+
+    def _take(self, address: str) -> None:
+        if address:
+            home = household(address)
+            self.households[home] = self.households.get(home, 0) + 1
+
+    def _leave_home(self, address: str) -> None:
         if address:
             home = household(address)
             self.households[home] -= 1
             if not self.households[home]:
                 del self.households[home]
 
-    def _check_connection(self, address: str, now: float) -> None:
+    @contextmanager
+    def _telling(self, address: str, now: float) -> Iterator[None]:
+        try:
+            yield
+        except TooMany as error:
+            self._log(address, error, now)
+            raise
+
+    def _check_all(self) -> None:
         most = conf.MAX_CONNECTIONS
         if most is not None and self.connections >= most:
             raise TooMany(f"too many connections here: {most} are the most")
-        if not address:
-            return
-        home = household(address)
+
+    def _check_home(self, address: str) -> None:
         most = conf.MAX_CONNECTIONS_PER_ADDRESS
-        if most is not None and self.households.get(home, 0) >= most:
+        if address and most is not None and self.households.get(household(address), 0) >= most:
             raise TooMany(f"too many connections from your address: {most} are the most")
-        if rate := conf.MAX_JOINS_PER_SECOND:
+
+    def _check_joins(self, address: str, now: float) -> None:
+        rate, home = conf.MAX_JOINS_PER_SECOND, household(address)
+        if rate and address:
             if wait := self.joins.wait(home, 1 / rate, now):
                 raise TooMany(
                     f"too many new connections from your address: {rate:g} per second are the most",
@@ -112,13 +196,8 @@ class Limits:
             self.joins.take(home, 1 / rate, now)
 
     def _log(self, address: str, error: TooMany, now: float) -> None:
-        """Say that connections are refused, not of each: there may be thousands per second."""
-        if now < self._logged + LOG_SECONDS:
-            self._unlogged += 1
-            return
-        more = f", and {self._unlogged} more since the last time" if self._unlogged else ""
-        logger.warning("Refused a connection from %s%s: %s", address or "?", more, error)
-        self._logged, self._unlogged = now, 0
+        if (more := self._refusals.more(now)) is not None:
+            logger.warning("Refused a connection from %s%s: %s", address or "?", more, error)
 
     def publish(self, address: str, stream: str, size: int, now: float) -> None:
         """Count a publication of `size` bytes. TooMany: it is not to be published now."""
@@ -154,14 +233,35 @@ def get_limits() -> Limits:
     return limits
 
 
-def enter(address: str) -> None:
-    """Count a connection from this address. TooMany: it is one too many, and not counted."""
-    get_limits().enter(address, asyncio.get_running_loop().time())
+def nothing() -> None:
+    """What is to be done at the end of what was not counted for itself."""
 
 
-def leave(address: str) -> None:
-    """A connection that was counted is gone."""
-    get_limits().leave(address)
+def begin(scope: dict[str, Any], *, joins: bool = True) -> Callable[[], None]:
+    """Count what begins with this scope: a socket, an event stream, a request.
+
+    `joins`: it is one of those of which there are only so many per second. Answers what to call
+    when it is over. TooMany: it must not begin, and is not counted.
+    """
+    limits, address = get_limits(), address_of(scope)
+    now = asyncio.get_running_loop().time()
+    place = scope.get("extensions", {}).get(EXTENSION)
+    if place is not None:
+        return limits.begin(place, address, now, joins=joins)
+    limits.enter(address, now, joins=joins)
+    return partial(limits.leave, address)
+
+
+def accept(peer: str) -> Place | None:
+    """Count a TCP connection from `peer`; None: it is to be cut at once."""
+    if conf.PROXIES and peer in named_proxies():
+        peer = ""
+    return get_limits().accept(peer, asyncio.get_running_loop().time())
+
+
+def end(place: Place) -> None:
+    """A TCP connection that was accepted is gone."""
+    get_limits().end(place)
 
 
 def limits_publications() -> bool:

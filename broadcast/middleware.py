@@ -21,7 +21,7 @@ from django.shortcuts import render
 from django.utils.cache import patch_cache_control
 from django.utils.decorators import sync_and_async_middleware
 
-from . import metrics
+from . import database, metrics
 from .conf import conf
 from .exceptions import Unavailable
 from .page_markup import socket_attributes, with_attributes
@@ -119,10 +119,14 @@ def SocketMiddleware(get_response: Callable[..., Any]) -> Callable[..., Any]:
 
 def excuse(request: HttpRequest, exception: Exception) -> HttpResponse | None:
     """Say when to come back. It is no fault of the view, and was logged when it began."""
-    if not isinstance(exception, Unavailable):
-        return None
-    response = render(request, "503.html", status=exception.http_status)
-    for name, value in exception.http_headers.items():
+    error = exception if isinstance(exception, Unavailable) else database.unavailable(exception)
+    return not_now(request, error) if error else None
+
+
+def not_now(request: HttpRequest, error: Unavailable) -> HttpResponse:
+    """A page that says when to come back; it asks neither database nor engine."""
+    response = render(None, "503.html", status=error.http_status)
+    for name, value in error.http_headers.items():
         response.headers[name] = value
     return response
 

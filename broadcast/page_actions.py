@@ -11,10 +11,9 @@ from inspect import iscoroutinefunction
 from typing import Any, Protocol
 from weakref import WeakKeyDictionary
 
-from asgiref.sync import ThreadSensitiveContext
 from channels.db import database_sync_to_async
 
-from . import metrics
+from . import database, metrics
 from .call_route import Call, RouteHandler, is_trusted
 from .conf import conf
 from .exceptions import BadRequest, BroadcastError, Forbidden
@@ -22,6 +21,7 @@ from .handlers import OWN, find_handler
 from .logs import get_logger
 from .publications import decode_json, encode_json
 from .subscriptions import PageSocket
+from .threads import own_turn
 
 logger = get_logger(__name__)
 
@@ -115,7 +115,8 @@ class Actions:
     async def _call(self, id: Any, work: Any) -> None:
         try:
             async with _slot():
-                answer = await work.run(self.page)
+                with database.expected():
+                    answer = await work.run(self.page)
             self._answer(id, answer)
         except BroadcastError as error:
             self._refuse(id, error)
@@ -152,7 +153,7 @@ class _Handled:
 
     async def run(self, page: Page) -> dict[str, Any]:
         response = {"id": self.message["id"], "status": 200, "headers": {}, "body": ""}
-        async with ThreadSensitiveContext():
+        async with own_turn():
             arguments = (self.message, await page.present(), response)
             if iscoroutinefunction(self.handler):
                 said = await self.handler(*arguments)

@@ -31,7 +31,7 @@ from .tokens import Deed
 from .views import refuse, with_secret
 
 #: Bytes that are read at a time.
-PIECE = 256 * 1024
+PIECE = 64 * 1024
 
 
 @personal
@@ -80,6 +80,8 @@ def serve(
         response = HttpResponse()
     else:
         response = StreamingHttpResponse(pieces(file, start, end))
+        # The generator ends when the garbage collector comes, if its client is gone in the middle.
+        response._resource_closers.append(file.close)  # type: ignore[attr-defined]
     response.status_code = 206 if asked else 200
     response.headers["Accept-Ranges"] = "bytes"
     if found.entity_tag:

@@ -17,7 +17,7 @@ from typing import Any, NamedTuple
 
 import msgpack
 
-from . import metrics
+from . import database, metrics
 from .backends import get_backend
 from .conf import conf
 from .exceptions import BadRequest, BroadcastError, Forbidden
@@ -382,7 +382,8 @@ async def _carry_out(call: Call, feeds: Feeds) -> tuple[str | None, Any]:
         return f"wrong parameters for `{call.method}': it takes {takes}", None
     try:
         more = {"feeds": feeds} if method.has_feeds else {}
-        return None, await method.function(*call.params, **more)
+        with database.expected():
+            return None, await method.function(*call.params, **more)
     except BroadcastError as error:
         metrics.note_refusal("rpc", type(error))
         return f"{type(error).__name__}: {error}", None

@@ -3,7 +3,8 @@
 What differs from Daphne, through its own hooks (`server_cls`, `server_class`):
 
 * Its WebSockets write prepared frames and have flow control both ways: `ws_protocol`. Its HTTP
-  has flow control, too: `http_protocol`.
+  has flow control, too: `http_protocol`. A connection counts from its accept, and slow senders are
+  sent away: `http_channel`.
 * *Drain.* SIGTERM: no new connections, `shutdown` to everybody at once, then the sockets are
   closed with 4200 in batches spread over `DRAIN_SECONDS`, those of rooms at the end of them; then
   it exits. Requests and handshakes that are under way are answered within that time; event
@@ -36,8 +37,10 @@ from .backends import get_backend
 from .conf import conf
 from .exceptions import CloseCode
 from .frames import event
+from .http_channel import Channel
 from .http_protocol import HTTPRequest
 from .hub import tell_all
+from .limits import EXTENSION as CONNECTION
 from .logs import get_logger
 from .meetings import get_meetings
 from .page_watch import get_pages
@@ -91,6 +94,7 @@ class Server(daphne.server.Server):  # type: ignore[misc]
         self.ws_factory.failByDrop = False
         self.ws_factory.protocol = WebSocketProtocol
         WebSocketProtocol.share_options(self.ws_factory)
+        self.http_factory.protocol = Channel
         self.http_factory.buildProtocol = partial(build_channel, self.http_factory.buildProtocol)
         if self.listening is not None:
             self._adopt(self.listening)
@@ -128,13 +132,14 @@ class Server(daphne.server.Server):  # type: ignore[misc]
 
     def create_application(self, protocol: Any, scope: dict[str, Any]) -> Any:
         if scope["type"] != "websocket":
-            scope["extensions"] = {REQUEST: protocol}
+            scope["extensions"] = {REQUEST: protocol, CONNECTION: protocol.channel.place}
             return super().create_application(protocol, scope)
         scope["asgi"] = {"version": "3.0"}
         # Daphne decodes them as if they were part of an address; autobahn answers none but these.
         scope["subprotocols"] = list(protocol.websocket_protocols)
+        scope["extensions"] = {CONNECTION: protocol.place}
         if protocol.is_direct:
-            scope["extensions"] = {EXTENSION: protocol}
+            scope["extensions"][EXTENSION] = protocol
         queue = InboundQueue(protocol)
         application = self.application(scope, queue.get, partial(self.handle_reply, protocol))
         task = asyncio.ensure_future(application)

@@ -16,7 +16,7 @@ from collections import deque
 from typing import Any
 from weakref import WeakKeyDictionary
 
-from . import limits, metrics
+from . import database, limits, metrics
 from .backends.rooms import Joined
 from .conf import conf
 from .consumers import SocketConsumer
@@ -118,7 +118,8 @@ class SignalingConsumer(SocketConsumer):
             try:
                 if isinstance(said, RoomError):
                     raise said
-                await self.peer.hear(said)
+                with database.expected():
+                    await self.peer.hear(said)
             except RoomError as wrong:
                 self._tell_error(str(wrong))
             except Unavailable:

@@ -23,7 +23,7 @@ import time
 import uuid
 from typing import Any
 
-from . import limits, metrics
+from . import database, limits, metrics
 from .backends import Recording, Run, get_backend, new_streamer
 from .conf import conf
 from .consumers import SocketConsumer
@@ -252,7 +252,8 @@ class StreamerConsumer(SocketConsumer):
                 self.space.set()
                 # Frames that made no publication yet are kept for whoever comes back to them.
                 if drafts or (self.run and self.frames):
-                    await self._append(drafts)
+                    with database.expected():
+                        await self._append(drafts)
         except BroadcastError as error:
             await self._fail(error)
         except Exception:

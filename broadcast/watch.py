@@ -3,7 +3,9 @@
 import asyncio
 from collections.abc import Awaitable, Callable
 
+from . import database
 from .conf import conf
+from .exceptions import Unavailable
 from .logs import get_logger
 
 logger = get_logger(__name__)
@@ -60,7 +62,10 @@ class Watch:
         self._woken.clear()
         changed, self._changed = self._changed, set()
         try:
-            await self.look(changed)
+            with database.expected():
+                await self.look(changed)
+        except Unavailable:
+            self._failed = True
         except Exception:
             if not self._failed:
                 logger.exception("%s is not known; trying again", self.subject)

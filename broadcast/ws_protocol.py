@@ -28,8 +28,10 @@ except ImportError:
     # Where its C extension was not built.
     from websockets.utils import apply_mask
 
+from . import limits
 from .exceptions import CloseCode
 from .frames import BINARY, TEXT, frame_header
+from .limits import Place
 from .sinks import FrameSink
 
 #: Messages and bytes that wait for the application before its client is read no more, and how few
@@ -124,6 +126,8 @@ class WebSocketProtocol(DaphneWebSocketProtocol):  # type: ignore[misc]
     #: The client's close that is not answered yet: code and reason; and the end of its patience.
     held: tuple[int | None, bytes | None] | None = None
     held_until: asyncio.TimerHandle | None = None
+    #: What its connection counts as, since its accept.
+    place: Place | None = None
 
     @classmethod
     def share_options(cls, factory: Any) -> None:
@@ -139,7 +143,13 @@ class WebSocketProtocol(DaphneWebSocketProtocol):  # type: ignore[misc]
         # As autobahn's, without what it gathers and formats for a log.
         self.transport.setTcpNoDelay(True)
         self.is_direct = isinstance(self.transport, Connection) and not self.transport.TLS
+        self.place = self.transport.producer.give_place()
         self._connectionMade()
+
+    def connectionLost(self, *args: Any) -> None:
+        if self.place:
+            limits.end(self.place)
+        super().connectionLost(*args)
 
     def dataReceived(self, data: bytes) -> None:
         if self.held:

@@ -91,8 +91,17 @@ TEMPLATES = [
 
 
 def database(url: str) -> dict[str, Any]:
-    """Django's settings for `url`; SQLite so that readers never wait for a writer."""
-    config: dict[str, Any] = dict(dj_database_url.parse(url, conn_max_age=60))
+    """Django's settings for `url`; SQLite so that readers never wait for a writer.
+
+    There are `BROADCAST_THREADS` connections, kept open. No pool: it would make everybody wait for
+    a database that is away, where a new connection fails at once.
+    """
+    config: dict[str, Any] = dict(
+        dj_database_url.parse(url, conn_max_age=60, conn_health_checks=True)
+    )
+    if config["ENGINE"].endswith("postgresql"):
+        # One that drops packets must not keep a thread for minutes.
+        config["OPTIONS"] = {"connect_timeout": 5, **config.get("OPTIONS", {})}
     if config["ENGINE"].endswith("sqlite3"):
         if config["NAME"] != ":memory:":
             keep_database_private(Path(config["NAME"]))

@@ -13,7 +13,7 @@ from channels.layers import channel_layers
 from django.test import override_settings
 from pytest_django.fixtures import Settings
 
-from broadcast import backends, publishing, room_hours, rows
+from broadcast import backends, publishing, room_hours, rows, threads
 from broadcast.backends import Backend
 from broadcast.backends.redis import RedisBackend
 from tests.backends import BACKENDS
@@ -51,7 +51,9 @@ def clean_slate(monkeypatch: pytest.MonkeyPatch) -> Iterator[None]:
     monkeypatch.setattr("channels.db.close_old_connections", lambda: None)
     # Calls of pages have threads of their own, and only the test's has the test's database.
     for module in ("call_route", "page_actions"):
-        monkeypatch.setattr(f"broadcast.{module}.ThreadSensitiveContext", nullcontext)
+        monkeypatch.setattr(f"broadcast.{module}.own_turn", nullcontext)
+    # A thread that goes on to the next test would bring its connection to the database along.
+    monkeypatch.setattr(threads, "_threads", threads.Threads())
     monkeypatch.setattr(channel_layers, "backends", {})
     monkeypatch.setattr(backends, "_backend", None)
     monkeypatch.setattr(publishing, "_serving", True)

@@ -299,6 +299,10 @@ class ServerDoor(Door):
         """A connection that is not open yet."""
         return RawSocket(self.process.port, receive_buffer)
 
+    def raw_from(self, address: str) -> RawSocket:
+        """One from another address of this machine."""
+        return RawSocket(self.process.port, address=address)
+
     def _get(self, path: str) -> Any:
         with urlopen(self.process.url + path, timeout=PATIENCE) as response:
             return json.load(response)

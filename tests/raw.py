@@ -78,12 +78,15 @@ class Gone(Exception):
 
 
 class RawSocket:
-    """A TCP connection. `receive_buffer`: bytes the kernel takes for a client that reads not."""
+    """A TCP connection. `receive_buffer`: bytes the kernel takes for a client that reads not;
+    `address`: whence it comes, of this machine."""
 
-    def __init__(self, port: int, receive_buffer: int = 0) -> None:
+    def __init__(self, port: int, receive_buffer: int = 0, address: str = "") -> None:
         self.port = port
         self.socket = socket.socket()
         self.socket.setblocking(False)
+        if address:
+            self.socket.bind((address, 0))
         if receive_buffer:
             self.socket.setsockopt(socket.SOL_SOCKET, socket.SO_RCVBUF, receive_buffer)
         self.socket.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)

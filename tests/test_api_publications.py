@@ -1,13 +1,14 @@
 """Publishing and reading history over HTTP: what is taken, what is answered, what is refused."""
 
 import base64
+import json
 from typing import Any
 
 import pytest
 from asgiref.sync import async_to_sync
-from django.test import Client
+from django.test import AsyncClient, Client
 
-from broadcast import publish
+from broadcast import apublish, publish
 from broadcast.api import publications, streams
 from broadcast.backends import get_backend
 from broadcast.exceptions import Unavailable
@@ -266,6 +267,46 @@ def test_an_answer_is_bounded(client: Client, stream: Stream, settings: Any) -> 
     assert (offsets(page), page["offset"]) == ([6, 7], 10)
     settings.BROADCAST_HISTORY_ANSWER_BYTES = 1
     assert offsets(history(client, "?limit=1000")) == [6]
+
+
+async def sliced(query: str = "") -> dict[str, Any]:
+    """A history whose answer comes in several parts."""
+    response: Any = await AsyncClient().get(f"/api/streams/s/publications/{query}")
+    parts = [part async for part in response]
+    assert len(parts) > 2
+    said: dict[str, Any] = json.loads(b"".join(parts))
+    return said
+
+
+async def test_a_large_history_is_answered_in_slices(stream: Stream, settings: Any) -> None:
+    for number in range(40):
+        await apublish("s", b"x" * 100 if number % 3 else {"n": number})
+    client = AsyncClient()
+    for query, sizes in (("", 500), ("?limit=13", 500), ("?limit=1000", 1500)):
+        settings.BROADCAST_HISTORY_ANSWER_BYTES, settings.BROADCAST_SLICE_BYTES = sizes, 10_000
+        whole = (await client.get(f"/api/streams/s/publications/{query}")).json()
+        settings.BROADCAST_SLICE_BYTES = 250
+        assert await sliced(query) == whole
+
+
+async def test_a_history_that_is_cut_off_while_it_is_sent_ends_without_a_gap(
+    stream: Stream, settings: Any, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    settings.BROADCAST_SLICE_BYTES = 250
+    for _ in range(20):
+        await apublish("s", b"x" * 100)
+    backend = get_backend()
+    read = backend.read
+
+    async def read_late(stream: str, since: int, *args: Any) -> Any:
+        if since > 5:
+            settings.BROADCAST_HISTORY_COUNT = 3
+            await apublish("s", b"the newest")
+        return await read(stream, since, *args)
+
+    monkeypatch.setattr(backend, "read", read_late)
+    page = await sliced()
+    assert (offsets(page), page["offset"], page["complete"]) == ([*range(1, 7)], 20, True)
 
 
 def test_a_header_that_is_not_among_them_comes_along(client: Client, stream: Stream) -> None:

@@ -19,7 +19,8 @@ from broadcast import limits
 from broadcast.api import events
 from broadcast.api.answers import resource
 from broadcast.exceptions import BroadcastError, Forbidden, TooLarge, TooMany
-from broadcast.limits import BURST_SECONDS, LOG_SECONDS, MOST, Limits, Pace
+from broadcast.limits import BURST_SECONDS, MOST, MOST_REFUSED, Limits, Pace, Place
+from broadcast.sparing import LOG_SECONDS
 from tests.conftest import door_of
 from tests.doors import V1, Closed, Door, InProcessDoor, Socket, eventually
 from tests.processes import ServerProcess, prepared_database
@@ -186,6 +187,55 @@ def test_what_is_refused_for_its_bytes_is_no_publication(settings: Settings) -> 
             limits.publish("192.0.2.1", "news", 4001, 0.0)
     for _ in range(4):
         limits.publish("192.0.2.1", "news", 1, 0.0)
+
+
+def test_a_connection_counts_from_its_accept_and_what_begins_on_it_no_more(
+    settings: Settings,
+) -> None:
+    settings.BROADCAST_MAX_CONNECTIONS, settings.BROADCAST_MAX_CONNECTIONS_PER_ADDRESS = 3, 2
+    limits = Limits()
+    places = [limits.accept("192.0.2.1", 0.0) for _ in range(3)]
+    assert [bool(place and place.refusal) for place in places] == [False, False, True]
+    first, second, refused = (place for place in places if place)
+    ends = [limits.begin(first, "192.0.2.1", 0.0, joins=True) for _ in range(5)]
+    with pytest.raises(TooMany, match="^too many connections from your address: 2 are the most$"):
+        limits.begin(refused, "192.0.2.1", 0.0, joins=False)
+    for end in ends:
+        end()
+    assert (limits.connections, limits.households) == (2, {"192.0.2.1": 2})
+    for place in (first, second, refused):
+        limits.end(place)
+    assert (limits.connections, limits.households, limits.refused) == (0, {}, 0)
+
+
+def test_on_a_proxys_connection_each_person_counts_as_long_as_what_they_began(
+    settings: Settings,
+) -> None:
+    settings.BROADCAST_MAX_CONNECTIONS, settings.BROADCAST_MAX_CONNECTIONS_PER_ADDRESS = 1, 2
+    limits = Limits()
+    # Whose connection it is, is not known: it counts in all.
+    place = limits.accept("", 0.0)
+    assert place
+    ends = [limits.begin(place, "192.0.2.1", 0.0, joins=False) for _ in range(2)]
+    with pytest.raises(TooMany):
+        limits.begin(place, "192.0.2.1", 0.0, joins=False)
+    limits.begin(place, "192.0.2.2", 0.0, joins=False)()
+    for end in ends:
+        end()
+    assert (limits.connections, limits.households) == (1, {})
+    limits.end(place)
+    assert limits.connections == 0
+
+
+def test_only_so_many_are_told_that_they_are_too_many(settings: Settings) -> None:
+    settings.BROADCAST_MAX_CONNECTIONS = 0
+    limits = Limits()
+    told = [limits.accept("192.0.2.1", 0.0) for _ in range(MOST_REFUSED)]
+    assert all(isinstance(place, Place) for place in told)
+    assert limits.accept("192.0.2.1", 0.0) is None
+    assert told[0]
+    limits.end(told[0])
+    assert limits.accept("192.0.2.1", 0.0)
 
 
 def test_refusals_are_logged_together(settings: Settings, caplog: pytest.LogCaptureFixture) -> None:

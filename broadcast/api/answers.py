@@ -3,6 +3,7 @@
 No cache keeps any answer: see `decorators`.
 """
 
+import sys
 from collections.abc import Callable, Coroutine
 from typing import Any
 
@@ -12,8 +13,10 @@ from django.views import defaults
 from django.views.decorators.csrf import csrf_exempt
 
 from .. import metrics
+from ..database import unavailable
 from ..decorators import unkept, without_transaction
 from ..exceptions import BadToken, BroadcastError, NoSuchStream, StreamClosed
+from ..middleware import not_now
 from ..models import Stream
 from ..rows import find_stream
 
@@ -51,6 +54,8 @@ def resource(**views: View) -> View:
         except Refusal as error:
             return failure(error)
         except Exception as error:
+            if away := unavailable(error):
+                return failure(away)
             return fault(request, error)
 
     view.methods = allowed  # type: ignore[attr-defined]
@@ -119,6 +124,9 @@ def bad_request(request: HttpRequest, exception: Exception) -> HttpResponseBase:
 
 
 def server_error(request: HttpRequest) -> HttpResponseBase:
+    """Django calls it while it handles the exception."""
+    if away := unavailable(sys.exc_info()[1]):
+        return failure(away) if is_api(request) else not_now(request, away)
     if is_api(request):
         return unkept(JsonResponse({"error": "the server failed"}, status=500))
     return defaults.server_error(request)

@@ -14,7 +14,7 @@ from typing import Any, Protocol
 from django.conf import settings
 from django.http import HttpRequest, HttpResponse
 
-from .. import access, limits, metrics, sse
+from .. import access, database, limits, metrics, sse
 from ..addresses import address_of
 from ..conf import conf
 from ..decorators import ASKER
@@ -122,11 +122,11 @@ class EventStream:
 
     async def run(self) -> None:
         self.id = f"{PROCESS}-{id(self):x}-{self.since}"
-        counted = False
+        uncount = limits.nothing
         try:
-            limits.enter(self.address)
-            counted = True
-            await self._enter()
+            uncount = limits.begin(self.scope)
+            with database.expected():
+                await self._enter()
             if self.listener:
                 await self._stay()
         except (BroadcastError, Refusal) as error:
@@ -135,8 +135,7 @@ class EventStream:
             logger.exception("The events of %r cannot be heard", self.slug)
             await self._refuse(Refusal(500, "the server failed"))
         finally:
-            if counted:
-                limits.leave(self.address)
+            uncount()
             get_guard().leave(self)
             await self._leave()
 

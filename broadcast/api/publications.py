@@ -5,18 +5,19 @@ import codecs
 import json
 import re
 import time
+from collections.abc import AsyncIterator
 from contextlib import suppress
 from typing import Any
 
 from asgiref.sync import sync_to_async
-from django.http import HttpRequest, HttpResponse, JsonResponse
+from django.http import HttpRequest, HttpResponse, JsonResponse, StreamingHttpResponse
 from django.middleware.csrf import CsrfViewMiddleware
 
 from .. import access, limits
 from ..addresses import address_of
 from ..backends import get_backend
 from ..conf import conf
-from ..exceptions import BadRequest, Forbidden, TooLarge
+from ..exceptions import BadRequest, Forbidden, TooLarge, Unavailable
 from ..middleware import is_allowed
 from ..models import Stream
 from ..publications import Draft, Kind, Mark, Publication, decode_json, encode_json
@@ -127,7 +128,10 @@ def decode(request: HttpRequest, body: bytes) -> str:
 # -- GET -----------------------------------------------------------------------------------------
 
 
-async def read_history(request: HttpRequest, slug: str) -> HttpResponse:
+async def read_history(request: HttpRequest, slug: str) -> HttpResponse | StreamingHttpResponse:
+    """History from a position on, at most so much. An answer that is larger than `SLICE_BYTES` is
+    read and sent in slices, so that slow clients hold little; it ends where history was cut off
+    meanwhile, and `offset` tells that there is more."""
     query = query_of(request)
     stream = await find(slug)
     await access.check_request(stream, Deed.LISTEN, request)
@@ -139,7 +143,9 @@ async def read_history(request: HttpRequest, slug: str) -> HttpResponse:
     backend = get_backend()
     state = await backend.state(slug)
     start = find_start(wish, state)
-    epoch, found = await backend.read(slug, start.cursor, wish.history, conf.HISTORY_ANSWER_BYTES)
+    size = conf.HISTORY_ANSWER_BYTES
+    slice_bytes = min(size, conf.SLICE_BYTES)
+    epoch, found = await backend.read(slug, start.cursor, wish.history, slice_bytes)
     if epoch != state.epoch:
         # Another life of it began just now: nothing asked for is left, and nothing was given.
         return await read_history(request, slug)
@@ -155,9 +161,43 @@ async def read_history(request: HttpRequest, slug: str) -> HttpResponse:
     }
     header = as_json(start.opening) if start.opening else b"null"
     opening = json.dumps(answer, separators=(",", ":"))[:-1].encode()
-    publications = b",".join([as_json(publication) for publication in found])
-    body = b'%b,"header":%b,"publications":[%b]}' % (opening, header, publications)
-    return HttpResponse(body, content_type="application/json")
+    body = b'%b,"header":%b,"publications":[%b' % (opening, header, as_array(found))
+    more = slices(slug, epoch, newest, found, wish.history, size)
+    is_all = not found or len(found) == wish.history or found[-1].offset == newest
+    if is_all or slice_bytes == size:
+        return HttpResponse(body + b"]}", content_type="application/json")
+    return StreamingHttpResponse(in_slices(body, more), content_type="application/json")
+
+
+async def in_slices(body: bytes, more: AsyncIterator[list[Publication]]) -> AsyncIterator[bytes]:
+    yield body
+    async for found in more:
+        yield b",%b" % as_array(found)
+    yield b"]}"
+
+
+async def slices(
+    slug: str, epoch: str, newest: int, found: list[Publication], count: int, size: int
+) -> AsyncIterator[list[Publication]]:
+    """What follows on `found` without a gap, up to the offset `newest`.
+
+    With `found` there are at most `count` publications, with `size` bytes of payload.
+    """
+    while True:
+        count -= len(found)
+        size -= sum(len(publication.payload) for publication in found)
+        last = found[-1].offset
+        if count <= 0 or size <= 0 or last >= newest:
+            return
+        try:
+            now, found = await get_backend().read(slug, last, count, min(size, conf.SLICE_BYTES))
+        except Unavailable:
+            return
+        if now != epoch or not found or found[0].offset != last + 1:
+            return
+        if len(found[0].payload) > size:
+            return
+        yield found
 
 
 def query_of(request: HttpRequest) -> dict[str, str]:
@@ -165,6 +205,10 @@ def query_of(request: HttpRequest) -> dict[str, str]:
     if any(len(values) > 1 for _, values in request.GET.lists()):
         raise BadRequest("the query says something twice")
     return {name: str(value) for name, value in request.GET.items()}
+
+
+def as_array(found: list[Publication]) -> bytes:
+    return b",".join([as_json(publication) for publication in found])
 
 
 def as_json(publication: Publication) -> bytes:

@@ -1,0 +1,66 @@
+"""When the database is away, or has no connection left for us.
+
+That is no fault of a request or a socket, and passes: it is told as `Unavailable` on every door
+(503 with `Retry-After`, close code 4200, an error over MessagePack-RPC), so that clients come back,
+and logged in one line now and then, without a traceback. Whatever else a database says of a query
+is a fault of ours, and stays one.
+"""
+
+from collections.abc import Iterator
+from contextlib import contextmanager
+
+from django.db import InterfaceError, OperationalError
+
+from .exceptions import Unavailable
+from .logs import get_logger
+from .sparing import Sparing
+
+logger = get_logger(__name__)
+
+#: How SQLSTATEs of PostgreSQL begin: no connection; no resources, connections for one; going down.
+STATES = ("08", "53", "57P")
+#: SQLite's primary result codes: busy, locked, I/O, full, cannot open.
+SQLITE_CODES = frozenset((5, 6, 10, 13, 14))
+#: MySQL's: too many connections, cannot connect, gone.
+MYSQL_CODES = frozenset((1040, 1203, 2002, 2003, 2006, 2013))
+
+_lines = Sparing()
+
+
+def unavailable(error: BaseException | None) -> Unavailable | None:
+    """What to tell instead of `error`, which is logged; None: the database did not go away."""
+    if not is_away(error):
+        return None
+    _log(error)
+    return Unavailable("the database does not answer")
+
+
+@contextmanager
+def expected() -> Iterator[None]:
+    """What is done in here needs the database. Unavailable: it went away."""
+    try:
+        yield
+    except (InterfaceError, OperationalError) as error:
+        if away := unavailable(error):
+            raise away from None
+        raise
+
+
+def is_away(error: BaseException | None) -> bool:
+    if isinstance(error, InterfaceError):
+        return True
+    if not isinstance(error, OperationalError):
+        return False
+    cause = error.__cause__ or error
+    if (code := getattr(cause, "sqlite_errorcode", None)) is not None:
+        return code & 0xFF in SQLITE_CODES
+    if hasattr(cause, "sqlstate"):
+        # A connection that could not be had, or broke, has none.
+        return cause.sqlstate is None or cause.sqlstate.startswith(STATES)
+    return bool(cause.args) and cause.args[0] in MYSQL_CODES
+
+
+def _log(error: BaseException | None) -> None:
+    if (more := _lines.more()) is not None:
+        lines = str(error).splitlines() or [repr(error)]
+        logger.error("The database does not answer%s: %s", more, lines[0][:300])
