@@ -46,6 +46,9 @@ INBOUND_RESUME = 64
 NO_CODE = 1005
 #: Seconds that a client's close waits for an answer, at most.
 CLOSE_SECONDS = 9.0
+#: Messages and bytes that an application takes in one turn of the event loop.
+TURN_COUNT = 64
+TURN_BYTES = 256 * 1024
 
 
 class InboundQueue:
@@ -54,12 +57,14 @@ class InboundQueue:
     Also much smaller than an `asyncio.Queue`, which has four deques of 600 bytes each.
     """
 
-    __slots__ = ("messages", "over", "paused", "protocol", "size", "waiter")
+    __slots__ = ("messages", "over", "paused", "protocol", "size", "taken", "waiter")
 
     def __init__(self, protocol: "WebSocketProtocol") -> None:
         self.protocol = protocol
         self.messages: list[dict[str, Any]] = []
         self.size = 0
+        #: What was taken since others had their turn, in parts of a turn.
+        self.taken = 0.0
         self.paused = False
         #: Whether the last message is a disconnect: nothing follows it.
         self.over = False
@@ -82,13 +87,19 @@ class InboundQueue:
 
     async def get(self) -> dict[str, Any]:
         while not self.messages:
+            self.taken = 0
             self.waiter = asyncio.get_running_loop().create_future()
             try:
                 await self.waiter
             finally:
                 self.waiter = None
+        if self.taken >= 1:
+            self.taken = 0
+            await asyncio.sleep(0)
         message = self.messages.pop(0)
-        self.size -= len(message.get("bytes") or message.get("text") or b"")
+        size = len(message.get("bytes") or message.get("text") or b"")
+        self.size -= size
+        self.taken += 1 / TURN_COUNT + size / TURN_BYTES
         if len(self.messages) <= INBOUND_RESUME:
             self._resume()
         return message
