@@ -49,6 +49,8 @@ CLOSE_SECONDS = 9.0
 #: Messages and bytes that an application takes in one turn of the event loop.
 TURN_COUNT = 64
 TURN_BYTES = 256 * 1024
+#: Frames that autobahn parses in one turn: a read may have 10,000.
+TURN_FRAMES = 256
 
 
 class InboundQueue:
@@ -180,11 +182,13 @@ class WebSocketProtocol(DaphneWebSocketProtocol):  # type: ignore[misc]
             return
         if self.tail is not None:
             self.tail += data
-            if len(self.tail) < self.needed and self.state == self.STATE_OPEN:
+            if len(self.tail) < self.needed and self.state != self.STATE_CLOSED:
                 return
             data, self.tail = bytes(self.tail), None
-        if self.state != self.STATE_OPEN or self.data or self.current_frame is not None:
-            # It is closing, or autobahn has begun with a frame that came with the handshake.
+        is_up = self.state in (self.STATE_OPEN, self.STATE_CLOSING)
+        if not is_up or self.data or self.current_frame is not None:
+            # It is over, or autobahn has begun with a frame: one that came with the handshake, or
+            # that it refused and skips.
             self._dataReceived(data)
             return
         rest = self._take_frames(data)
@@ -200,13 +204,16 @@ class WebSocketProtocol(DaphneWebSocketProtocol):  # type: ignore[misc]
         Answers where something begins that is not for us (RFC 6455, section 5.2): a frame that is
         not masked or too large, or anything behind a close.
         """
-        at, end = 0, len(data)
+        at, end, left = 0, len(data), TURN_FRAMES
         self.needed = 0
         while end - at >= 2:
             if self.held:
                 return None
-            if self.state != self.STATE_OPEN:
+            if self.state == self.STATE_CLOSED:
                 return at
+            if not left:
+                self._go_on_later()
+                break
             if not data[at + 1] & 0x80:
                 return at
             length = data[at + 1] & 0x7F
@@ -225,6 +232,7 @@ class WebSocketProtocol(DaphneWebSocketProtocol):  # type: ignore[misc]
                 # A control frame, a fragment, reserved bits: whole frames, so that autobahn is at
                 # the start of a frame again when the next one comes.
                 self._dataReceived(data[at:stop])
+                left -= 1
             elif not self._take(data[at] & 0x0F, data[start - 4 : start], data[start:stop]):
                 self._dataReceived(data[at:stop])
             at = stop
@@ -246,6 +254,16 @@ class WebSocketProtocol(DaphneWebSocketProtocol):  # type: ignore[misc]
             return False
         self.application_queue.put_nowait(message)
         return True
+
+    def _go_on_later(self) -> None:
+        """Give others their turn before the rest of what was read, which is kept in `tail`."""
+        self.pause_reading()
+        asyncio.get_event_loop().call_soon(self._go_on)
+
+    def _go_on(self) -> None:
+        if not self.application_queue.paused:
+            self.resume_reading()
+        self.dataReceived(b"")
 
     def pause_reading(self) -> None:
         if self.transport.connected:

@@ -339,6 +339,24 @@ async def test_the_answer_to_a_close_is_read_however_much_still_waits() -> None:
     assert connection.transport.producerState == "producing"
 
 
+@pytest.mark.parametrize("closes", [False, True])
+async def test_of_very_many_control_frames_some_are_looked_at_in_a_turn(closes: bool) -> None:
+    connection = Connection()
+    looked: list[bytes] = []
+    look = connection.protocol._dataReceived
+    connection.protocol._dataReceived = lambda data: (looked.append(data), look(data))
+    if closes:
+        connection.protocol.close_with(4500, "enough")
+    connection.feed(frame(PONG) * 1000 + frame(TEXT, b"behind") + frame(CLOSE))
+    turns = [len(looked)]
+    while connection.protocol.state != WebSocketProtocol.STATE_CLOSED:
+        assert connection.transport.producerState == "paused"
+        await asyncio.sleep(0)
+        turns.append(len(looked) - sum(turns))
+    assert turns == [256, 256, 256, 233]
+    assert connection.messages == ([] if closes else [{"text": "behind"}])
+
+
 async def test_a_client_that_closes_and_takes_nothing_is_cut_off_in_the_end(
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
