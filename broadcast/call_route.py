@@ -94,7 +94,7 @@ def encode(fields: Any) -> str:
         raise BadRequest("input is an object")
     try:
         pairs = [
-            (name, value if isinstance(value, str) else json.dumps(value))
+            (name, value if isinstance(value, str) else json.dumps(value, allow_nan=False))
             for name, values in fields.items()
             for value in (values if isinstance(values, list) else [values])
             if value is not None
@@ -104,6 +104,8 @@ def encode(fields: Any) -> str:
         raise BadRequest("input is not valid Unicode") from None
     except RecursionError:
         raise BadRequest("input is nested too deeply") from None
+    except ValueError as error:
+        raise BadRequest(f"input is not JSON: {error}") from None
 
 
 def caller(scope: Mapping[str, Any]) -> dict[str, Any]:

@@ -2,11 +2,16 @@
 
 They speak plainly or, as sub-protocol, `broadcast.v1`. A socket that may not come in is accepted
 and closed with its code, so that a page can say why.
+
+A socket that the server closes, for whatever reason, leaves at that moment: rooms, listeners,
+streamers, pages, counts and limits, whatever its client does then. What the client had sent
+before is done first, unless it was sent away.
 """
 
+import asyncio
 import secrets
 import time
-from collections.abc import Callable
+from collections.abc import Awaitable, Callable
 from typing import Any
 
 from channels.consumer import AsyncConsumer
@@ -79,12 +84,11 @@ class SocketConsumer(AsyncConsumer):  # type: ignore[misc]
         self.scope = scope
         self.base_send = send
         try:
-            while True:
-                message = await receive()
-                if message["type"] == "websocket.disconnect":
-                    self.said_goodbye = message.get("code") in GOODBYES
-                    break
+            while (message := await receive())["type"] != "websocket.disconnect":
                 await self.dispatch(message)
+                if message["type"] == "websocket.connect":
+                    receive = until_given_up(receive, self.sink)
+            self.said_goodbye = message.get("code") in GOODBYES
         finally:
             if self.uncount:
                 self.uncount()
@@ -93,6 +97,8 @@ class SocketConsumer(AsyncConsumer):  # type: ignore[misc]
                 await self.closed()
             finally:
                 self.answer_close()
+        if self.is_accepted and isinstance(self.sink, MessageSink):
+            await self.sink.until_closed()
 
     @property
     def address(self) -> str:
@@ -219,6 +225,32 @@ class SocketConsumer(AsyncConsumer):  # type: ignore[misc]
             raise StreamClosed("the stream was closed")
         await access.check(stream, self.deed, self.visitor)
         return stream
+
+
+Receive = Callable[[], Awaitable[dict[str, Any]]]
+
+
+def until_given_up(receive: Receive, sink: FrameSink | MessageSink) -> Receive:
+    """What tells of a disconnect as soon as the socket is closed here; our own server does so.
+
+    Others tell of it when the client has answered the close, which it may never do.
+    """
+    if isinstance(sink, FrameSink):
+        return receive
+
+    async def receive_or_end() -> dict[str, Any]:
+        coming = asyncio.ensure_future(receive())
+        end = asyncio.ensure_future(sink.given_up.wait())
+        try:
+            await asyncio.wait((coming, end), return_when=asyncio.FIRST_COMPLETED)
+        finally:
+            coming.cancel()
+            end.cancel()
+        if sink.closing:
+            return {"type": "websocket.disconnect", "code": sink.closing["code"]}
+        return coming.result()
+
+    return receive_or_end
 
 
 class ListenerConsumer(SocketConsumer):

@@ -163,6 +163,8 @@ class Listener:
         try:
             while self._overtaken() or self._lags():
                 await self._hand_over_history()
+                # An engine in memory never waits.
+                await asyncio.sleep(0)
         except Exception as error:
             if not isinstance(error, Unavailable):
                 logger.exception("A listener of %r could not read history", self.topic.name)

@@ -2,7 +2,7 @@
 
 Every message is answered with its `id`; one that makes no sense too, and the socket stays open.
 The calls of a page run beside each other, up to a limit; then its socket is read no more until one
-has ended.
+has ended, or the page is closed.
 """
 
 import asyncio
@@ -55,6 +55,9 @@ class Actions:
         #: Whether its site may call at all, once that is known.
         self.is_trusted: bool | None = None
         self.running: set[asyncio.Task[None]] = set()
+        #: Waits for the end of a call; and whether nothing is waited for any more.
+        self.waiting: asyncio.Future[None] | None = None
+        self.is_over = False
 
     async def take(self, text: str | None) -> None:
         """Begin with what the page said, as soon as it may have one more call running."""
@@ -76,13 +79,30 @@ class Actions:
             self._answer(id, {"status": 200, "headers": {}, "body": "pong"})
             return
         while len(self.running) >= conf.PAGE_CALLS:
-            await asyncio.wait(self.running, return_when=asyncio.FIRST_COMPLETED)
+            if self.is_over:
+                return
+            self.waiting = asyncio.get_running_loop().create_future()
+            await self.waiting
         task = asyncio.ensure_future(self._run(id, work))
         self.running.add(task)
-        task.add_done_callback(self.running.discard)
+        task.add_done_callback(self._ended)
+
+    def _ended(self, task: asyncio.Task[None]) -> None:
+        self.running.discard(task)
+        self._go_on()
+
+    def _go_on(self) -> None:
+        if self.waiting and not self.waiting.done():
+            self.waiting.set_result(None)
+
+    def give_up(self) -> None:
+        """The page is being closed: what would have to wait is not begun any more."""
+        self.is_over = True
+        self._go_on()
 
     def cancel(self) -> None:
         """The page is gone: nobody waits for its answers, as when a browser leaves a page."""
+        self.give_up()
         for task in self.running:
             task.cancel()
 

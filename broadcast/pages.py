@@ -246,6 +246,8 @@ class PageConsumer(SocketConsumer):
         self.leave(self.listeners)
         if waiting := get_writes().take(self):
             self.write_now(waiting)
+        # Nothing that it waits for keeps it here.
+        self.actions.give_up()
         self._go_on()
 
     def _go_on(self) -> None:

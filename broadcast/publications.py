@@ -1,11 +1,16 @@
 """What is sent on a stream: a draft before it has a position, a publication from then on.
 
+A value means the same on every way in: a view, a shell, a task, a page's push, a room, another
+program. `dump_json` says what it is, where it is given and before it leaves the process, and what
+it refuses is refused everywhere.
+
 Also how publications travel between processes: one MessagePack array of arrays, made and read
 here and nowhere else.
 """
 
 import json
 from collections.abc import Iterable
+from decimal import Decimal
 from enum import IntEnum, IntFlag
 from typing import Any, NamedTuple
 
@@ -53,15 +58,19 @@ class Draft(NamedTuple):
 
     @classmethod
     def of(cls, payload: Any, marks: int = 0) -> "Draft":
-        """`str` is text, bytes are binary, anything else is JSON (dates as Django writes them).
+        """`str` is text, bytes are binary, anything else is JSON as Django writes it.
 
+        What Django writes as a string (dates, `Decimal`, `UUID`, a lazy text) is that text.
         BadRequest: it is none of the three (NaN, a set, an unpaired surrogate, …).
         """
         if isinstance(payload, str):
             return cls(Kind.TEXT, encode_text(payload), marks)
         if isinstance(payload, bytes | bytearray | memoryview):
             return cls(Kind.BINARY, bytes(payload), marks)
-        return cls(Kind.JSON, encode_json(payload), marks)
+        encoded = encode_json(payload)
+        if encoded.startswith(b'"'):
+            return cls(Kind.TEXT, encode_text(json.loads(encoded)), marks)
+        return cls(Kind.JSON, encoded, marks)
 
 
 class Publication:
@@ -100,15 +109,30 @@ def encode_text(text: str) -> bytes:
         raise BadRequest("the text is not valid Unicode") from None
 
 
+class Encoder(DjangoJSONEncoder):
+    """Django's, which would write a `Decimal` that is no number as text."""
+
+    def default(self, o: Any) -> Any:
+        if isinstance(o, Decimal) and not o.is_finite():
+            raise ValueError(f"{o} is not JSON")
+        return super().default(o)
+
+
+def dump_json(value: Any, ensure_ascii: bool = False) -> str:
+    """`value` as JSON, in one line. TypeError, ValueError, RecursionError: it cannot be."""
+    return json.dumps(
+        value,
+        cls=Encoder,
+        ensure_ascii=ensure_ascii,
+        allow_nan=False,
+        separators=(",", ":"),
+    )
+
+
 def encode_json(value: Any) -> bytes:
+    """`value` as JSON. BadRequest: it cannot be, or is not valid Unicode."""
     try:
-        text = json.dumps(
-            value,
-            cls=DjangoJSONEncoder,
-            ensure_ascii=False,
-            allow_nan=False,
-            separators=(",", ":"),
-        )
+        text = dump_json(value)
     except (TypeError, ValueError, RecursionError) as error:
         raise BadRequest(f"not JSON: {error}") from None
     return encode_text(text)

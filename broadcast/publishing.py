@@ -86,9 +86,8 @@ def publish(
     idempotency_key: str = "",
 ) -> Position:
     """`apublish` for sync code: views, signals, commands, tasks, the shell."""
-    return async_to_sync(apublish)(
-        stream, payload, header=header, entry=entry, idempotency_key=idempotency_key
-    )
+    # In the caller's thread, where a lazy text has its language.
+    return publish_draft(stream, _draft(payload, header, entry), as_key(idempotency_key))
 
 
 async def apublish(
@@ -107,15 +106,25 @@ async def apublish(
     On return it has its position, is in history and was handed to the channel layer. BadRequest,
     TooLarge, StreamClosed, Unavailable: nothing was published. Cancelled: it may have been.
     """
-    marks = (Mark.HEADER if header else 0) | (Mark.ENTRY if entry else 0)
-    return await apublish_draft(stream, Draft.of(payload, marks), idempotency_key)
+    return await apublish_draft(stream, _draft(payload, header, entry), as_key(idempotency_key))
+
+
+def _draft(payload: Any, header: bool, entry: bool) -> Draft:
+    return Draft.of(payload, (Mark.HEADER if header else 0) | (Mark.ENTRY if entry else 0))
+
+
+def as_key(value: Any) -> str:
+    """An idempotency key: text, or what has one, such as a UUID. BadRequest: it is no Unicode."""
+    key = str(value) if value else ""
+    encode_text(key)
+    return key
 
 
 async def apublish_draft(stream: str | Stream, draft: Draft, key: str = "") -> Position:
     """What `apublish` does, with a draft that is made already."""
+    name = check_name(stream)
     shared = get_backend().shared
     if not (_serving or shared):
-        name = stream.slug if isinstance(stream, Stream) else stream
         return await sync_to_async(remote.publish)(name, draft, key)
     appended = await at_engine(append(stream, [draft], key=key, any_size=False))
     return Position(appended.epoch, appended.offset)

@@ -259,6 +259,8 @@ class Relay:
             metrics.gaps_repaired.inc()
             metrics.repaired_publications.inc(len(found))
             topic.append(found)
+            # An engine in memory never waits.
+            await asyncio.sleep(0)
 
     async def _begin_epoch(self, topic: Topic) -> None:
         logger.warning("History of %r lost its end: a new epoch begins", topic.name)

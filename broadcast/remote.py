@@ -14,7 +14,7 @@ import msgpack
 from . import exceptions
 from .conf import conf
 from .exceptions import BadRequest, BroadcastError, Unavailable
-from .publications import MARKS, Draft, Kind, Position, decode_json
+from .publications import MARKS, Draft, Kind, Position
 
 #: The numbers of calls are this wide.
 MSGID = 0xFFFFFFFF
@@ -151,13 +151,10 @@ def publish_params(stream: str, draft: Draft, idempotency_key: str = "") -> tupl
     options: dict[str, Any] = {name: True for name, mark in MARKS.items() if draft.marks & mark}
     if idempotency_key:
         options["idempotency_key"] = idempotency_key
-    payload: Any = draft.payload
-    if draft.kind != Kind.BINARY:
-        payload = draft.payload.decode()
     if draft.kind == Kind.JSON:
-        payload = decode_json(payload)
-        if isinstance(payload, str):
-            raise BadRequest("a JSON string is a text publication")
+        # MessagePack has no whole numbers beyond 64 bits, for one.
+        options["json"] = True
+    payload = draft.payload if draft.kind == Kind.BINARY else draft.payload.decode()
     return (stream, payload, options)
 
 

@@ -9,13 +9,12 @@ A payload there is an address, then the message: `=` and the id of the one who g
 all. So a member's encoding leaves out what is not meant for it by comparing the first bytes.
 """
 
-import json
 from collections.abc import Iterable
 from typing import Any, NamedTuple
 
 from .exceptions import BadRequest, RoomError
 from .frames import TEXT, Encoding, Message
-from .publications import Publication, decode_json
+from .publications import Publication, decode_json, dump_json
 
 PROTOCOL_VERSION = "1.0.0"
 
@@ -123,19 +122,18 @@ def is_text(text: str) -> bool:
 
 
 def encode(message: dict[str, Any]) -> bytes:
-    """The message as JSON. RoomError: it has a number that JSON has not."""
+    """The message as JSON. RoomError: it has a number that JSON has not.
+
+    TypeError: it has what no client can say, so it comes from an app's handler.
+    """
     try:
-        return _dumps(message, ensure_ascii=False).encode()
+        return dump_json(message).encode()
     except UnicodeEncodeError:
         # Half of a surrogate pair passes as it came: escaped.
-        return _dumps(message, ensure_ascii=True).encode()
+        return dump_json(message, ensure_ascii=True).encode()
     except (ValueError, RecursionError):
         # 1e999 is JSON, and no number can hold it.
         raise RoomError("invalid message") from None
-
-
-def _dumps(message: dict[str, Any], ensure_ascii: bool) -> str:
-    return json.dumps(message, ensure_ascii=ensure_ascii, allow_nan=False, separators=(",", ":"))
 
 
 def as_message(message: dict[str, Any]) -> Message:

@@ -7,6 +7,7 @@ Bare MessagePack objects one after another. A request `[0, msgid, method, params
 """
 
 import asyncio
+import json
 import os
 import secrets
 import time
@@ -24,7 +25,7 @@ from .exceptions import BadRequest, BroadcastError, Forbidden
 from .feeding import Feeds
 from .logs import get_logger
 from .models import EVERYONE, Stream
-from .publications import MARKS, MAX_NAME, Draft, Kind, Publication
+from .publications import MARKS, MAX_NAME, Draft, Kind, Publication, decode_json
 from .publishing import apublish_draft, check_name, enqueue
 from .relay import all_topics
 
@@ -177,17 +178,18 @@ figures = Figures()
 async def publish(
     stream: Any, payload: Any, options: Any = None, *, feeds: Feeds
 ) -> dict[str, Any]:
-    """str → text, bin → binary, else JSON; options `header`, `entry`, `reset`,
-    `idempotency_key`."""
+    """str → text, bin → binary, else JSON; options `header`, `entry`, `reset`, `json` (the payload
+    is JSON as text), `idempotency_key`."""
     if not isinstance(options, dict | None):
         raise BadRequest("options are a map")
     given = {_text(key): value for key, value in (options or {}).items()}
-    unknown = set(given) - {*MARKS, "idempotency_key"}
+    unknown = set(given) - {*MARKS, "json", "idempotency_key"}
     if unknown:
         raise BadRequest(f"unknown options: {', '.join(sorted(unknown))}")
     marks = sum(mark for name, mark in MARKS.items() if given.get(name))
     key = _text(given.get("idempotency_key", ""))
-    draft, program = _draft(payload, marks), await feeds.program(_text(stream))
+    draft = Draft.of(_decode(payload), marks) if given.get("json") else _draft(payload, marks)
+    program = await feeds.program(_text(stream))
     if program and not key:
         position = await program.append([draft])
     else:
@@ -250,9 +252,21 @@ def _describe(publication: Publication) -> dict[str, Any]:
     return {
         "offset": publication.offset,
         "kind": Kind(publication.kind).name.lower(),
-        "data": publication.data,
+        "data": _as_messagepack(publication),
         "time": publication.time,
     }
+
+
+def _as_messagepack(publication: Publication) -> Any:
+    """What was published; whole numbers beyond 64 bits, which MessagePack has not, as floats."""
+    if publication.kind != Kind.JSON:
+        return publication.data
+    return json.loads(publication.payload, parse_int=_number_of)
+
+
+def _number_of(digits: str) -> int | float:
+    number = int(digits)
+    return number if -(2**63) <= number < 2**64 else float(digits)
 
 
 async def streams() -> list[dict[str, Any]]:
@@ -334,6 +348,12 @@ def _number(value: Any, name: str) -> int:
     if type(value) is not int or value < 0:
         raise BadRequest(f"{name} is a number of publications, 0 or more")
     return min(value, 2**63 - 1)
+
+
+def _decode(payload: Any) -> Any:
+    if not isinstance(payload, str | bytes):
+        raise BadRequest("with the option json, a payload is text")
+    return decode_json(payload)
 
 
 def _draft(payload: Any, marks: int = 0) -> Draft:

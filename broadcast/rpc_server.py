@@ -38,6 +38,8 @@ RETRY_SECONDS = 1.0
 #: Seconds for which what comes is dropped before a connection is closed: closed with something
 #: unread, it would take its last answers along.
 LINGER_SECONDS = 1.0
+#: Seconds in which a client takes its last answers.
+END_SECONDS = 30.0
 #: Seconds to say the secret, and bytes of the call that does.
 UNLOCK_SECONDS = 10.0
 UNLOCK_BYTES = 4096
@@ -165,8 +167,11 @@ class Connection:
                     while await self.reader.read(READ_BYTES):
                         pass
         self.writer.close()
-        with suppress(OSError):
-            await self.writer.wait_closed()
+        with suppress(OSError, TimeoutError):
+            async with asyncio.timeout(END_SECONDS):
+                await self.writer.wait_closed()
+        # A client that takes no answers would stay for ever; to one that is gone, nothing happens.
+        self.writer.transport.abort()
 
     async def _end_feeds(self) -> None:
         try:

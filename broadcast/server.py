@@ -197,7 +197,7 @@ class Server(daphne.server.Server):  # type: ignore[misc]
         # A call goes on to the last moment.
         going = [protocol for protocol in sockets if steps <= 1 or not protocol.stays]
         for protocol in going[: math.ceil(len(going) / max(steps, 1))]:
-            protocol.close_with(CloseCode.SHUTDOWN, "the server is going down")
+            protocol.close_with(CloseCode.SHUTDOWN, "the server is going down", hear_out=True)
         self._end_requests()
         is_idle = not sockets and not self._is_answering()
         if is_idle and was_idle:

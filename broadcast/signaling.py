@@ -134,7 +134,6 @@ class SignalingConsumer(SocketConsumer):
             self.waiting.clear()
             self.size = 0
             self.space.set()
-            await self.peer.leave()
 
     def _tell_error(self, text: str) -> None:
         metrics.room_errors.inc()
@@ -210,9 +209,6 @@ class SignalingConsumer(SocketConsumer):
             self.listener.topic.remove(self.listener)
         self.say(told_error(str(error)))
         self.sink.close(error.close_code, str(error))
-        if self.peer and self.working is None:
-            # A client that does not answer a close must not stay in its room.
-            self.working = asyncio.ensure_future(self._work())
 
     async def go(self) -> None:
         self.refused = True

@@ -41,7 +41,8 @@ class FrameTransport(Protocol):
 
     def attach(self, sink: "FrameSink") -> None:
         """Keep its `send`, and call its `drained` when everything that was pending has gone out,
-        and its `closing` before a close frame, whoever closes: the last moment to write something.
+        and its `closing` when the socket ends: before a close frame, whoever closes, which is the
+        last moment to write something; or when the connection is lost. Perhaps more than once.
 
         From now on a close of the client waits for `answer_close`, though not for ever.
         """
@@ -107,6 +108,8 @@ class MessageSink:
         self.drained: Callable[[], None] = lambda: None
         self.waiting: list[Any] = []
         self.closing: dict[str, Any] | None = None
+        #: Set with `closing`.
+        self.given_up = asyncio.Event()
         self.task: asyncio.Task[None] | None = None
 
     def on_drain(self, callback: Callable[[], None]) -> None:
@@ -119,10 +122,16 @@ class MessageSink:
 
     def close(self, code: CloseCode, reason: str) -> None:
         self.closing = self._closing(code, reason)
+        self.given_up.set()
         self._start()
 
     def answer_close(self) -> None:
         """Other servers answer a close before the application hears of it."""
+
+    async def until_closed(self) -> None:
+        """Wait until its end was sent, if it was closed here; a server may wait for the client."""
+        if self.given_up.is_set() and self.task:
+            await asyncio.wait({self.task})
 
     def _as_asgi(self, message: Any) -> dict[str, Any]:
         return as_asgi(message)

@@ -77,6 +77,8 @@ class StreamerConsumer(SocketConsumer):
     #: Frames that came, and whether the next one waits until there is space for it.
     came = 0
     blocked = False
+    #: Whether a frame is being cut: nothing of it counts before it is through.
+    cutting = False
 
     async def prepare(self) -> None:
         self.id = new_streamer(time.time())
@@ -152,7 +154,7 @@ class StreamerConsumer(SocketConsumer):
 
     @property
     def idle(self) -> bool:
-        return not (self.blocked or self.waiting)
+        return not (self.blocked or self.cutting or self.waiting)
 
     # -- what the streamer sends ------------------------------------------------------------
 
@@ -165,20 +167,20 @@ class StreamerConsumer(SocketConsumer):
         if len(payload) > self.max_frame:
             raise TooLarge(f"a frame has at most {self.max_frame} bytes here")
         if text is None:
-            self._take(Draft(Kind.BINARY, payload))
+            await self._take(Draft(Kind.BINARY, payload))
         elif not self.encoding.tells:
-            self._take(Draft(Kind.TEXT, payload))
+            await self._take(Draft(Kind.TEXT, payload))
         else:
-            self._receive_text(text)
+            await self._receive_text(text)
         if len(self.waiting) >= conf.STREAMER_QUEUE or self.size >= STREAMER_BYTES:
             self.space.clear()
             self.blocked = True
             await self.space.wait()
             self.blocked = False
 
-    def _receive_text(self, text: str) -> None:
+    async def _receive_text(self, text: str) -> None:
         try:
-            self._receive_event(decode_json(text))
+            await self._receive_event(decode_json(text))
         except BadRequest as error:
             if self.run and '"publication"' in text:
                 # Whether it counts, client and server could no longer agree on.
@@ -186,10 +188,10 @@ class StreamerConsumer(SocketConsumer):
             logger.info("A streamer of %s said something wrong: %s", self.slug, error)
             self._tell_newest("error", message=str(error))
 
-    def _receive_event(self, said: Any) -> None:
+    async def _receive_event(self, said: Any) -> None:
         name = said.get("event") if isinstance(said, dict) else None
         if name == "publication" and "data" in said:
-            self._take(Draft.of(said["data"]))
+            await self._take(Draft.of(said["data"]))
         elif name == "mark" and said.get("as") in tuple(MARKS):
             if self.segmenter:
                 raise BadRequest("the server marks these frames: mark before the first, or never")
@@ -207,13 +209,13 @@ class StreamerConsumer(SocketConsumer):
                 '{"event":"mark","as":"header"|"entry"} or {"event":"reset"}'
             )
 
-    def _take(self, draft: Draft) -> None:
+    async def _take(self, draft: Draft) -> None:
         if self.limited and self._is_too_much(len(draft.payload)):
             return
         if self.undecided:
             self.segmenter, self.marks, self.undecided = Segmenter(), 0, False
         if self.segmenter and draft.kind == Kind.BINARY:
-            self.waiting.extend(self._cut(self.segmenter, draft.payload))
+            await self._cut(self.segmenter, draft.payload)
         else:
             self.waiting.append(draft._replace(marks=self.marks) if self.marks else draft)
             self.marks = 0
@@ -221,13 +223,22 @@ class StreamerConsumer(SocketConsumer):
         self.size += len(draft.payload)
         self.arrived.set()
 
-    def _cut(self, segmenter: Segmenter, payload: bytes) -> list[Draft]:
+    async def _cut(self, segmenter: Segmenter, payload: bytes) -> None:
+        found: list[Draft] = []
+        self.cutting = True
         try:
-            return segmenter.feed(payload)
+            for _ in segmenter.feed_in_turns(payload, found):
+                await asyncio.sleep(0)
         except BadRequest:
             # What it holds of it is not to be published, when the rest is.
-            self.segmenter = Segmenter()
+            self.segmenter, found = Segmenter(), []
             raise
+        finally:
+            self.cutting = False
+            self.arrived.set()
+        self.waiting.extend(found)
+        if self.ending:
+            self._finish()
 
     def _is_too_much(self, size: int) -> bool:
         """Whether one more is over a limit: what came before is published, then it is closed."""
@@ -245,7 +256,7 @@ class StreamerConsumer(SocketConsumer):
     async def _feed(self) -> None:
         """Append what waits, all of it at once, until the socket ends and nothing waits."""
         try:
-            while self.waiting or not self.ending:
+            while self.waiting or self.cutting or not self.ending:
                 await self.arrived.wait()
                 self.arrived.clear()
                 drafts, self.waiting, self.size = self.waiting, [], 0
@@ -335,10 +346,13 @@ class StreamerConsumer(SocketConsumer):
     def _end(self) -> None:
         """Take nothing more."""
         self.ending = True
-        if self.segmenter and (self.said_goodbye or not self.run):
+        self._finish()
+        self.arrived.set()
+
+    def _finish(self) -> None:
+        if self.segmenter and not self.cutting and (self.said_goodbye or not self.run):
             # Nobody comes back to what it holds.
             self.waiting.extend(self.segmenter.finish())
-        self.arrived.set()
 
     async def closed(self) -> None:
         if self.feeding:

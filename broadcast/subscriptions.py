@@ -26,8 +26,8 @@ from django.utils import timezone
 from .backends import get_backend
 from .exceptions import BadRequest, Unavailable
 from .models import Subscription
-from .publications import Position
-from .publishing import apublish, at_engine, check_name, tell_everybody
+from .publications import Draft, Position
+from .publishing import apublish_draft, at_engine, check_name, tell_everybody
 
 if TYPE_CHECKING:
     from .models import AnyUser
@@ -157,8 +157,9 @@ class PageSocket:
         `news.sport.today`. Such a pattern reaches the channels that any page is subscribed to.
         StreamClosed, TooLarge: a channel did not take it; the others have.
         """
+        draft = Draft.of(message)
         names = await sync_to_async(_expand)(channel_names(channels, patterns=True))
-        pushes = (apublish(name, message) for name in names)
+        pushes = (apublish_draft(name, draft) for name in names)
         for outcome in await asyncio.gather(*pushes, return_exceptions=True):
             if isinstance(outcome, BaseException):
                 raise outcome
@@ -168,12 +169,12 @@ class PageSocket:
 
         A page that was never subscribed and has no open socket gets nothing.
         """
-        names = channel_names(channels)
+        said = _as_json(message)
+        drafts = [Draft.of({"payload": said, "channel": one}) for one in channel_names(channels)]
         rows = Subscription.objects.live(timezone.now()).filter(digest=digest)
         if is_id(digest) and await rows.aexists():
-            for name in names:
-                said = {"payload": _as_json(message), "channel": name}
-                await apublish(topic_of(digest), said)
+            for draft in drafts:
+                await apublish_draft(topic_of(digest), draft)
 
     def subscribe(self, *channels: Channels) -> None:
         async_to_sync(self.asubscribe)(*channels)
@@ -239,5 +240,5 @@ def _expand(names: Iterable[str]) -> list[str]:
 def _as_json(message: Any) -> Any:
     """A message as a part of another: bytes in base64, as `frames.page_message` has them."""
     if isinstance(message, bytes | bytearray | memoryview):
-        return {"base64": base64.b64encode(message).decode()}
+        return {"base64": base64.b64encode(bytes(message)).decode()}
     return message

@@ -10,6 +10,10 @@
   the application has caught up. In Daphne they pile up.
 * *Closes.* A client's close is answered when the application has handled what came before it
   (`FrameTransport.answer_close`): the answer with the client's own code says that.
+* *Ends.* As soon as there is a close, of either side, the application gets everything that came
+  before it, then its disconnect, and nothing more. In Daphne it waits for the client, which may
+  keep the connection open for `CLOSE_SECONDS`. A server that goes waits, too: what its clients
+  sent before they heard of that is not lost.
 """
 
 import asyncio
@@ -20,6 +24,7 @@ import daphne.server  # noqa: F401 (first: it installs the reactor)
 from autobahn.util import encode_truncate
 from autobahn.websocket.protocol import TrafficStats
 from daphne.ws_protocol import WebSocketProtocol as DaphneWebSocketProtocol
+from twisted.internet import reactor
 from twisted.internet.tcp import Connection
 
 try:
@@ -43,6 +48,11 @@ INBOUND_RESUME = 64
 NO_CODE = 1005
 #: Seconds that a client's close waits for an answer, at most.
 CLOSE_SECONDS = 9.0
+#: Messages and bytes that an application takes in one turn of the event loop.
+TURN_COUNT = 64
+TURN_BYTES = 256 * 1024
+#: Frames that autobahn parses in one turn: a read may have 10,000.
+TURN_FRAMES = 256
 
 
 class InboundQueue:
@@ -51,19 +61,29 @@ class InboundQueue:
     Also much smaller than an `asyncio.Queue`, which has four deques of 600 bytes each.
     """
 
-    __slots__ = ("messages", "paused", "protocol", "size", "waiter")
+    __slots__ = ("messages", "over", "paused", "protocol", "size", "taken", "waiter")
 
     def __init__(self, protocol: "WebSocketProtocol") -> None:
         self.protocol = protocol
         self.messages: list[dict[str, Any]] = []
         self.size = 0
+        #: What was taken since others had their turn, in parts of a turn.
+        self.taken = 0.0
         self.paused = False
+        #: Whether the last message is a disconnect: nothing follows it.
+        self.over = False
         self.waiter: asyncio.Future[None] | None = None
 
     def put_nowait(self, message: dict[str, Any]) -> None:
+        if self.over:
+            return
+        self.over = message["type"] == "websocket.disconnect"
         self.messages.append(message)
         self.size += len(message.get("bytes") or message.get("text") or b"")
-        if not self.paused and (len(self.messages) >= INBOUND_COUNT or self.size >= INBOUND_BYTES):
+        if self.over:
+            # The client's own close must be read, however much still waits.
+            self._resume()
+        elif not self.paused and self._is_full():
             self.paused = True
             self.protocol.pause_reading()
         if self.waiter is not None and not self.waiter.done():
@@ -71,17 +91,30 @@ class InboundQueue:
 
     async def get(self) -> dict[str, Any]:
         while not self.messages:
+            self.taken = 0
             self.waiter = asyncio.get_running_loop().create_future()
             try:
                 await self.waiter
             finally:
                 self.waiter = None
+        if self.taken >= 1:
+            self.taken = 0
+            await asyncio.sleep(0)
         message = self.messages.pop(0)
-        self.size -= len(message.get("bytes") or message.get("text") or b"")
-        if self.paused and len(self.messages) <= INBOUND_RESUME:
+        size = len(message.get("bytes") or message.get("text") or b"")
+        self.size -= size
+        self.taken += 1 / TURN_COUNT + size / TURN_BYTES
+        if len(self.messages) <= INBOUND_RESUME:
+            self._resume()
+        return message
+
+    def _is_full(self) -> bool:
+        return len(self.messages) >= INBOUND_COUNT or self.size >= INBOUND_BYTES
+
+    def _resume(self) -> None:
+        if self.paused:
             self.paused = False
             self.protocol.resume_reading()
-        return message
 
 
 class WebSocketProtocol(DaphneWebSocketProtocol):  # type: ignore[misc]
@@ -121,6 +154,8 @@ class WebSocketProtocol(DaphneWebSocketProtocol):  # type: ignore[misc]
     is_full = False
     #: Whether a server that goes serves it to the end.
     stays = False
+    #: Whether what comes is heard until its client answers the close.
+    hears_out = False
     #: Where the application writes to it.
     sink: FrameSink | None = None
     #: The client's close that is not answered yet: code and reason; and the end of its patience.
@@ -157,11 +192,13 @@ class WebSocketProtocol(DaphneWebSocketProtocol):  # type: ignore[misc]
             return
         if self.tail is not None:
             self.tail += data
-            if len(self.tail) < self.needed and self.state == self.STATE_OPEN:
+            if len(self.tail) < self.needed and self.state != self.STATE_CLOSED:
                 return
             data, self.tail = bytes(self.tail), None
-        if self.state != self.STATE_OPEN or self.data or self.current_frame is not None:
-            # It is closing, or autobahn has begun with a frame that came with the handshake.
+        is_up = self.state in (self.STATE_OPEN, self.STATE_CLOSING)
+        if not is_up or self.data or self.current_frame is not None:
+            # It is over, or autobahn has begun with a frame: one that came with the handshake, or
+            # that it refused and skips.
             self._dataReceived(data)
             return
         rest = self._take_frames(data)
@@ -177,13 +214,16 @@ class WebSocketProtocol(DaphneWebSocketProtocol):  # type: ignore[misc]
         Answers where something begins that is not for us (RFC 6455, section 5.2): a frame that is
         not masked or too large, or anything behind a close.
         """
-        at, end = 0, len(data)
+        at, end, left = 0, len(data), TURN_FRAMES
         self.needed = 0
         while end - at >= 2:
             if self.held:
                 return None
-            if self.state != self.STATE_OPEN:
+            if self.state == self.STATE_CLOSED:
                 return at
+            if not left:
+                self._go_on_later()
+                break
             if not data[at + 1] & 0x80:
                 return at
             length = data[at + 1] & 0x7F
@@ -202,6 +242,7 @@ class WebSocketProtocol(DaphneWebSocketProtocol):  # type: ignore[misc]
                 # A control frame, a fragment, reserved bits: whole frames, so that autobahn is at
                 # the start of a frame again when the next one comes.
                 self._dataReceived(data[at:stop])
+                left -= 1
             elif not self._take(data[at] & 0x0F, data[start - 4 : start], data[start:stop]):
                 self._dataReceived(data[at:stop])
             at = stop
@@ -223,6 +264,16 @@ class WebSocketProtocol(DaphneWebSocketProtocol):  # type: ignore[misc]
             return False
         self.application_queue.put_nowait(message)
         return True
+
+    def _go_on_later(self) -> None:
+        """Give others their turn before the rest of what was read, which is kept in `tail`."""
+        self.pause_reading()
+        asyncio.get_event_loop().call_soon(self._go_on)
+
+    def _go_on(self) -> None:
+        if not self.application_queue.paused:
+            self.resume_reading()
+        self.dataReceived(b"")
 
     def pause_reading(self) -> None:
         if self.transport.connected:
@@ -323,10 +374,7 @@ class WebSocketProtocol(DaphneWebSocketProtocol):  # type: ignore[misc]
         self.is_full = False
 
     def sendCloseFrame(
-        self,
-        code: int | None = None,
-        reasonUtf8: bytes | None = None,
-        isReply: bool = False,
+        self, code: int | None = None, reasonUtf8: bytes | None = None, isReply: bool = False
     ) -> None:
         if isReply and self.sink and self._is_open():
             self._hold(self.remoteCloseCode)
@@ -334,11 +382,20 @@ class WebSocketProtocol(DaphneWebSocketProtocol):  # type: ignore[misc]
         self._send_close(code, reasonUtf8, isReply)
 
     def _send_close(self, code: int | None, reason: bytes | None, is_reply: bool) -> None:
+        was_open = self.state == self.STATE_OPEN
         if self.sink and self._is_open():
             self.sink.closing()
         # Nothing may follow it.
         self._keep_socket()
         super().sendCloseFrame(code, reason, is_reply)
+        if was_open and not self.hears_out:
+            self._tell_end(self.remoteCloseCode if is_reply else code)
+
+    def _tell_end(self, code: int | None) -> None:
+        """Tell the application that nothing more comes. The first code stands."""
+        if hasattr(self, "application_queue"):
+            told = {"type": "websocket.disconnect", "code": code or NO_CODE}
+            self.application_queue.put_nowait(told)
 
     def _hold(self, code: int | None) -> None:
         """Let the application handle what came before the client's close, then answer it."""
@@ -347,8 +404,7 @@ class WebSocketProtocol(DaphneWebSocketProtocol):  # type: ignore[misc]
         self.tail = None
         loop = asyncio.get_running_loop()
         self.held_until = loop.call_later(CLOSE_SECONDS, self._answer_late)
-        told = {"type": "websocket.disconnect", "code": code or NO_CODE}
-        self.application_queue.put_nowait(told)
+        self._tell_end(code)
 
     def _answer_late(self) -> None:
         self._answer(CloseCode.SHUTDOWN, b"the server could not handle all in time")
@@ -371,12 +427,17 @@ class WebSocketProtocol(DaphneWebSocketProtocol):  # type: ignore[misc]
             return
         self._keep_socket()
         super().dropConnection(abort)
+        transport = self.transport
+        if transport.connected and (transport.dataBuffer or transport._tempDataBuffer):
+            # Twisted would wait for ever until its client takes what is pending.
+            reactor.callLater(self.closeHandshakeTimeout, transport.abortConnection)
 
-    def close_with(self, code: int, reason: str) -> None:
+    def close_with(self, code: int, reason: str, hear_out: bool = False) -> None:
         encoded = encode_truncate(reason, 123)
         if self.held:
             self._answer(int(code), encoded)
         elif self.state == self.STATE_OPEN:
+            self.hears_out = hear_out
             # sendClose() refuses codes such as 1009 that a server may well send.
             self._send_close(int(code), encoded, is_reply=False)
 
@@ -395,12 +456,13 @@ class WebSocketProtocol(DaphneWebSocketProtocol):  # type: ignore[misc]
     def onClose(self, wasClean: bool, code: int, reason: str) -> None:
         # As Daphne's, which takes the path from the request that is forgotten by now.
         self._keep_socket()
+        if self.sink:
+            self.sink.closing()
         self.sink = self.held = None
         if self.held_until:
             self.held_until.cancel()
         self.server.protocol_disconnected(self)
-        if hasattr(self, "application_queue"):
-            self.application_queue.put_nowait({"type": "websocket.disconnect", "code": code})
+        self._tell_end(code)
         client = ":".join(map(str, self.client_addr or ()))
         details = {"path": self.path.decode(), "client": client or None}
         self.server.log_action("websocket", "disconnected", details)

@@ -1,13 +1,15 @@
 """What can be called over MessagePack-RPC, at a real server."""
 
 import json
+import math
 import time
 
 import msgpack
 
+from broadcast.rpc import encode_answer
 from tests.doors import ServerDoor
 from tests.test_readme import section
-from tests.test_rpc import PONG, connected
+from tests.test_rpc import connected
 
 
 async def test_json_of_a_client_that_knows_only_bin_is_text(our_door: ServerDoor) -> None:
@@ -108,14 +110,34 @@ async def test_a_page_of_history_has_some_size_at_most(our_door: ServerDoor) -> 
         assert since == 12
 
 
-async def test_what_messagepack_cannot_carry_is_an_error_of_the_call(our_door: ServerDoor) -> None:
+def test_what_messagepack_cannot_carry_is_an_error_of_the_call() -> None:
+    kind, msgid, error, result = msgpack.unpackb(encode_answer(7, None, {"data": 2**64}))
+    assert (kind, msgid, result) == (1, 7, None)
+    assert "cannot carry" in error
+
+
+async def test_numbers_that_messagepack_has_not_are_floats_in_history(our_door: ServerDoor) -> None:
     slug = await our_door.stream()
-    streamer = await our_door.streamer(slug)
-    await streamer.publish(2**64)
-    await streamer.accepted(1)
     async with connected(our_door.process) as client:
-        assert "cannot carry" in (await client.call("history", slug))[2]
-        assert await client.call("ping") == PONG
+        said = [2**64, 2**64 - 1, -(2**63), -(2**63) - 1, 10**400]
+        options = {"json": True}
+        assert (await client.call("publish", slug, json.dumps(said), options))[2] is None
+        (one,) = (await client.call("history", slug))[3]["publications"]
+    assert one["data"] == [2.0**64, 2**64 - 1, -(2**63), -(2.0**63), math.inf]
+    assert [type(number) for number in one["data"]] == [float, int, int, float, float]
+
+
+async def test_a_payload_may_be_json_as_text(our_door: ServerDoor) -> None:
+    slug = await our_door.stream()
+    listener = await our_door.listener(slug)
+    options = {"json": True}
+    async with connected(our_door.process) as client:
+        for payload in ('{"a": 1}', b"[2]", '"text"', "7"):
+            assert (await client.call("publish", slug, payload, options))[2] is None
+        for wrong in ("{", 7, None, "NaN", "1e999", b"\xff", '"\\ud800"'):
+            said = (await client.call("publish", slug, wrong, options))[2]
+            assert said.startswith("BadRequest: ")
+    assert await listener.told_many(4) == [(1, {"a": 1}), (2, [2]), (3, "text"), (4, 7)]
 
 
 async def test_streams_and_stats_say_how_things_stand(our_door: ServerDoor) -> None:

@@ -10,8 +10,10 @@ from daphne.http_protocol import HTTPFactory
 from daphne.ws_protocol import WebSocketFactory
 from hypothesis import given, settings
 from hypothesis import strategies as st
+from twisted.internet.task import Clock
 from twisted.internet.testing import StringTransport
 
+from broadcast import ws_protocol
 from broadcast.conf import conf
 from broadcast.exceptions import CloseCode
 from broadcast.server import Server
@@ -42,7 +44,7 @@ class FakeTransport(StringTransport):
     """A TCP connection whose client takes everything at once."""
 
     connected = True
-    disconnected = False
+    disconnected = aborted = False
     dataBuffer = b""
     _tempDataBuffer: tuple[bytes, ...] = ()
 
@@ -53,6 +55,9 @@ class FakeTransport(StringTransport):
 
     def setTcpNoDelay(self, enabled: bool) -> None:
         pass
+
+    def abortConnection(self) -> None:
+        self.aborted = True
 
     def unregisterProducer(self) -> None:
         # Unlike a StringTransport, a real one takes it when there is none.
@@ -100,9 +105,18 @@ class Connection:
 
     @property
     def messages(self) -> Expected:
-        for message in self.queue.messages:
+        """What came before its end."""
+        last = -1 if self.queue.over else None
+        messages = self.queue.messages[:last]
+        for message in messages:
             assert message.pop("type") == "websocket.receive"
-        return self.queue.messages
+        return messages
+
+    @property
+    def end(self) -> int | None:
+        """The code of the disconnect; None: there was none."""
+        last = self.queue.messages[-1]
+        return last["code"] if last.get("type") == "websocket.disconnect" else None
 
     def sent(self) -> list[tuple[int, bytes]]:
         """Opcode and payload of every frame that the server sent."""
@@ -267,7 +281,7 @@ async def test_what_breaks_the_protocol_ends_the_connection_with_its_code(
         connection = Connection(max_frame=1000)
         data = good + bad + frame(TEXT, b"after")
         connection.feed(data[:at], data[at:])
-        assert connection.close_code() == code, f"split at {at}"
+        assert connection.close_code() == connection.end == code, f"split at {at}"
         assert connection.messages == [{"text": "before"}]
 
 
@@ -292,8 +306,68 @@ async def test_a_short_frame_that_is_not_masked_is_refused_at_its_second_byte() 
 async def test_a_client_that_closes_is_answered() -> None:
     connection = Connection()
     connection.feed(frame(TEXT, b"bye") + frame(CLOSE, close_payload(1000)))
-    assert connection.sent()[0][0] == CLOSE and connection.close_code() == 1000
+    assert connection.sent()[0][0] == CLOSE and connection.close_code() == connection.end == 1000
     assert connection.messages == [{"text": "bye"}]
+
+
+async def test_of_a_close_the_application_hears_once_and_of_nothing_that_follows() -> None:
+    connection = Connection()
+    connection.feed(frame(TEXT, b"before"))
+    connection.protocol.close_with(4501, "another streamer took over")
+    connection.feed(frame(TEXT, b"after") + frame(CLOSE, close_payload(1000)))
+    connection.protocol.onClose(True, 1000, "")
+    assert connection.end == 4501
+    assert connection.messages == [{"text": "before"}]
+
+
+async def test_what_was_sent_before_the_client_heard_that_the_server_goes_is_taken() -> None:
+    connection = Connection()
+    connection.protocol.close_with(4200, "the server is going down", hear_out=True)
+    connection.feed(frame(TEXT, b"on its way"))
+    assert not connection.queue.over
+    connection.feed(frame(CLOSE, close_payload(4200)))
+    connection.protocol.onClose(True, 4200, "")
+    assert connection.messages == [{"text": "on its way"}]
+    assert connection.end == 4200
+
+
+async def test_the_answer_to_a_close_is_read_however_much_still_waits() -> None:
+    connection = Connection()
+    connection.feed(frame(TEXT) * INBOUND_COUNT)
+    assert connection.transport.producerState == "paused"
+    connection.protocol.close_with(4500, "enough")
+    assert connection.transport.producerState == "producing"
+
+
+@pytest.mark.parametrize("closes", [False, True])
+async def test_of_very_many_control_frames_some_are_looked_at_in_a_turn(closes: bool) -> None:
+    connection = Connection()
+    looked: list[bytes] = []
+    look = connection.protocol._dataReceived
+    connection.protocol._dataReceived = lambda data: (looked.append(data), look(data))
+    if closes:
+        connection.protocol.close_with(4500, "enough")
+    connection.feed(frame(PONG) * 1000 + frame(TEXT, b"behind") + frame(CLOSE))
+    turns = [len(looked)]
+    while connection.protocol.state != WebSocketProtocol.STATE_CLOSED:
+        assert connection.transport.producerState == "paused"
+        await asyncio.sleep(0)
+        turns.append(len(looked) - sum(turns))
+    assert turns == [256, 256, 256, 233]
+    assert connection.messages == ([] if closes else [{"text": "behind"}])
+
+
+async def test_a_client_that_closes_and_takes_nothing_is_cut_off_in_the_end(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    later = Clock()
+    monkeypatch.setattr(ws_protocol, "reactor", later)
+    connection = Connection()
+    connection.transport.dataBuffer = b"nobody takes it"
+    connection.feed(frame(CLOSE, close_payload(1000)))
+    assert connection.transport.disconnecting and not connection.transport.aborted
+    later.advance(connection.protocol.closeHandshakeTimeout)
+    assert connection.transport.aborted
 
 
 async def test_a_close_in_the_middle_of_a_frame_ends_cleanly() -> None:

@@ -110,6 +110,7 @@ class EventStream:
     removed: BroadcastError | None = None
     #: Whether the answer has begun: its status stands.
     begun = False
+    #: Whether it counts as a connection.
 
     def __init__(self, scope: dict[str, Any], receive: Any, send: Send) -> None:
         self.scope = scope
@@ -119,24 +120,30 @@ class EventStream:
         self.send = send
         self.sink = EventSink(send)
         self.transport: RequestTransport | None = scope.get("extensions", {}).get(EXTENSION)
+        #: Waits until the client is gone.
+        self.gone: asyncio.Future[None] | None = None
+        #: Ends what it counts for, once.
+        self.uncount = limits.nothing
 
     async def run(self) -> None:
         self.id = f"{PROCESS}-{id(self):x}-{self.since}"
-        uncount = limits.nothing
         try:
-            uncount = limits.begin(self.scope)
+            self.uncount = limits.begin(self.scope)
             with database.expected():
                 await self._enter()
             if self.listener:
                 await self._stay()
+                await self._leave()
+                await self._until_over()
         except (BroadcastError, Refusal) as error:
             await self._refuse(error)
         except Exception:
             logger.exception("The events of %r cannot be heard", self.slug)
             await self._refuse(Refusal(500, "the server failed"))
         finally:
-            uncount()
-            get_guard().leave(self)
+            for task in (self.sink.task, self.gone):
+                if task:
+                    task.cancel()
             await self._leave()
 
     @property
@@ -246,22 +253,29 @@ class EventStream:
             self.listener.topic.note_full(self.listener)
 
     async def _stay(self) -> None:
-        """Until the client is gone, or was sent away."""
-        waits = [asyncio.ensure_future(self._gone()), asyncio.ensure_future(self.sink.over.wait())]
-        try:
-            while True:
-                done, _ = await asyncio.wait(
-                    waits, timeout=conf.KEEP_AWAKE_SECONDS, return_when=asyncio.FIRST_COMPLETED
-                )
-                if done:
-                    break
-                if self.listener and not (self.listener.full_since or self.sink.closing):
-                    self._write(sse.COMMENT)
-        finally:
-            for wait in waits:
-                wait.cancel()
+        """Until the client is gone, or is sent away."""
+        while not await self._ended(self.sink.given_up, conf.KEEP_AWAKE_SECONDS):
+            if self.listener and not self.listener.full_since:
+                self._write(sse.COMMENT)
+
+    async def _until_over(self) -> None:
+        """Until it has taken its end, the client is gone, or it was waited for in vain."""
+        if self.sink.closing:
+            await self._ended(self.sink.over)
         if self.sink.cut and self.transport:
             self.transport.abort()
+
+    async def _ended(self, event: asyncio.Event, seconds: float | None = None) -> bool:
+        """Wait for the event, or until the client is gone. False: neither within `seconds`."""
+        self.gone = self.gone or asyncio.ensure_future(self._gone())
+        waiting = asyncio.ensure_future(event.wait())
+        try:
+            done, _ = await asyncio.wait(
+                (self.gone, waiting), timeout=seconds, return_when=asyncio.FIRST_COMPLETED
+            )
+        finally:
+            waiting.cancel()
+        return bool(done)
 
     async def _gone(self) -> None:
         while (await self.receive())["type"] != "http.disconnect":
@@ -282,8 +296,10 @@ class EventStream:
             self.listener.close(CloseCode.SHUTDOWN, "the server is going down")
 
     async def _leave(self) -> None:
-        if self.sink.task:
-            self.sink.task.cancel()
+        """It counts no more, wherever its client is. Calling this twice is harmless."""
+        uncount, self.uncount = self.uncount, limits.nothing
+        uncount()
+        get_guard().leave(self)
         if self.listener:
             self.listener.topic.remove(self.listener)
             await get_relay().changed(self.listener.topic)

@@ -12,13 +12,15 @@ A `Segmenter` takes WebM (Matroska too) or fragmented MP4 in arbitrary cuts. Out
 One after another the publications are the bytes that came, all of them and no others. What is no
 WebM and no fragmented MP4 is refused from the first byte that cannot be: `BadRequest`. What is held
 back is bounded: a header, a block, and what stands at the beginning of a Cluster before its first
-block of video. Time is linear in the bytes.
+block of video. Time is linear in the bytes; a legal frame of 4 MiB may all the same have 147,000
+parts, which take seconds: `feed_in_turns` gives others their turn between.
 
 `snapshot` is all that a segmenter knows, and `Segmenter.restore` goes on from there, in another
 process if need be: with what was taken committed together with it, no cut of a connection tears
 or doubles anything. What is held back comes in it in parts, each once, however small the cuts.
 """
 
+from collections.abc import Iterator
 from functools import lru_cache
 from typing import Any, NamedTuple, Protocol
 
@@ -42,6 +44,11 @@ LOOK_AHEAD = 16
 #: but of silence nine: a minute of it, which a file has in 32 KiB, is no attack.
 PARTS = 16 * 1024
 PART_BYTES = 32
+#: Pieces that come out of one feed, and one more for each so many bytes.
+PIECES = 4 * 1024
+PIECE_BYTES = 1024
+#: Steps after which others get their turn: some 5 ms.
+TURN = 512
 
 
 class Container(Protocol):
@@ -111,20 +118,43 @@ class Segmenter:
         #: how many parts were seen since.
         self.candidate = -1
         self.seen = 0
+        #: While it is fed: its state before, and how much of the buffer that held back.
+        self.whole: tuple[list[Any], int] | None = None
 
     def feed(self, data: bytes) -> list[Draft]:
         """What can be published now. BadRequest: nothing of `data` is."""
-        self.buffer += data
         found: list[Draft] = []
-        if self.container is None and not self._begin():
-            return found
-        steps, inside = Steps(PARTS + len(data) // PART_BYTES), Steps()
+        for _ in self.feed_in_turns(data, found):
+            pass
+        return found
+
+    def feed_in_turns(self, data: bytes, found: list[Draft]) -> Iterator[None]:
+        """What `feed` does, a bounded part at a time; what can be published goes into `found`.
+
+        Until the last part is done, nothing but `snapshot` may be asked of the segmenter, and that
+        is what it was before.
+        """
+        self.whole = (self._state(), len(self.buffer))
+        try:
+            self.buffer += data
+            if self.container is not None or self._begin():
+                yield from self._feed(len(data), found)
+        finally:
+            self.whole = None
+
+    def _feed(self, size: int, found: list[Draft]) -> Iterator[None]:
+        steps, inside = Steps(PARTS + size // PART_BYTES), Steps()
+        turn = TURN
         while self._step(found, inside):
             steps.make()
+            if len(found) > PIECES + size // PIECE_BYTES:
+                raise BadRequest("its parts are too small")
+            if steps.made + inside.made >= turn:
+                turn = steps.made + inside.made + TURN
+                yield
         if not self.in_header:
             self._give(found, self.scanned if self.candidate < 0 else self.candidate)
         self._drop_given()
-        return found
 
     def finish(self) -> list[Draft]:
         """The rest, when nothing more comes. The stream may end anywhere but in a header."""
@@ -213,17 +243,19 @@ class Segmenter:
 
     def snapshot(self) -> Snapshot:
         """All it knows, for whoever keeps each of them, one after another."""
-        state = self.container.state() if self.container else []
-        packed: bytes = msgpack.packb(
-            [
-                *(self.name, state, self.scanned, self.passing),
-                *(self.in_header, int(self.marks), self.candidate, self.seen),
-            ]
-        )
+        state, size = self.whole or (self._state(), len(self.buffer))
+        packed: bytes = msgpack.packb(state)
         goes_on = self.snapped >= 0
-        held = bytes(self.buffer[max(self.snapped, 0) :])
-        self.snapped = len(self.buffer)
+        held = bytes(self.buffer[max(self.snapped, 0) : size])
+        self.snapped = size
         return Snapshot(packed, held, goes_on)
+
+    def _state(self) -> list[Any]:
+        state = self.container.state() if self.container else []
+        return [
+            *(self.name, state, self.scanned, self.passing),
+            *(self.in_header, int(self.marks), self.candidate, self.seen),
+        ]
 
     @classmethod
     def restore(cls, packed: bytes, held: bytes) -> "Segmenter":

@@ -19,6 +19,7 @@ class Steps:
 
     def __init__(self, left: int = STEPS) -> None:
         self.left = left
+        self.made = 0
 
     def allow_for(self, size: int) -> None:
         """A part of `size` bytes is looked into."""
@@ -26,6 +27,7 @@ class Steps:
 
     def make(self) -> None:
         """One more. BadRequest: that is too many."""
+        self.made += 1
         self.left -= 1
         if self.left < 0:
             raise BadRequest("its parts are too small")

@@ -2,8 +2,9 @@
  * A WebSocket that comes back.
  *
  * It promises:
- * - after a lost connection it tries again, with exponential backoff and full jitter, for as long as the close code
- *   allows it; a code that says "do not come back" ends it, with a reason in a person's words;
+ * - after a lost connection it tries again, with exponential backoff and full jitter, whatever it meets: a proxy without
+ *   a server, a connection cut in the handshake. Only a verdict ends it, with a reason in a person's words: a close code
+ *   of 4500 and above, or 1009, since what is too large would only be sent again;
  * - a connection over which nothing is heard is noticed: browsers do not show WebSocket pings to a page, so it asks
  *   with a frame of its own and gives the connection up when no answer comes;
  * - the address is computed anew for every attempt, so that a resume position in it is the newest;
@@ -28,18 +29,18 @@ const TOO_MANY_FAILURES = 3; // who is told "too many" begins further out
 const SHUTDOWN_SPREAD = 5; // seconds, when the server did not say
 
 const COME_BACK = new Map([
+  [1002, "The server did not understand this page."],
+  [1003, "The server does not take this kind of data."],
+  [1007, "The server could not read what was sent."],
+  [1008, "The server does not allow this connection."],
+  [1010, "The server does not speak the way this browser needs."],
   [4200, "The server is restarting."],
   [4408, "This connection was too slow and fell behind."],
   [TOO_MANY, "The server has too many connections just now."],
 ]);
 
 const DO_NOT_COME_BACK = new Map([
-  [1002, "The server did not understand this page."],
-  [1003, "The server does not take this kind of data."],
-  [1007, "The server could not read what was sent."],
-  [1008, "The server does not allow this connection."],
   [1009, "Something that was sent is larger than the server accepts."],
-  [1010, "The server does not speak the way this browser needs."],
   [4500, "The server could make no sense of the request."],
   [4501, "Another streamer took over this stream."],
   [4503, "You have no permission for this stream."],
@@ -49,7 +50,7 @@ const DO_NOT_COME_BACK = new Map([
 
 /**
  * What a close code means: `{comesBack, reason}`, the reason being a sentence for a person.
- * 4000–4499: come back, 4500–4999: do not; of the protocol's own codes those do not that would only be met again.
+ * 4500–4999: do not come back, nor after 1009; after any other code come back.
  * Where the server says why a connection is over for good, or what there is too much of, its words are more precise
  * than ours.
  */

@@ -9,6 +9,7 @@ export class StreamSocket extends EventTarget {
   _connection;
   #state = { name: "connecting" };
   #token;
+  #hasSpoken = false; // whether a server that speaks the protocol ever answered
 
   /** `url` is a function that returns the address for the next attempt; `options` are those of `Connection`. */
   constructor(url, token, options) {
@@ -59,7 +60,11 @@ export class StreamSocket extends EventTarget {
   #connectionBecame(state) {
     if (state.name !== "open") {
       this._left(state);
-    } else if (this._connection.protocol !== PROTOCOL) {
+    } else if (this._connection.protocol === PROTOCOL) {
+      this.#hasSpoken = true;
+    } else if (this.#hasSpoken) {
+      this._connection.lose(); // something else answers there for a while
+    } else {
       this._connection.fail(`The server does not speak ${PROTOCOL}.`);
     }
   }

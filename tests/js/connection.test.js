@@ -47,8 +47,9 @@ describe("backoff", () => {
 });
 
 describe("close codes", () => {
-  const comeBack = [1000, 1001, 1005, 1006, 1011, 1012, 1013, 1014, 1015, 3000, 4000, 4200, 4408, 4429, 4499];
-  const stayAway = [1002, 1003, 1007, 1008, 1009, 1010, 4500, 4501, 4503, 4504, 4510, 4999];
+  const ofTheProtocol = [1000, 1001, 1002, 1003, 1005, 1006, 1007, 1008, 1010, 1011, 1012, 1013, 1014, 1015];
+  const comeBack = [...ofTheProtocol, 3000, 4000, 4200, 4408, 4429, 4499];
+  const stayAway = [1009, 4500, 4501, 4503, 4504, 4510, 4999];
 
   for (const code of comeBack) {
     test(`${code}: comes back`, () => assert.equal(stateAfter(code).name, "reconnecting"));
@@ -119,6 +120,25 @@ describe("where there was never a connection", () => {
     world.clock.advance(500);
     world.socket.drop();
     assert.equal(connection.state.reason, "The connection was lost.");
+  });
+});
+
+describe("handshakes that fail, of which nothing but 1006 is told,", () => {
+  test("are tried again for as long as it takes, at least every 30 seconds", () => {
+    const world = new World();
+    world.chance = 1;
+    const connection = connected(world);
+    world.socket.drop();
+    for (let attempt = 2; attempt < 50; attempt++) {
+      assert.equal(connection.state.name, "reconnecting");
+      assert.ok(connection.state.seconds <= 30);
+      world.clock.advance(connection.state.seconds * SECOND);
+      assert.equal(world.sockets.length, attempt);
+      world.socket.drop();
+    }
+    world.clock.advance(30 * SECOND);
+    world.socket.accept();
+    assert.equal(connection.state.name, "open");
   });
 });
 

@@ -394,3 +394,25 @@ describe("states", () => {
     assert.deepEqual(scene.listener.state, { name: "gone", reason: "The stream was closed." });
   });
 });
+
+describe("a server that does not speak broadcast.v1", () => {
+  test("ends a listener that never heard another one", () => {
+    const scene = new Scene();
+    scene.socket.accept("");
+    assert.equal(scene.listener.state.name, "gone");
+    assert.match(scene.listener.state.reason, /does not speak broadcast\.v1/);
+  });
+
+  test("in the place of one that did is left, and asked again later", () => {
+    const scene = new Scene().join();
+    scene.publish(1);
+    scene.cut();
+    scene.socket.accept("");
+    assert.equal(scene.listener.state.name, "reconnecting");
+    scene.clock.advance(scene.listener.state.seconds * 1000);
+    scene.join({ offset: 1, recovered: true });
+    scene.publish(2);
+    assert.deepEqual(scene.offsets, [1, 2]);
+    assert.equal(scene.sockets.length, 3);
+  });
+});

@@ -1,4 +1,9 @@
-"""`manage.py listen STREAM`: print what comes."""
+"""`manage.py listen STREAM`: print what comes.
+
+Until it has joined once, it fails with one line. From then on it comes back whatever it meets: a
+proxy without a server, a connection cut in the handshake. Only a verdict ends it: the status of a
+handshake in `VERDICTS`, or a close code of 4500 and above.
+"""
 
 import json
 import random
@@ -9,8 +14,13 @@ from typing import Any
 from urllib.parse import quote, urlencode
 
 from django.core.management.base import BaseCommand, CommandError
-from websockets.exceptions import ConnectionClosed, InvalidHandshake, InvalidURI
-from websockets.sync.client import connect
+from websockets.exceptions import (
+    ConnectionClosed,
+    InvalidHandshake,
+    InvalidStatus,
+    InvalidURI,
+)
+from websockets.sync.client import ClientConnection, connect
 
 from broadcast.consumers import SUBPROTOCOL
 from broadcast.exceptions import CloseCode
@@ -20,6 +30,9 @@ from broadcast.logs import visible
 MAX_BACKOFF = 30.0
 #: Who is told that there are too many waits as after so many failures.
 TOO_MANY_FAILURES = 3
+#: What a handshake is answered with that is no use to repeat, and when there are too many.
+VERDICTS = (401, 403, 404, 410)
+BUSY = (429, 503)
 
 
 class Command(BaseCommand):
@@ -61,18 +74,35 @@ class Command(BaseCommand):
         url = f"{self.options['url'].rstrip('/')}{path}?{urlencode(self.position)}"
         try:
             with connect(url, subprotocols=[SUBPROTOCOL], max_size=None) as socket:  # type: ignore[list-item]
-                for frame in socket:
-                    self.take(frame)
-                    if self.done():
-                        return
+                self.hear(socket)
         except (InvalidURI, InvalidHandshake) as error:
-            raise CommandError(f"{url}: {error}") from None
+            self.consider_refusal(url, error)
         except ConnectionClosed as closed:
             self.consider(closed)
         except OSError as error:
-            if "epoch" not in self.position:
+            if not self.has_joined():
                 raise CommandError(f"no server answers at {self.options['url']}") from error
-        self.wait()
+        if not self.done():
+            self.wait()
+
+    def has_joined(self) -> bool:
+        return "epoch" in self.position
+
+    def hear(self, socket: ClientConnection) -> None:
+        """Print what comes, until the connection ends or there is enough."""
+        if socket.subprotocol != SUBPROTOCOL:
+            raise InvalidHandshake(f"the server does not speak {SUBPROTOCOL}")
+        for frame in socket:
+            self.take(frame)
+            if self.done():
+                return
+
+    def consider_refusal(self, url: str, error: Exception) -> None:
+        status = error.response.status_code if isinstance(error, InvalidStatus) else 0
+        if not self.has_joined() or status in VERDICTS:
+            raise CommandError(f"{url}: {error}") from None
+        if status in BUSY:
+            self.failures = max(self.failures, TOO_MANY_FAILURES)
 
     def consider(self, closed: ConnectionClosed) -> None:
         code = closed.rcvd.code if closed.rcvd else 1006
