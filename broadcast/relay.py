@@ -145,10 +145,15 @@ class Relay:
             leaving.cancel()
         if not topic.in_use:
             self._leaving[topic.name] = asyncio.get_running_loop().call_later(
-                conf.LINGER_SECONDS, lambda: self._spawn(self._leave(topic))
+                conf.LINGER_SECONDS, self._begin_to_leave, topic
             )
         if not is_room(topic.name):
             await get_backend().count_listeners(topic.name, topic.audience)
+
+    def _begin_to_leave(self, topic: Topic) -> None:
+        # A timer that was kept after its time would keep the topic, and its ring, for good.
+        del self._leaving[topic.name]
+        self._spawn(self._leave(topic))
 
     async def _leave(self, topic: Topic) -> None:
         async with self._locks.setdefault(topic.name, asyncio.Lock()):
