@@ -5,13 +5,14 @@ an append is one Lua script, so it is atomic and takes one round trip. A stream 
 Redis servers, chosen by its name as the channel layer chooses one for its group: what happens to
 one server happens to its streams alone. Presence is what each process says of itself every few
 seconds, with the time until which it holds: what a process does not renew is gone
-`PRESENCE_SECONDS` later.
+`PRESENCE_SECONDS` later. Each key has an expiry; what somebody is at is prolonged with presence.
 
 `Unavailable`: Redis does not answer. Whether an append that failed so went in is not known; with a
 run or a key it can be said again.
 """
 
 import asyncio
+import math
 import secrets
 import time
 import zlib
@@ -27,15 +28,17 @@ from ..conf import conf
 from ..exceptions import RunGap, Unavailable
 from ..groups import group_name
 from ..publications import Draft, Publication
-from . import Appended, Limits, Presence, Recording, Run, StreamState
+from . import RETRY_SECONDS, Appended, Limits, Presence, Recording, Run, StreamState
 from .memory import KNOWN_KEYS, KNOWN_RUNS
 from .redis_server import RedisServer
 from .rooms_redis import RedisRooms
 
 #: Seconds for which what a process said of itself holds: the longest a killed one is counted.
 PRESENCE_SECONDS = 25.0
-#: Seconds after the last publication at which a stream's history is forgotten as a whole.
-LIFE_SECONDS = 7 * 86400
+#: Seconds after which Redis drops what nobody renews at all.
+PRESENCE_LIFE = math.ceil(3 * PRESENCE_SECONDS)
+#: All keys of a stream but its presence.
+STREAM_KEYS = ("meta", "stream", "run_counts", "runs", "keys", "held")
 
 
 class RedisBackend:
@@ -124,7 +127,7 @@ class RedisBackend:
         epoch, offset, fresh, accepted = await self._run(
             "append",
             stream,
-            ("meta", "stream", "run_counts", "runs", "keys", "held"),
+            STREAM_KEYS,
             repr(now),
             *limits,
             secrets.token_hex(8),
@@ -132,7 +135,7 @@ class RedisBackend:
             key.encode("utf-8", "surrogatepass"),
             KNOWN_RUNS,
             KNOWN_KEYS,
-            LIFE_SECONDS,
+            RETRY_SECONDS,
             *(*recording[:-1], int(recording.goes_on)),
             *packed,
         )
@@ -235,8 +238,7 @@ class RedisBackend:
     async def clear(self, stream: str) -> None:
         server = self.server(stream)
         async with server.answering():
-            keys = self.keys(stream, "meta", "stream", "run_counts", "runs", "keys", "held")
-            await server.client.delete(*keys)
+            await server.client.delete(*self.keys(stream, *STREAM_KEYS))
 
     async def forget(self, stream: str) -> None:
         # Its epoch is one of its keys.
@@ -256,14 +258,19 @@ class RedisBackend:
                 dropped += await server.call("expire", keys, repr(self.clock()))
         return dropped
 
+    async def sweep(self) -> None:
+        """Nothing: Redis drops keys whose time has come."""
+
     # -- presence ---------------------------------------------------------------------------
 
     async def enter(self, stream: str, streamer: str) -> None:
         server = self.server(stream)
-        async with server.answering():
-            (key,) = self.keys(stream, "presence")
-            until = repr(self.clock() + PRESENCE_SECONDS)
-            await server.client.hset(key, mapping={"streamer": streamer, "until": until})
+        (key,) = self.keys(stream, "presence")
+        until = repr(self.clock() + PRESENCE_SECONDS)
+        async with server.answering(), server.client.pipeline(transaction=True) as pipe:
+            pipe.hset(key, mapping={"streamer": streamer, "until": until})
+            pipe.expire(key, PRESENCE_LIFE)
+            await pipe.execute()
         self.streamers[stream] = streamer
 
     async def leave(self, stream: str, streamer: str) -> bool:
@@ -288,8 +295,9 @@ class RedisBackend:
         await self._each_server({*self.listeners, *self.streamers}, renew_all)
 
     async def _renew(self, until: str, stream: str, listeners: int) -> None:
-        arguments = (self.process, listeners, self.streamers.get(stream, ""), LIFE_SECONDS)
-        await self._run("renew", stream, ["presence"], until, *arguments)
+        said = (self.process, listeners, self.streamers.get(stream, ""))
+        keys = (*STREAM_KEYS, "presence")
+        await self._run("renew", stream, keys, until, *said, PRESENCE_LIFE, repr(self.clock()))
 
     async def presence(self, streams: Iterable[str]) -> dict[str, Presence]:
         def ask(pipe: Pipeline, stream: str) -> None:

@@ -37,6 +37,7 @@ from redis.exceptions import ConnectionError as RedisConnectionError
 from redis.exceptions import TimeoutError as RedisTimeoutError
 
 from ..exceptions import Unavailable
+from ..loops import rounds
 
 logger = logging.getLogger(__name__)
 
@@ -50,7 +51,7 @@ MOST_CALLS = 64
 OLDEST = (6, 2)
 
 #: The scripts of history begin with the same functions.
-HISTORY = ("append", "expire", "read", "restart", "state")
+HISTORY = ("append", "expire", "read", "renew", "restart", "state")
 #: Those of rooms with these, and some more.
 ROOMS = ("room_join", "room_leave", "room_relay", "room_renew")
 
@@ -97,19 +98,24 @@ class Lane:
         return await call.answer
 
     async def _work(self) -> None:
-        while self.waiting:
-            calls, self.waiting[:MOST_CALLS] = self.waiting[:MOST_CALLS], []
-            try:
-                async with self.server.answering():
-                    answers = await self._carry_out(calls)
-            except Exception as error:
-                # Who came meanwhile need not wait for the same.
-                calls, self.waiting = calls + self.waiting, []
-                answers = [error] * len(calls)
-            for call, answer in zip(calls, answers, strict=True):
-                if not call.answer.done():
-                    settle(call.answer, answer)
-        self.working = None
+        try:
+            while self.waiting:
+                await self._work_once()
+        finally:
+            self.working = None
+
+    async def _work_once(self) -> None:
+        calls, self.waiting[:MOST_CALLS] = self.waiting[:MOST_CALLS], []
+        try:
+            async with self.server.answering():
+                answers = await self._carry_out(calls)
+        except Exception as error:
+            # Who came meanwhile need not wait for the same.
+            calls, self.waiting = calls + self.waiting, []
+            answers = [error] * len(calls)
+        for call, answer in zip(calls, answers, strict=True):
+            if not call.answer.done():
+                settle(call.answer, answer)
 
     async def _carry_out(self, calls: list[Call]) -> list[Any]:
         answers = await self._send(calls)
@@ -164,6 +170,8 @@ class RedisServer:
         #: Why it does not answer, while it does not.
         self.away: Exception | None = None
         self.probing: asyncio.Task[None] | None = None
+        #: Whether it answered while it was probed.
+        self.answers = True
 
     async def aclose(self) -> None:
         if self.probing:
@@ -200,16 +208,19 @@ class RedisServer:
 
     async def _probe(self) -> None:
         """Find out whether it is away, and when it is back; nobody else waits for it meanwhile."""
-        while True:
-            try:
-                await self.client.ping()
-                break
-            except (RedisError, OSError) as error:
-                self._note_away(error)
-            await asyncio.sleep(PROBE_SECONDS)
+        self.answers = False
+        await rounds("redis", self._ask_whether_back, until=lambda: self.answers)
         if self.away:
             logger.warning("Redis at %s answers again", self.name)
         self.away = self.probing = None
+
+    async def _ask_whether_back(self) -> None:
+        try:
+            await self.client.ping()
+            self.answers = True
+        except (RedisError, OSError) as error:
+            self._note_away(error)
+            await asyncio.sleep(PROBE_SECONDS)
 
     async def check(self) -> None:
         """ImproperlyConfigured: this Redis will never do. Unavailable: it does not answer."""

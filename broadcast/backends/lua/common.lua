@@ -10,14 +10,29 @@
 
 local meta, stream = KEYS[1], KEYS[2]
 
--- The epoch: `fresh` where no history is there, or Redis may have forgotten the end of it.
-local function epoch_or(fresh)
+-- Seconds for which a stream is kept beyond its age, or when somebody asked where it stands.
+local GRACE = 300
+
+-- Keep what is there for so many seconds at least, and not for ever.
+local function keep_for(seconds, key)
+    local left = redis.call('TTL', key)
+    if left ~= -2 and left < tonumber(seconds) then
+        redis.call('EXPIRE', key, seconds)
+    end
+end
+
+-- The epoch: `fresh` where no history is there, or Redis may have forgotten the end of it. One that
+-- begins with a question is kept for `life` seconds.
+local function epoch_or(fresh, life)
     local generation = redis.call('HGET', KEYS[#KEYS], 'count') or '0'
     local known = redis.call('HMGET', meta, 'epoch', 'generation')
     if known[1] and known[2] == generation then
         return known[1]
     end
     redis.call('HSET', meta, 'epoch', fresh, 'generation', generation)
+    if redis.call('TTL', meta) == -1 then
+        redis.call('EXPIRE', meta, life or GRACE)
+    end
     return fresh
 end
 

@@ -2,19 +2,15 @@
 -- processes they are connected to, what is known of the room, and all rooms of this server. ARGV of
 -- all: now, a fresh epoch, the room's id, the process that asks, until when what it says holds,
 -- limits of history (publications, bytes, seconds), seconds the keys live while the room is there,
--- and after it. A script's own begin with ARGV[FIRST].
+-- and after it, bytes that all rooms of this server share. A script's own begin with ARGV[FIRST].
 --
 -- members: by id `<process> <since> <status as JSON>`. processes: until when each is believed to
 -- live. room: since, peak. all rooms (sorted set): until when somebody is believed to be in.
 
 local members, processes, room, all_rooms = KEYS[3], KEYS[4], KEYS[5], KEYS[6]
 local now, id, process, until_ = tonumber(ARGV[1]), ARGV[3], ARGV[4], ARGV[5]
-local FIRST = 11
-local epoch = epoch_or(ARGV[2])
-if redis.call('TTL', meta) == -1 then
-    -- Made just now, by a look at a room that is not there.
-    redis.call('EXPIRE', meta, ARGV[10])
-end
+local FIRST = 12
+local epoch = epoch_or(ARGV[2], ARGV[10])
 
 local function append(payload)
     local offset = number_of('offset') + 1
@@ -23,7 +19,8 @@ local function append(payload)
         'k', '0', 'm', '0', 't', ARGV[1], 'z', total, 'p', payload)
     redis.call('HSET', meta, 'offset', offset, 'total', total, 'seconds', ARGV[8])
     redis.call('XTRIM', stream, 'MAXLEN', '=', ARGV[6])
-    trim(tonumber(ARGV[7]), now - tonumber(ARGV[8]))
+    local share = tonumber(ARGV[11]) / math.max(redis.call('ZCARD', all_rooms), 1)
+    trim(math.min(tonumber(ARGV[7]), share), now - tonumber(ARGV[8]))
     return offset
 end
 
@@ -31,7 +28,7 @@ end
 local function keep()
     redis.call('HSET', processes, process, until_)
     redis.call('ZADD', all_rooms, 'GT', until_, id)
-    for index = 1, 5 do
+    for index = 1, 6 do
         redis.call('EXPIRE', KEYS[index], ARGV[9])
     end
 end
