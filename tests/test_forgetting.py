@@ -174,6 +174,7 @@ async def test_every_key_has_an_expiry_whatever_was_done(redis_backend: RedisBac
     await redis_backend.enter("fed", "one")
     await redis_backend.count_listeners("heard", 1)
     await redis_backend.renew()
+    await redis_backend.enter("just come", "two")
     await join(redis_backend, "a")
     await leave(redis_backend, "a")
     await join(redis_backend, "b", "other")
