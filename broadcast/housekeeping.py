@@ -1,8 +1,8 @@
 """What has expired goes by itself, in every process that has sockets, with or without pages.
 
-Each second one round, of bounded work: histories and states of streams that are past their age
-(`Backend.sweep`), rows of subscriptions and sessions that have ended, and what was pushed to pages
-that are no more. `manage.py prune` drops the same, all at once.
+A few times a second one round, of bounded work: histories and states of streams that are past
+their age (`Backend.sweep`), rows of subscriptions and sessions that have ended, and what was pushed
+to pages that are no more. `manage.py prune` drops the same, all at once.
 """
 
 import asyncio
@@ -20,7 +20,7 @@ from .loops import rounds, spawn
 from .models import Subscription
 
 #: Seconds between two rounds, and between two looks at rows when the last one found few.
-SECONDS, ROWS_SECONDS = 1.0, 60.0
+SECONDS, ROWS_SECONDS = 0.25, 60.0
 #: Rows of each kind that one round drops.
 ROWS = 1000
 

@@ -34,7 +34,7 @@ from .rooms_memory import MemoryRooms
 KNOWN_RUNS = 100
 KNOWN_KEYS = 1000
 #: Streams that one round of `sweep` looks at.
-SWEEP = 10_000
+SWEEP = 2_000
 
 
 class History:
