@@ -540,6 +540,19 @@ async def test_the_quota_of_one_stream_is_no_other_one_s(
     assert await record_on(in_process, other, HEADER + KEY) == HEADER + KEY
 
 
+def test_the_admin_shows_how_much_of_the_quota_is_used(
+    admin_client: Client, settings: Settings
+) -> None:
+    stream = Stream.objects.create(slug="s", kind=Stream.Kind.MEDIA)
+    for number, size in enumerate((1024, 2048)):
+        Recording.objects.create(
+            stream=stream, name=f"s/{number}.webm", started_at=timezone.now(), size=size
+        )
+    for most, shown in ((4096, "3.0\xa0KB of 4.0\xa0KB used"), (None, "3.0\xa0KB used")):
+        settings.BROADCAST_MAX_RECORDINGS_BYTES = most
+        assert shown in admin_client.get("/admin/broadcast/recording/").content.decode()
+
+
 async def test_a_recording_says_on_the_way_how_large_it_is(
     in_process: InProcessDoor,
     directory: Path,
