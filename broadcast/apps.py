@@ -10,7 +10,8 @@ class BroadcastConfig(AppConfig):
 
     def ready(self) -> None:
         # They need the models. The checks register themselves.
-        from . import changes, checks  # noqa: F401
+        from . import changes, checks, forks  # noqa: F401
 
         changes.connect()
+        forks.watch()
         autodiscover_modules("sockets")

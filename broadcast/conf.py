@@ -133,6 +133,9 @@ class Conf:
     RECORDINGS_STORAGE = Setting("recordings")
     RECORDING_QUEUE_BYTES = Setting(8 * 1024 * 1024, positive=True)
     MAX_RECORDING_BYTES = Setting[int | None](16 * 1024**3, kind=int, positive=True)
+    #: What the recordings of a stream may have together, and those of all; None: any size. Bytes.
+    MAX_STREAM_RECORDINGS_BYTES = Setting[int | None](128 * 1024**3, kind=int, positive=True)
+    MAX_RECORDINGS_BYTES = Setting[int | None](512 * 1024**3, kind=int, positive=True)
     #: Seconds of silence after which who hears Server-Sent Events is sent a comment.
     KEEP_AWAKE_SECONDS = Setting(15.0, positive=True)
     #: Publications of a streamer that wait for history, before its socket is read no more.
@@ -159,6 +162,9 @@ class Conf:
     #: Rooms: members of one, and how many there may be in the installation; None: any number.
     MAX_PEERS = Setting(250, positive=True)
     MAX_ROOMS = Setting[int | None](10_000, kind=int, positive=True)
+    #: What all rooms together remember of what was said in them: bytes, shared out among those that
+    #: are there.
+    ROOMS_BYTES = Setting(256 * 1024 * 1024, positive=True)
     #: What a client of rooms may say: bytes of a message, messages per second; None: any number.
     MAX_SIGNAL = Setting(1024 * 1024, positive=True)
     MAX_SIGNALS_PER_SECOND = Setting[float | None](500.0, kind=float, positive=True)

@@ -6,6 +6,8 @@ import re
 #: The group of all processes that have any socket.
 EVERYBODY = "broadcast.everybody"
 
+#: How the topic of one page is called; no stream has such a name.
+PAGE_PREFIX = "page:"
 #: How the streams are named that carry what is said in rooms: no slug has a colon.
 ROOM = "room:"
 

@@ -14,7 +14,7 @@ for anew, and where that takes long, it is done less often.
 
 import asyncio
 import hashlib
-from collections.abc import Coroutine, Iterable
+from collections.abc import Iterable
 from contextlib import suppress
 from heapq import nlargest
 from typing import Any, Protocol
@@ -35,6 +35,7 @@ from .exceptions import (
 )
 from .groups import EVERYBODY, is_room, room_of
 from .logs import get_logger
+from .loops import spawn
 from .models import Room, Stream
 from .publishing import answer
 from .relay import get_relay
@@ -81,8 +82,7 @@ class Guard:
 
     def __init__(self) -> None:
         self.connections: dict[str, set[Connection]] = {}
-        self._watch = Watch("Who may still be at the streams", self._look)
-        self._tasks: set[asyncio.Task[None]] = set()
+        self._watch = Watch("access", self._look)
 
     def enter(self, connection: Connection) -> None:
         """Look after it; from before it is let in, so that no change is missed between."""
@@ -124,12 +124,7 @@ class Guard:
     def hear_question(self, message: dict[str, Any]) -> None:
         """Somebody asks who is at a stream."""
         if message["stream"] in self.connections:
-            self._spawn(self._answer(**message))
-
-    def _spawn(self, coroutine: Coroutine[Any, Any, None]) -> None:
-        task = asyncio.ensure_future(coroutine)
-        self._tasks.add(task)
-        task.add_done_callback(self._tasks.discard)
+            spawn(self._answer(**message))
 
     async def _answer(self, stream: str, question: str, channel: str, type: str) -> None:
         some = nlargest(MOST, self.connections[stream], key=lambda one: one.behind)
@@ -157,7 +152,7 @@ class Guard:
             for one in ended:
                 one.visitor.forget_session()
             if ended:
-                self._spawn(self._look_without_session(name, ended))
+                spawn(self._look_without_session(name, ended))
 
     async def _look_without_session(self, name: str, connections: list[Connection]) -> None:
         """Who may be there without a session stays: whoever hears what anybody may, for one."""

@@ -13,6 +13,7 @@ and come back.
 
 import asyncio
 from collections.abc import Awaitable, Callable
+from functools import partial
 from typing import Any, Protocol, TypeVar
 from weakref import WeakKeyDictionary
 
@@ -23,6 +24,7 @@ from .conf import conf
 from .exceptions import Unavailable
 from .groups import room_stream
 from .logs import get_logger
+from .loops import rounds, spawn
 from .publishing import hand_over
 from .room_messages import FAREWELL
 
@@ -51,7 +53,6 @@ class Meetings:
         #: The members that are connected here, by room and id.
         self.here: dict[tuple[str, str], Attendee] = {}
         self._waiting: dict[str, list[Waiting]] = {}
-        self._tasks: set[asyncio.Task[None]] = set()
         self._watching = False
 
     async def do(self, room: str, deed: Callable[[], Awaitable[T]]) -> T:
@@ -64,25 +65,33 @@ class Meetings:
             self._waiting[room].append((deed, answer))
         else:
             self._waiting[room] = [(deed, answer)]
-            self._spawn(self._work(room))
+            spawn(self._work(room))
         return await answer
 
     async def _work(self, room: str) -> None:
-        while calls := self._waiting[room]:
-            self._waiting[room] = []
-            # They begin in this order, and an engine keeps it.
-            attempts = [attempt(deed) for deed, _ in calls]
-            single = len(attempts) == 1
-            outcomes = [await attempts[0]] if single else await asyncio.gather(*attempts)
-            await self._tell(room, outcomes)
-            for (_, answer), outcome in zip(calls, outcomes, strict=True):
-                if answer.done():
-                    continue
-                if isinstance(outcome, Exception):
-                    answer.set_exception(outcome)
-                else:
-                    answer.set_result(outcome)
-        del self._waiting[room]
+        try:
+            while calls := self._waiting[room]:
+                self._waiting[room] = []
+                await self._work_on(room, calls)
+        finally:
+            # Whatever happened: the next one must not wait for nobody.
+            del self._waiting[room]
+
+    async def _work_on(self, room: str, calls: list[Waiting]) -> None:
+        # They begin in this order, and an engine keeps it.
+        attempts = [attempt(deed) for deed, _ in calls]
+        single = len(attempts) == 1
+        outcomes = [await attempts[0]] if single else await asyncio.gather(*attempts)
+        failure = await attempt(partial(self._tell, room, outcomes))
+        if isinstance(failure, Exception):
+            logger.error("What happened in a room could not be told", exc_info=failure)
+        for (_, answer), outcome in zip(calls, outcomes, strict=True):
+            if answer.done():
+                continue
+            if isinstance(outcome, Exception):
+                answer.set_exception(outcome)
+            else:
+                answer.set_result(outcome)
 
     async def _tell(self, room: str, outcomes: list[Any]) -> None:
         """Hand over what was appended, and note who left."""
@@ -96,11 +105,6 @@ class Meetings:
                 appended.append(outcome)
         await hand_over(room_stream(room), appended)
 
-    def _spawn(self, work: Any) -> None:
-        task = asyncio.ensure_future(work)
-        self._tasks.add(task)
-        task.add_done_callback(self._tasks.discard)
-
     # -- who is here ------------------------------------------------------------------------
 
     def enter(self, room: str, peer: str, attendee: Attendee) -> None:
@@ -108,7 +112,8 @@ class Meetings:
         self.here[room, peer] = attendee
         if not self._watching:
             self._watching = True
-            self._spawn(self._watch())
+            # Whoever talks to the engine has told that it is away.
+            spawn(rounds("rooms", self._renew, known=Unavailable))
 
     def leave(self, room: str, peer: str) -> None:
         self.here.pop((room, peer), None)
@@ -118,18 +123,8 @@ class Meetings:
         leaving = [attendee.go() for attendee in list(self.here.values())]
         await asyncio.gather(*leaving, return_exceptions=True)
 
-    async def _watch(self) -> None:
-        while True:
-            await asyncio.sleep(conf.WATCH_SECONDS)
-            try:
-                await self._renew()
-            except Unavailable:
-                # Whoever talks to the engine has told of it.
-                logger.debug("Who is in rooms could not be told")
-            except Exception:
-                logger.exception("Who is in rooms could not be told; trying again")
-
     async def _renew(self) -> None:
+        await asyncio.sleep(conf.WATCH_SECONDS)
         renewed = await get_backend().rooms.renew(FAREWELL)
         if renewed.left:
             logger.info("%d left rooms without a word", len(renewed.left))

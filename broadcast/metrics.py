@@ -131,6 +131,9 @@ restarts = counter("restarts", "Histories that began anew, with a new epoch, whi
 skipped_publications = counter(
     "skipped_publications", "Publications that a listener was told it will never get."
 )
+failed_rounds = counter(
+    "failed_rounds", "Rounds of work in the background that an error ended, by loop.", ["loop"]
+)
 slow_closes = counter(
     "slow_closes",
     "Listeners closed with 4408. stuck: nothing was taken for long; overtaken: history has not "

@@ -3,11 +3,11 @@
 A subscription that is made or ends, a session that ends: all processes are told (`changes`), and
 the one that has the page's socket follows at once. When they end by themselves it knows, too: that
 stands in their rows (`ends`). Every few seconds they look anyway, since rows also change without a
-word. On the way what has expired is dropped.
+word.
 """
 
 import asyncio
-from collections.abc import Coroutine, Iterable, Iterator
+from collections.abc import Iterable, Iterator
 from contextlib import suppress
 from datetime import datetime
 from typing import TYPE_CHECKING, Any
@@ -18,7 +18,6 @@ from django.utils import timezone
 from django.utils.crypto import constant_time_compare
 
 from . import metrics, sessions
-from .backends import get_backend
 from .conf import conf
 from .ends import Ends
 from .exceptions import BroadcastError, SessionEnded, Unavailable
@@ -26,9 +25,10 @@ from .groups import EVERYBODY
 from .guard import mark
 from .hub import Topic
 from .logs import get_logger
+from .loops import spawn
 from .models import EVERYONE, Subscription
 from .relay import get_relay
-from .subscriptions import PAGE, PAGE_PREFIX, SOCKET_KEY, topic_of
+from .subscriptions import PAGE, SOCKET_KEY
 from .watch import Watch
 
 if TYPE_CHECKING:
@@ -40,8 +40,6 @@ logger = get_logger(__name__)
 SESSION = "broadcast.session"
 #: Pages in one query.
 ROWS = 500
-#: Seconds between two looks for what has expired.
-PRUNE_SECONDS = 600.0
 
 
 class Pages:
@@ -57,9 +55,8 @@ class Pages:
         self._session_ends = Ends(self._session_ended)
         #: Whose session has ended, unless it was prolonged.
         self._doubtful: set[str] = set()
-        self._watch = Watch("What pages hear", self._look)
-        self._tasks: set[asyncio.Task[None]] = set()
-        self._renew_at = self._prune_at = asyncio.get_running_loop().time()
+        self._watch = Watch("pages", self._look)
+        self._renew_at = asyncio.get_running_loop().time()
 
     def enter(self, page: "PageConsumer", session_end: datetime | None) -> None:
         """`session_end`: see `sessions.enter`."""
@@ -89,7 +86,7 @@ class Pages:
 
     def note_left(self, topic: Topic) -> None:
         """A page left it: presence follows soon."""
-        self._spawn(get_relay().changed(topic))
+        spawn(get_relay().changed(topic))
 
     def hear(self, message: dict[str, Any]) -> None:
         """The subscriptions of a page changed."""
@@ -127,11 +124,6 @@ class Pages:
 
     def _end(self, page: "PageConsumer") -> None:
         page.refuse(SessionEnded("the session has ended"))
-
-    def _spawn(self, coroutine: Coroutine[Any, Any, None]) -> None:
-        task = asyncio.ensure_future(coroutine)
-        self._tasks.add(task)
-        task.add_done_callback(self._tasks.discard)
 
     # -- looking ----------------------------------------------------------------------------
 
@@ -180,7 +172,7 @@ class Pages:
                 self._note_session(page.digest, end)
 
     async def _keep_house(self) -> None:
-        """Say that open pages are open still, and drop what has expired."""
+        """Say that open pages are open still."""
         for ends in (self._channel_ends, self._session_ends):
             # Somebody may have set the clock.
             ends.set_timer()
@@ -189,22 +181,6 @@ class Pages:
             self._renew_at = now + conf.SUBSCRIPTION_AGE / 4
             for some in parts(list(self.by_digest)):
                 await database_sync_to_async(Subscription.objects.renew)(some, timezone.now())
-        if now >= self._prune_at:
-            self._prune_at = now + PRUNE_SECONDS
-            await self._prune()
-
-    async def _prune(self) -> None:
-        """Drop rows that have expired, and the histories of pages that have none any more."""
-        # Named before the rows are read: of a page that comes meanwhile nothing is dropped.
-        names = get_backend().remembered(PAGE_PREFIX)
-        gone = set(await database_sync_to_async(Subscription.objects.prune)(timezone.now()))
-        # Other programs drop rows, too, and cannot reach what this process remembers.
-        for some in parts([name.removeprefix(PAGE_PREFIX) for name in names]):
-            gone |= await database_sync_to_async(Subscription.objects.unknown)(some)
-        for digest in gone:
-            await get_backend().forget(topic_of(digest))
-        if not get_backend().shared:
-            await get_backend().prune()
 
 
 def rows_of(digests: list[str]) -> tuple[dict[str, set[str]], dict[str, dict[str, datetime]]]:

@@ -7,6 +7,7 @@ the visitor's session: it follows when they change (`page_watch`).
 
 import asyncio
 import json
+import math
 from collections.abc import Iterable, Mapping
 from types import SimpleNamespace
 from typing import Any, NamedTuple
@@ -173,7 +174,9 @@ class PageConsumer(SocketConsumer):
             if epoch == other.epoch:
                 since = max(since, other.offset)
         async with get_relay().topic(channel or topic_of(self.digest)) as topic:
-            start = await begin_at(topic, Wish(0, epoch, since))
+            # Only where the channel was forgotten: a position that the page made up tells nothing.
+            seen = math.inf if place.first.epoch == topic.epoch else place.seen
+            start = await begin_at(topic, Wish(0, epoch, since), seen)
             if self.refused or self.is_closing:
                 return
             if channel in self.listeners or channel in self.left:

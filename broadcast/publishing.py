@@ -21,12 +21,13 @@ from weakref import WeakKeyDictionary
 from asgiref.sync import async_to_sync, sync_to_async
 from channels.layers import get_channel_layer
 
-from . import metrics, remote
+from . import greenlets, metrics, remote
 from .backends import Appended, Limits, Recording, Run, get_backend
 from .conf import conf
 from .exceptions import BadRequest, StreamClosed, TooLarge
 from .groups import EVERYBODY, group_name, is_room
 from .logs import get_logger
+from .loops import spawn
 from .models import Stream
 from .publications import MAX_NAME, Draft, Mark, Position, Publication, encode_text, pack
 from .relay import LEAVING, PUBLICATIONS, STREAMER
@@ -58,7 +59,6 @@ class Waiting:
 #: Of each event loop, by stream: what waits while an append is under way.
 _waiting: WeakKeyDictionary[asyncio.AbstractEventLoop, dict[str, list[Waiting]]]
 _waiting = WeakKeyDictionary()
-_appending: set[asyncio.Task[None]] = set()
 
 #: Whether the channel layer took nothing, the last time: it is told once.
 _layer_failed = False
@@ -85,7 +85,7 @@ def publish(
     entry: bool = False,
     idempotency_key: str = "",
 ) -> Position:
-    """`apublish` for sync code: views, signals, commands, tasks, the shell."""
+    """`apublish` for sync code: views, signals, commands, tasks, the shell, greenlets, forks."""
     # In the caller's thread, where a lazy text has its language.
     return publish_draft(stream, _draft(payload, header, entry), as_key(idempotency_key))
 
@@ -130,6 +130,10 @@ async def apublish_draft(stream: str | Stream, draft: Draft, key: str = "") -> P
     return Position(appended.epoch, appended.offset)
 
 
+def _name_of(stream: str | Stream) -> str:
+    return stream.slug if isinstance(stream, Stream) else stream
+
+
 async def at_engine(coroutine: Coroutine[Any, Any, T]) -> T:
     """Await it where the engine is: what is in memory belongs to the server's own event loop."""
     here = asyncio.get_running_loop()
@@ -141,6 +145,8 @@ async def at_engine(coroutine: Coroutine[Any, Any, T]) -> T:
 
 def publish_draft(stream: str | Stream, draft: Draft, key: str = "") -> Position:
     """`apublish_draft` for sync code."""
+    if greenlets.are_here():
+        return remote.publish(_name_of(stream), draft, key)
     return async_to_sync(apublish_draft)(stream, draft, key)
 
 
@@ -187,23 +193,32 @@ def enqueue(
         waiting[name].append(call)
     else:
         waiting[name] = [call]
-        task = asyncio.ensure_future(_append_waiting(name, waiting))
-        _appending.add(task)
-        task.add_done_callback(_appending.discard)
+        spawn(_append_waiting(name, waiting))
     return answer
 
 
 async def _append_waiting(name: str, waiting: dict[str, list[Waiting]]) -> None:
-    while calls := waiting[name]:
-        waiting[name] = []
-        groups = list(_together(await _let_in(calls)))
-        outcomes = await asyncio.gather(
-            *(_append_together(name, group) for group in groups), return_exceptions=True
-        )
+    try:
+        while calls := waiting[name]:
+            waiting[name] = []
+            await _append_all(name, calls)
+    finally:
+        # Whatever happened: the next one must not wait for nobody.
+        del waiting[name]
+
+
+async def _append_all(name: str, calls: list[Waiting]) -> None:
+    groups = list(_together(await _let_in(calls)))
+    outcomes = await asyncio.gather(
+        *(_append_together(name, group) for group in groups), return_exceptions=True
+    )
+    try:
         await hand_over(name, [one for one in outcomes if isinstance(one, Appended)])
-        for group, outcome in zip(groups, outcomes, strict=True):
-            _answer(group, outcome)
-    del waiting[name]
+    except Exception:
+        # It is in history, so it is published, and heard a little later.
+        logger.exception("What is in history could not be handed over")
+    for group, outcome in zip(groups, outcomes, strict=True):
+        _answer(group, outcome)
 
 
 async def _let_in(calls: Iterable[Waiting]) -> list[Waiting]:
@@ -335,11 +350,11 @@ def tell_everybody(**message: Any) -> None:
     """Tell something to all processes that have sockets, from sync code: soon, or not at all.
 
     Only what they would find out by themselves, later: a message of a layer may be lost, and from
-    outside a server without a shared layer there is no way.
+    outside a server without a shared layer, or among greenlets, there is no way.
     """
     if _serving and _loop is not None and _loop.is_running():
         asyncio.run_coroutine_threadsafe(_send_to(EVERYBODY, message), _loop)
-    elif get_backend().shared:
+    elif get_backend().shared and not greenlets.are_here():
         async_to_sync(_send_to)(EVERYBODY, message)
 
 
@@ -360,8 +375,8 @@ async def _send(stream: str, **message: Any) -> None:
 
 async def _send_to(group: str, message: dict[str, Any]) -> None:
     global _layer_failed
-    layer = get_channel_layer(conf.CHANNEL_LAYER)
     try:
+        layer = get_channel_layer(conf.CHANNEL_LAYER)
         await layer.group_send(group, message)
         _layer_failed = False
     except Exception as error:

@@ -41,6 +41,9 @@ WRITERS = 4
 #: Seconds in which the end of a stream is written, before its socket's handler goes on.
 END_SECONDS = 5.0
 
+#: Bytes after which a recording says how large it is, for the quotas.
+COUNT_BYTES = 16 * 1024 * 1024
+
 _writers = ThreadPoolExecutor(WRITERS, thread_name_prefix="recorder")
 _running: set[asyncio.Task[None]] = set()
 
@@ -127,6 +130,9 @@ class Recorder:
         self.header = b""
         self.file: RecordingFile | None = None
         self.row: Recording | None = None
+        #: The size that its row has, and how large it may become by the quotas; None: any size.
+        self.counted = 0
+        self.space: int | None = None
 
     @classmethod
     def start(cls, stream: Stream, header: Publication | None = None) -> "Recorder":
@@ -233,14 +239,34 @@ class Recorder:
         if self.file is None:
             if segments[0].place != "entry":
                 return
+            self.counted = 0
+            self.space = await database_sync_to_async(Recording.objects.space)(self.stream)
+            if self.space is not None and self.space <= 0:
+                logger.warning("%r is not recorded: the quota is full", self.stream.slug)
+                await self._stop()
+                return
             segments = [Segment("header", self.header), *segments]
             await self._begin()
         assert self.file is not None
         await in_thread(self.file.write, segments)
+        if self.file.size > self.counted + COUNT_BYTES:
+            await self._count()
         most = conf.MAX_RECORDING_BYTES
         if most is not None and self.file.size > most:
             logger.warning("The recording of %r has its %d bytes, and ends", self.stream.slug, most)
             await self._stop()
+        elif self.space is not None and self.file.size > self.space:
+            logger.warning("The recording of %r ends: the quota is full", self.stream.slug)
+            await self._stop()
+
+    async def _count(self) -> None:
+        """Say how large it is by now, and ask how large it may become beside all others."""
+        assert self.file and self.row
+        self.counted = self.file.size
+        rows = Recording.objects.exclude(pk=self.row.pk)
+        count = Recording.objects.filter(pk=self.row.pk).update
+        await database_sync_to_async(count)(size=self.counted)
+        self.space = await database_sync_to_async(rows.space)(self.stream)
 
     async def _stop(self) -> None:
         """Until the next header nothing is recorded."""

@@ -13,7 +13,7 @@ not thrash the layer.
 
 import asyncio
 import time
-from collections.abc import AsyncIterator, Awaitable, Callable, Coroutine, Iterable
+from collections.abc import AsyncIterator, Awaitable, Callable, Iterable
 from contextlib import asynccontextmanager, suppress
 from functools import partial
 from typing import Any
@@ -21,13 +21,14 @@ from weakref import WeakKeyDictionary, WeakValueDictionary
 
 from channels.layers import get_channel_layer
 
-from . import metrics
+from . import housekeeping, metrics
 from .backends import get_backend
 from .conf import conf
 from .exceptions import Unavailable
 from .groups import group_name, is_room
 from .hub import Topic
 from .logs import get_logger
+from .loops import Failures, rounds, spawn
 from .publications import Publication, unpack
 
 logger = get_logger(__name__)
@@ -54,7 +55,6 @@ class Relay:
         self.topics: dict[str, Topic] = {}
         self.channel = ""
         self._opening = asyncio.Lock()
-        self._tasks: set[asyncio.Task[None]] = set()
         #: The groups it is in, and when they are joined anew.
         self._groups: set[str] = set()
         self._rejoin_at = asyncio.get_running_loop().time() + REJOIN_SECONDS
@@ -66,6 +66,9 @@ class Relay:
         self._behind: dict[str, int] = {}
         #: The looks that are under way, by kind.
         self._looking: set[str] = set()
+        #: Those that failed the last time, and messages that could not be handled.
+        self._failing: dict[str, Failures] = {}
+        self._unheard = Failures("messages")
         #: When the groups of unused topics are left.
         self._leaving: dict[str, asyncio.TimerHandle] = {}
         #: Topics whose gap is being fetched, and what arrived for them meanwhile, by epoch.
@@ -118,8 +121,9 @@ class Relay:
         async with self._opening:
             if not self.channel:
                 self.channel = await self._new_channel()
-                self._spawn(self._listen())
-                self._spawn(self._watch())
+                spawn(rounds("channel_layer", self._listen))
+                spawn(rounds("relay", self._watch))
+                housekeeping.start()
 
     async def _new_channel(self) -> str:
         """A channel, which serves to be in groups: one of many servers has it, by its name."""
@@ -132,11 +136,6 @@ class Relay:
                 break
         return str(await self.layer.new_channel("broadcast"))
 
-    def _spawn(self, coroutine: Coroutine[Any, Any, None]) -> None:
-        task = asyncio.ensure_future(coroutine)
-        self._tasks.add(task)
-        task.add_done_callback(self._tasks.discard)
-
     async def changed(self, topic: Topic) -> None:
         """Somebody came to `topic` or went: presence follows, and an unused topic is left."""
         if self.topics.get(topic.name) is not topic:
@@ -146,10 +145,15 @@ class Relay:
             leaving.cancel()
         if not topic.in_use:
             self._leaving[topic.name] = asyncio.get_running_loop().call_later(
-                conf.LINGER_SECONDS, lambda: self._spawn(self._leave(topic))
+                conf.LINGER_SECONDS, self._begin_to_leave, topic
             )
         if not is_room(topic.name):
             await get_backend().count_listeners(topic.name, topic.audience)
+
+    def _begin_to_leave(self, topic: Topic) -> None:
+        # A timer that was kept after its time would keep the topic, and its ring, for good.
+        del self._leaving[topic.name]
+        spawn(self._leave(topic))
 
     async def _leave(self, topic: Topic) -> None:
         async with self._locks.setdefault(topic.name, asyncio.Lock()):
@@ -165,18 +169,14 @@ class Relay:
     # -- what the layer brings --------------------------------------------------------------
 
     async def _listen(self) -> None:
-        while True:
-            try:
-                message = await self.layer.receive(self.channel)
-            except Exception:
-                logger.exception("The channel layer brings nothing; trying again")
-                await asyncio.sleep(RETRY_SECONDS)
-                continue
-            try:
-                self._receive(message)
-            except Exception:
-                # One message that cannot be handled must not silence all streams.
-                logger.exception("A message of the channel layer could not be handled")
+        message = await self.layer.receive(self.channel)
+        try:
+            self._receive(message)
+        except Exception as error:
+            # One message that cannot be handled must not silence all streams, nor hold them up.
+            self._unheard.note(error)
+        else:
+            self._unheard.end()
 
     def _receive(self, message: dict[str, Any]) -> None:
         if message["type"] in self._handlers:
@@ -201,7 +201,7 @@ class Relay:
         if topic.streamers.keys() - {streamer}:
             # What two of them say comes in any order: whoever feeds it here may be the newer one.
             look = partial(self._look_around, [topic.name])
-            self._spawn(self._look_once(f"who feeds {topic.name!r}", look))
+            spawn(self._look_once(f"who feeds {topic.name!r}", look))
         else:
             topic.set_streamer(streamer)
 
@@ -214,7 +214,7 @@ class Relay:
             topic.append(publications)
         elif epoch != topic.epoch or publications[-1].offset > topic.offset:
             self._backlog[topic.name] = [(epoch, publication) for publication in publications]
-            self._spawn(self._repair(topic))
+            spawn(self._repair(topic))
 
     async def _repair(self, topic: Topic) -> None:
         """Bring the topic to the newest position of history, then to the end of its backlog."""
@@ -283,34 +283,36 @@ class Relay:
         Streams that the backend keeps at one place are looked at together. While one place does
         not answer, the others go on.
         """
-        while True:
-            await asyncio.sleep(conf.WATCH_SECONDS)
-            for topic in list(self.topics.values()):
-                topic.close_stuck(conf.SLOW_SECONDS)
-            metrics.refresh(self.topics.values())
-            self._look("presence", get_backend().renew)
-            if asyncio.get_running_loop().time() >= self._rejoin_at:
-                self._rejoin_at += REJOIN_SECONDS
-                self._look("groups", self._rejoin)
-            places: dict[int, list[str]] = {}
-            for name in self.topics:
-                places.setdefault(get_backend().place(name), []).append(name)
-            for place, names in places.items():
-                self._look(f"what was lost at {place}", partial(self._look_for_lost, names))
-                streams = [name for name in names if not is_room(name)]
-                self._look(f"who is there at {place}", partial(self._look_around, streams))
+        await asyncio.sleep(conf.WATCH_SECONDS)
+        for topic in list(self.topics.values()):
+            topic.close_stuck(conf.SLOW_SECONDS)
+        metrics.refresh(self.topics.values())
+        self._look("presence", get_backend().renew)
+        if asyncio.get_running_loop().time() >= self._rejoin_at:
+            self._rejoin_at += REJOIN_SECONDS
+            self._look("groups", self._rejoin)
+        places: dict[int, list[str]] = {}
+        for name in self.topics:
+            places.setdefault(get_backend().place(name), []).append(name)
+        for place, names in places.items():
+            self._look(f"what was lost at {place}", partial(self._look_for_lost, names))
+            streams = [name for name in names if not is_room(name)]
+            self._look(f"who is there at {place}", partial(self._look_around, streams))
 
     def _look(self, kind: str, look: Callable[[], Awaitable[None]]) -> None:
         """Begin a look, unless the last one of its kind still waits for an answer."""
         if kind not in self._looking:
             self._looking.add(kind)
-            self._spawn(self._look_once(kind, look))
+            spawn(self._look_once(kind, look))
 
     async def _look_once(self, kind: str, look: Callable[[], Awaitable[None]]) -> None:
         try:
             await look()
-        except Exception:
-            logger.exception("The look at %s failed; trying again", kind)
+        except Exception as error:
+            self._failing.setdefault(kind, Failures("relay")).note(error)
+        else:
+            if failures := self._failing.pop(kind, None):
+                failures.end()
         finally:
             self._looking.discard(kind)
 
@@ -342,7 +344,7 @@ class Relay:
                 self._behind[name] = topic.offset
             elif epoch != topic.epoch or offset > topic.offset or lost_its_end:
                 self._backlog[name] = []
-                self._spawn(self._repair(topic))
+                spawn(self._repair(topic))
 
 
 _relays: WeakKeyDictionary[asyncio.AbstractEventLoop, Relay] = WeakKeyDictionary()

@@ -32,8 +32,9 @@ class Client:
         except OSError as error:
             raise Unavailable(
                 f"no server answers at {address[0]}:{address[1]} ({error.strerror or error}). "
-                "Without a shared channel layer, publishing from another process goes through the "
-                "running server's MessagePack-RPC port: start it with `manage.py start`"
+                "Without a shared channel layer, and among greenlets, publishing from another "
+                "process goes through the MessagePack-RPC port of a running server: start it with "
+                "`manage.py start`, or beside Redis with `manage.py rpcserver`"
             ) from None
         self.socket.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
         self.unpacker = msgpack.Unpacker(max_buffer_size=conf.RPC_MAX_OBJECT, strict_map_key=False)

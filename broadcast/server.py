@@ -31,7 +31,7 @@ import daphne.server  # first: it installs the reactor
 from daphne.http_protocol import WebRequest
 from twisted.internet import reactor
 
-from . import health, metrics, room_hours, signaling
+from . import health, housekeeping, metrics, room_hours, signaling
 from .api.events import EXTENSION as REQUEST
 from .backends import get_backend
 from .conf import conf
@@ -42,6 +42,7 @@ from .http_protocol import HTTPRequest
 from .hub import tell_all
 from .limits import EXTENSION as CONNECTION
 from .logs import get_logger
+from .loops import Failures, spawn
 from .meetings import get_meetings
 from .page_watch import get_pages
 from .page_writes import get_writes
@@ -84,6 +85,7 @@ class Server(daphne.server.Server):  # type: ignore[misc]
         self.ports: list[Any] = []
         self.connections: dict[Any, dict[str, Any]]
         self.draining = self.stopping = False
+        self.failures = Failures("drain")
         self.announce: Callable[[], None] | None = kwargs.get("ready_callable")
         self.ready_callable: Callable[[], None] = self._ready
 
@@ -105,7 +107,9 @@ class Server(daphne.server.Server):  # type: ignore[misc]
             loop = asyncio.get_event_loop()
             for number in (signal.SIGTERM, signal.SIGINT):
                 signal.signal(number, lambda *_: loop.call_soon_threadsafe(self.drain))
-        self.rpc = asyncio.ensure_future(serve_beside())
+        self.rpc = spawn(serve_beside())
+        # The loop has made its first turn then.
+        asyncio.get_event_loop().call_soon(housekeeping.start)
         # Each socket is a file, and shells allow 1,024 of them unless asked.
         _, most = resource.getrlimit(resource.RLIMIT_NOFILE)
         resource.setrlimit(resource.RLIMIT_NOFILE, (most, most))
@@ -191,6 +195,22 @@ class Server(daphne.server.Server):  # type: ignore[misc]
         )
 
     def _drain_step(self, steps: int, was_idle: bool = False) -> None:
+        is_idle = False
+        try:
+            is_idle = self._close_some(steps)
+        except Exception as error:
+            self.failures.note(error)
+        loop = asyncio.get_event_loop()
+        is_late = self.failures.number and loop.time() >= self.drain_until
+        if is_idle and was_idle or is_late:
+            spawn(self._leave())
+        else:
+            # Idle, it waits once more: the last close frames are on their way, streamers' last
+            # frames are being published, and a client just taken may not have asked yet.
+            loop.call_later(DRAIN_STEP, self._drain_step, steps - 1, is_idle)
+
+    def _close_some(self, steps: int) -> bool:
+        """Close a part of the sockets that are open; answers whether there was nothing to do."""
         # What waits for the end of this turn comes before a close.
         get_writes().flush()
         sockets = self._open_sockets()
@@ -199,14 +219,7 @@ class Server(daphne.server.Server):  # type: ignore[misc]
         for protocol in going[: math.ceil(len(going) / max(steps, 1))]:
             protocol.close_with(CloseCode.SHUTDOWN, "the server is going down", hear_out=True)
         self._end_requests()
-        is_idle = not sockets and not self._is_answering()
-        if is_idle and was_idle:
-            asyncio.ensure_future(self._leave())
-        else:
-            # Idle, it waits once more: the last close frames are on their way, streamers' last
-            # frames are being published, and a client just taken may not have asked yet.
-            loop = asyncio.get_event_loop()
-            loop.call_later(DRAIN_STEP, self._drain_step, steps - 1, is_idle)
+        return not sockets and not self._is_answering()
 
     def _end_requests(self) -> None:
         """End those that would not end by themselves."""

@@ -32,6 +32,7 @@ from django.core.exceptions import ValidationError
 from django.utils import timezone
 from django.utils.crypto import constant_time_compare
 
+from .loops import spawn
 from .visitors import Visitor
 
 if TYPE_CHECKING:
@@ -78,8 +79,6 @@ class Question(NamedTuple):
 
 #: Of each event loop: what waits for the lookup that is under way.
 _waiting: WeakKeyDictionary[asyncio.AbstractEventLoop, list[Question]] = WeakKeyDictionary()
-#: The lookups themselves, which nobody else keeps.
-_lookups: set[asyncio.Task[None]] = set()
 
 
 async def ask(visitor: Visitor, question: "Callable[[AnyUser], bool]") -> bool:
@@ -96,9 +95,7 @@ async def ask(visitor: Visitor, question: "Callable[[AnyUser], bool]") -> bool:
     waiting = _waiting.get(loop)
     if waiting is None:
         waiting = _waiting[loop] = []
-        lookup = asyncio.ensure_future(_answer_all(waiting))
-        _lookups.add(lookup)
-        lookup.add_done_callback(_lookups.discard)
+        spawn(_answer_all(waiting))
     answer: asyncio.Future[bool] = loop.create_future()
     waiting.append(Question(visitor.key, question, answer))
     return await answer
@@ -172,20 +169,26 @@ def _ask_again(user: "AnyUser", question: "Callable[[AnyUser], bool]") -> bool:
 
 
 async def _answer_all(waiting: list[Question]) -> None:
-    while waiting:
-        questions, waiting[:MOST] = waiting[:MOST], []
-        try:
-            answers = await database_sync_to_async(_answers)(questions)
-        except Exception as error:
-            answers = [error] * len(questions)
-        for question, answer in zip(questions, answers, strict=True):
-            if question.answer.done():
-                continue  # Its socket went meanwhile.
-            if isinstance(answer, Exception):
-                question.answer.set_exception(answer)
-            else:
-                question.answer.set_result(answer)
-    del _waiting[asyncio.get_running_loop()]
+    try:
+        while waiting:
+            questions, waiting[:MOST] = waiting[:MOST], []
+            await _answer_some(questions)
+    finally:
+        del _waiting[asyncio.get_running_loop()]
+
+
+async def _answer_some(questions: list[Question]) -> None:
+    try:
+        answers = await database_sync_to_async(_answers)(questions)
+    except Exception as error:
+        answers = [error] * len(questions)
+    for question, answer in zip(questions, answers, strict=True):
+        if question.answer.done():
+            continue  # Its socket went meanwhile.
+        if isinstance(answer, Exception):
+            question.answer.set_exception(answer)
+        else:
+            question.answer.set_result(answer)
 
 
 def _answers(questions: list[Question]) -> list[bool | Exception]:

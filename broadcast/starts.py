@@ -1,5 +1,6 @@
 """Where a listener begins on a stream: what it asks for, and what history can give."""
 
+import math
 import re
 from typing import TYPE_CHECKING, Any, NamedTuple
 from urllib.parse import parse_qsl
@@ -89,9 +90,28 @@ async def begin(topic: "Topic", stream: Stream, wish: Wish) -> tuple[Start, Mess
     return start, joined
 
 
-async def begin_at(topic: "Topic", wish: Wish) -> Start:
-    """`begin` without a word."""
-    return find_start(wish, await _state_of(topic))
+async def begin_at(topic: "Topic", wish: Wish, seen: float) -> Start:
+    """`begin` without a word. In another epoch, with all that was published after `seen`."""
+    state = await _state_of(topic)
+    if wish.epoch not in ("", state.epoch):
+        since = await _newest_of(topic.name, state, seen)
+        wish, state = Wish(0, state.epoch, since), await _state_of(topic)
+    return find_start(wish, state)
+
+
+async def _newest_of(stream: str, state: StreamState, moment: float) -> int:
+    """The newest offset in history that was published up to `moment`: seconds since 1970."""
+    if math.isinf(moment):
+        return state.offset
+    low, high = state.first - 1, state.offset
+    while low < high:
+        middle = (low + high) // 2
+        _, found = await get_backend().read(stream, middle, 1, 1)
+        if found and found[0].time <= moment:
+            low = found[0].offset
+        else:
+            high = middle
+    return low
 
 
 async def _state_of(topic: "Topic") -> StreamState:

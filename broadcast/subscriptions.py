@@ -18,13 +18,15 @@ from collections.abc import Iterable
 from functools import partial
 from typing import TYPE_CHECKING, Any
 
-from asgiref.sync import async_to_sync, sync_to_async
+from asgiref.sync import sync_to_async
 from django.db import transaction
 from django.http import HttpRequest
 from django.utils import timezone
 
 from .backends import get_backend
 from .exceptions import BadRequest, Unavailable
+from .greenlets import to_sync
+from .groups import PAGE_PREFIX
 from .models import Subscription
 from .publications import Draft, Position
 from .publishing import apublish_draft, at_engine, check_name, tell_everybody
@@ -37,8 +39,6 @@ SOCKET_KEY = "socket_key"
 #: The type of the message that says that the subscriptions of a page changed: `digest`, and the
 #: channels to `leave`.
 PAGE = "broadcast.page"
-#: How the topic of one page is called; no stream has such a name.
-PAGE_PREFIX = "page:"
 #: How names begin that are no channels.
 RESERVED = (PAGE_PREFIX, "room:")
 
@@ -177,16 +177,16 @@ class PageSocket:
                 await apublish_draft(topic_of(digest), draft)
 
     def subscribe(self, *channels: Channels) -> None:
-        async_to_sync(self.asubscribe)(*channels)
+        to_sync(self.asubscribe)(*channels)
 
     def unsubscribe(self, *channels: Channels) -> None:
-        async_to_sync(self.aunsubscribe)(*channels)
+        to_sync(self.aunsubscribe)(*channels)
 
     def push(self, message: Any, *channels: Channels) -> None:
-        async_to_sync(self.apush)(message, *channels)
+        to_sync(self.apush)(message, *channels)
 
     def push_to(self, digest: str, message: Any, *channels: Channels) -> None:
-        async_to_sync(self.apush_to)(digest, message, *channels)
+        to_sync(self.apush_to)(digest, message, *channels)
 
 
 class SocketRequest(HttpRequest):

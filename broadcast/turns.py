@@ -25,6 +25,7 @@ from .backends import Appended, StreamState, get_backend
 from .exceptions import CloseCode, Unavailable
 from .hub import Topic
 from .logs import get_logger
+from .loops import spawn
 from .models import Stream
 from .publishing import announce_leaving, announce_streamer
 from .recorder import Recorder
@@ -49,8 +50,6 @@ BUSY_SECONDS = 0.25
 DRAIN_SECONDS = 2.0
 #: Seconds between two attempts to tell that a streamer left, while the engine is away; how many.
 TELL_SECONDS, TELLINGS = 0.5, 50
-
-_telling: set[asyncio.Task[None]] = set()
 
 
 class Source(Protocol):
@@ -162,9 +161,7 @@ class Turn:
         try:
             await self._tell_that_it_left()
         except Unavailable:
-            task = asyncio.ensure_future(self._tell_later())
-            _telling.add(task)
-            task.add_done_callback(_telling.discard)
+            spawn(self._tell_later())
 
     async def _tell_that_it_left(self) -> None:
         if await get_backend().leave(self.stream.slug, self.id):
@@ -193,7 +190,7 @@ class Turn:
 
     def overtake(self) -> None:
         if self._making_room is None:
-            self._making_room = asyncio.ensure_future(self._make_room())
+            self._making_room = spawn(self._make_room())
 
     def hear_leaving(self, streamer: str, left: bool) -> None:
         if left and streamer in self.formers:

@@ -6,9 +6,7 @@ from collections.abc import Awaitable, Callable
 from . import database
 from .conf import conf
 from .exceptions import Unavailable
-from .logs import get_logger
-
-logger = get_logger(__name__)
+from .loops import rounds, spawn
 
 #: Of its time a process looks at most one part in so many.
 SHARE = 20
@@ -18,23 +16,22 @@ class Watch:
     """Calls `look` with the names that changed, or None: look at all.
 
     It looks every `BROADCAST_WATCH_SECONDS` from its `start` on, less often where a look takes
-    long. A look that fails is told once and tried again.
+    long. A look that fails is told once, and all is looked at soon after.
     """
 
-    def __init__(self, subject: str, look: Callable[[set[str] | None], Awaitable[None]]) -> None:
-        """`subject`: what is not known when a look fails, as the log says it."""
-        self.subject = subject
+    def __init__(self, name: str, look: Callable[[set[str] | None], Awaitable[None]]) -> None:
+        """`name`: see `loops.LOOPS`."""
+        self.name = name
         self.look = look
         #: The names to look at now; None: all.
         self._changed: set[str] | None = set()
         self._woken = asyncio.Event()
         self._task: asyncio.Task[None] | None = None
-        self._failed = False
 
     def start(self) -> None:
         """Look from now on. Calling this twice is harmless."""
         if self._task is None:
-            self._task = asyncio.ensure_future(self._watch())
+            self._task = spawn(rounds(self.name, self._look_and_wait, known=Unavailable))
 
     def changed(self, name: str | None) -> None:
         """Something changed of `name`, or None: of anybody."""
@@ -44,19 +41,18 @@ class Watch:
             self._changed.add(name)
         self._woken.set()
 
-    async def _watch(self) -> None:
+    async def _look_and_wait(self) -> None:
         loop = asyncio.get_running_loop()
-        while True:
-            started = loop.time()
-            await self._look_once()
-            took = loop.time() - started
-            # Many changes in a row are looked at together.
-            await asyncio.sleep(took)
-            try:
-                async with asyncio.timeout(max(conf.WATCH_SECONDS, SHARE * took)):
-                    await self._woken.wait()
-            except TimeoutError:
-                self._changed = None
+        started = loop.time()
+        await self._look_once()
+        took = loop.time() - started
+        # Many changes in a row are looked at together.
+        await asyncio.sleep(took)
+        try:
+            async with asyncio.timeout(max(conf.WATCH_SECONDS, SHARE * took)):
+                await self._woken.wait()
+        except TimeoutError:
+            self._changed = None
 
     async def _look_once(self) -> None:
         self._woken.clear()
@@ -64,11 +60,7 @@ class Watch:
         try:
             with database.expected():
                 await self.look(changed)
-        except Unavailable:
-            self._failed = True
-        except Exception:
-            if not self._failed:
-                logger.exception("%s is not known; trying again", self.subject)
-            self._failed = True
-        else:
-            self._failed = False
+        except BaseException:
+            # What changed is not known any more.
+            self._changed = None
+            raise

@@ -28,11 +28,13 @@ import socket
 import time
 from collections.abc import Callable, Sequence
 from contextlib import suppress
+from functools import partial
 from typing import Any
 
 from . import metrics
 from .conf import conf
 from .logs import get_logger
+from .loops import rounds
 from .server import CLOSE_SECONDS, Server
 
 logger = get_logger(__name__)
@@ -201,6 +203,8 @@ class Parent:
         #: The worker of each place, and all that have not ended: one may be about to leave.
         self.places: list[Worker] = []
         self.workers: set[Worker] = set()
+        #: The last pause of each place: seconds.
+        self.pauses: dict[int, int] = {}
         self.have_served = False
         self.failure = ""
 
@@ -215,7 +219,7 @@ class Parent:
         self.places = [self._start() for _ in range(self.number)]
         async with asyncio.TaskGroup() as group:
             tasks = [group.create_task(self._keep(place)) for place in range(self.number)]
-            tasks.append(group.create_task(self._replace_when_told()))
+            tasks.append(group.create_task(rounds("workers", self._replace_when_told)))
             await self.ending.wait()
             for task in tasks:
                 task.cancel()
@@ -259,31 +263,33 @@ class Parent:
 
     async def _keep(self, place: int) -> None:
         """Put another worker in place of one that dies."""
-        pause = 0
-        while True:
-            worker = self.places[place]
-            await asyncio.wait({worker.life})
-            if worker is not self.places[place]:
-                continue
-            end = worker.life.result()
-            if not self.have_served:
-                self.failure = f"no worker came to serve: one {end}"
-                self.ending.set()
-                return
-            pause = min(max(1, 2 * pause), MAX_PAUSE) if worker.died_soon else 0
-            logger.error("%s %s; the next one starts in %d s", worker, end, pause)
-            await asyncio.sleep(pause)
-            # It may have been replaced meanwhile.
-            if worker is self.places[place]:
-                self.places[place] = self._start()
+        await rounds("workers", partial(self._keep_one, place), until=self.ending.is_set)
+
+    async def _keep_one(self, place: int) -> None:
+        worker = self.places[place]
+        await asyncio.wait({worker.life})
+        if worker is not self.places[place]:
+            return
+        end = worker.life.result()
+        if not self.have_served:
+            self.failure = f"no worker came to serve: one {end}"
+            self.ending.set()
+            return
+        before = self.pauses.get(place, 0)
+        pause = min(max(1, 2 * before), MAX_PAUSE) if worker.died_soon else 0
+        self.pauses[place] = pause
+        logger.error("%s %s; the next one starts in %d s", worker, end, pause)
+        await asyncio.sleep(pause)
+        # It may have been replaced meanwhile.
+        if worker is self.places[place]:
+            self.places[place] = self._start()
 
     async def _replace_when_told(self) -> None:
-        while True:
-            await self.replacing.wait()
-            # Told once more from here on, all are replaced once more.
-            self.replacing.clear()
-            if await self._replace_all():
-                logger.info("All workers were replaced")
+        await self.replacing.wait()
+        # Told once more from here on, all are replaced once more.
+        self.replacing.clear()
+        if await self._replace_all():
+            logger.info("All workers were replaced")
 
     async def _replace_all(self) -> bool:
         for place in range(self.number):

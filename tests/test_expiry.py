@@ -14,7 +14,7 @@ from django.contrib.sessions.models import Session
 from django.utils import timezone
 from pytest_django.fixtures import Settings
 
-from broadcast import apublish, page_watch
+from broadcast import apublish, housekeeping, page_watch
 from broadcast.backends import get_backend
 from broadcast.models import Subscription
 from broadcast.subscriptions import PageSocket, digest_of, topic_of
@@ -221,8 +221,8 @@ async def test_what_one_page_was_pushed_is_forgotten_though_another_program_drop
     rows = Subscription.objects.filter(digest=gone)
     await sync_to_async(rows._raw_delete)(rows.db)
     assert set(get_backend().remembered("page:")) == {topic_of(gone), topic_of(stays)}
-    monkeypatch.setattr(page_watch.get_pages(), "_prune_at", 0.0)
-    await until_noted(lambda: get_backend().remembered("page:") == [topic_of(stays)])
+    await housekeeping.drop_expired()
+    assert get_backend().remembered("page:") == [topic_of(stays)]
 
 
 async def test_a_page_that_went_leaves_no_end_behind(unwatched: InProcessDoor) -> None:

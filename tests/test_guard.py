@@ -213,7 +213,7 @@ async def test_a_database_that_fails_sends_nobody_away(
             asked.clear()
     # It is told once, however often it failed.
     told = [record for record in caplog.records if record.exc_info]
-    assert [record.name for record in told] == ["broadcast.watch"]
+    assert [record.name for record in told] == ["broadcast.loops"]
     caplog.clear()
     await sync_to_async(person.row.update)(owner=None)
     assert await listener.closed() == 4503

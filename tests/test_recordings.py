@@ -20,6 +20,7 @@ from django.test import AsyncClient, Client
 from django.utils import timezone
 from pytest_django.fixtures import Settings
 
+from broadcast import recorder
 from broadcast.backends import Limits, get_backend, new_streamer
 from broadcast.feeding import feeding
 from broadcast.models import Recording, Stream
@@ -88,7 +89,11 @@ def files_in(directory: Path) -> list[Path]:
 
 async def record(door: InProcessDoor, *parts: bytes) -> bytes:
     """What is in the recording of these frames."""
-    slug = await door.stream("recorded")
+    return await record_on(door, await door.stream("recorded"), *parts)
+
+
+async def record_on(door: InProcessDoor, slug: str, *parts: bytes) -> bytes:
+    """What is in the one recording of the stream after these frames."""
     streamer = await door.streamer(slug)
     for part in parts:
         await streamer.send(part)
@@ -457,6 +462,77 @@ async def test_a_recording_ends_when_it_has_its_bytes(
     settings.BROADCAST_MAX_RECORDING_BYTES = len(HEADER + KEY) + 1
     found = await record(in_process, HEADER + KEY, KEY, KEY)
     assert found in (HEADER + KEY * 2, HEADER + KEY * 3)
+
+
+QUOTAS = ("BROADCAST_MAX_RECORDINGS_BYTES", "BROADCAST_MAX_STREAM_RECORDINGS_BYTES")
+
+
+@pytest.mark.parametrize("quota", QUOTAS)
+async def test_a_recording_ends_at_the_quota_and_no_other_begins_until_one_is_deleted(
+    in_process: InProcessDoor,
+    directory: Path,
+    settings: Settings,
+    quota: str,
+    caplog: pytest.LogCaptureFixture,
+) -> None:
+    film = HEADER + KEY
+    setattr(settings, quota, len(film))
+    slug = await in_process.stream("recorded")
+    recorded = await record_on(in_process, slug, film, KEY, KEY)
+    assert recorded in (film + KEY, film + 2 * KEY)
+    first = await Recording.objects.aget()
+    assert (first.state, first.size > len(film)) == (Recording.State.ENDED, True)
+    await record_on(in_process, slug, film, KEY)
+    assert await Recording.objects.aget() == first
+    said = [one.message for one in caplog.records if "quota" in one.message]
+    assert said == [
+        f"The recording of {slug!r} ends: the quota is full",
+        f"{slug!r} is not recorded: the quota is full",
+    ]
+    await first.adelete()
+    assert await record_on(in_process, slug, film) == film
+
+
+async def test_the_quota_of_one_stream_is_no_other_one_s(
+    in_process: InProcessDoor, directory: Path, settings: Settings
+) -> None:
+    settings.BROADCAST_MAX_STREAM_RECORDINGS_BYTES = len(HEADER + KEY)
+    one, other = [await in_process.stream("recorded") for _ in range(2)]
+    await record_on(in_process, one, HEADER + KEY, KEY)
+    assert await record_on(in_process, other, HEADER + KEY) == HEADER + KEY
+
+
+def test_the_admin_shows_how_much_of_the_quota_is_used(
+    admin_client: Client, settings: Settings
+) -> None:
+    stream = Stream.objects.create(slug="s", kind=Stream.Kind.MEDIA)
+    for number, size in enumerate((1024, 2048)):
+        Recording.objects.create(
+            stream=stream, name=f"s/{number}.webm", started_at=timezone.now(), size=size
+        )
+    for most, shown in ((4096, "3.0\xa0KB of 4.0\xa0KB used"), (None, "3.0\xa0KB used")):
+        settings.BROADCAST_MAX_RECORDINGS_BYTES = most
+        assert shown in admin_client.get("/admin/broadcast/recording/").content.decode()
+
+
+async def test_a_recording_says_on_the_way_how_large_it_is(
+    in_process: InProcessDoor,
+    directory: Path,
+    settings: Settings,
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    """So that others which run beside it count it, too."""
+    monkeypatch.setattr(recorder, "COUNT_BYTES", 1)
+    spaces: list[int] = []
+    space = Recording.objects.get_queryset().__class__.space
+
+    def told(rows: Any, stream: Any) -> int | None:
+        spaces.append(Recording.objects.bytes())
+        return space(rows, stream)
+
+    monkeypatch.setattr(Recording.objects.get_queryset().__class__, "space", told)
+    await record(in_process, HEADER + KEY, KEY)
+    assert spaces[-1] >= len(HEADER + KEY)
 
 
 async def test_a_storage_that_is_no_file_system_is_handed_the_file_at_the_end(

@@ -4,15 +4,16 @@ One that is running cannot be deleted: somebody still writes its file.
 """
 
 from collections.abc import Sequence
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 from django.contrib import admin
 from django.db.models import QuerySet
-from django.http import HttpRequest
+from django.http import HttpRequest, HttpResponse
 from django.template.defaultfilters import filesizeformat
 from django.utils.html import format_html
 from django.utils.translation import gettext_lazy as _
 
+from ..conf import conf
 from ..models import Recording
 
 if TYPE_CHECKING:
@@ -34,6 +35,12 @@ class RecordingAdmin(ModelAdmin):
     )
     exclude = ("size",)
 
+    def changelist_view(
+        self, request: HttpRequest, extra_context: dict[str, Any] | None = None
+    ) -> HttpResponse:
+        context = {"subtitle": used(), **(extra_context or {})}
+        return super().changelist_view(request, context)
+
     def has_add_permission(self, request: HttpRequest) -> bool:
         # They come of broadcasting.
         return False
@@ -54,3 +61,11 @@ class RecordingAdmin(ModelAdmin):
     @admin.display(description=_("file"))
     def file(self, recording: Recording) -> str:
         return format_html('<a href="{}">{}</a>', recording.get_absolute_url(), _("play"))
+
+
+def used() -> str:
+    """How much of the quota of all recordings is used."""
+    size, most = filesizeformat(Recording.objects.bytes()), conf.MAX_RECORDINGS_BYTES
+    if most is None:
+        return _("%s used") % size
+    return _("%s of %s used") % (size, filesizeformat(most))

@@ -3,6 +3,11 @@
 A `Backend` is the engine behind every process of an installation: in memory for one process, in
 Redis for many. All methods are coroutines; none keeps a lock between two calls. Offsets of a
 stream count from 1 without gaps within one epoch. `Unavailable`: the engine does not answer.
+
+What an engine keeps of a stream it keeps for as long as somebody is at it, and after that until
+its newest publication is over its age, or for `RETRY_SECONDS` where a run, a recording or an
+idempotency key may be continued, and `GRACE_SECONDS` longer. Then nothing of it is left, and the
+next publication begins a new epoch at offset 1: a position from before is never mistaken.
 """
 
 import secrets
@@ -17,6 +22,12 @@ from ..publications import Draft, Publication
 
 if TYPE_CHECKING:
     from .rooms import Rooms
+
+
+#: Seconds for which at least what a run, a recording or an idempotency key put in is known.
+RETRY_SECONDS = 3600
+#: Seconds for which a stream is kept after its age, or after somebody asked where it stands.
+GRACE_SECONDS = 300
 
 
 class Limits(NamedTuple):
@@ -200,6 +211,12 @@ class Backend(Protocol):
 
     async def prune(self) -> int:
         """Drop what is older than its limits allow; answers how many publications went."""
+
+    async def sweep(self) -> None:
+        """One round of dropping what is past its age: not more work than one turn can take.
+
+        Rounds go over all streams in turn, and never drop what a program may still count on.
+        """
 
     async def enter(self, stream: str, streamer: str) -> list[str]:
         """`streamer` (an id of its connection) feeds the stream from now on, alone.

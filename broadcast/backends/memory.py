@@ -2,6 +2,10 @@
 
 An append is one step of the event loop, so it is atomic without a lock. What it costs is bounded
 per stream: by the limits of its history, `KNOWN_RUNS` runs and `KNOWN_KEYS` idempotency keys.
+
+Of a stream that was forgotten nothing is kept. An epoch that nobody has published in is made from
+the name and a salt, so asking keeps nothing either. Forgetting any stream changes the salt: what
+comes next on a forgotten stream has another epoch, whatever was forgotten in between.
 """
 
 import secrets
@@ -12,17 +16,25 @@ from hashlib import blake2b
 from itertools import islice
 
 from ..exceptions import RunGap
+from ..groups import is_room
 from ..publications import Draft, Mark, Publication
-from . import Appended, Limits, Presence, Recording, Run, StreamState
+from . import (
+    GRACE_SECONDS,
+    RETRY_SECONDS,
+    Appended,
+    Limits,
+    Presence,
+    Recording,
+    Run,
+    StreamState,
+)
 from .rooms_memory import MemoryRooms
 
 #: Runs and idempotency keys that a stream remembers, the newest ones.
 KNOWN_RUNS = 100
 KNOWN_KEYS = 1000
-#: Seconds after the last publication at which a stream's history is forgotten as a whole, and how
-#: many that were forgotten are remembered by name.
-LIFE_SECONDS = 7 * 86400
-FORGOTTEN = 10_000
+#: Streams that one round of `sweep` looks at.
+SWEEP = 2_000
 
 
 class History:
@@ -30,12 +42,12 @@ class History:
 
     def __init__(self, epoch: str, now: float) -> None:
         self.epoch = epoch
-        #: When it was last added to, in seconds since 1970.
+        #: When it was last added to, or left by its last listener or streamer: seconds since 1970.
         self.time = now
         self.offset = 0
         self.publications: deque[Publication] = deque()
         self.size = 0
-        self.seconds = float("inf")
+        self.seconds = 0.0
         self.header: Publication | None = None
         self.entry = 0
         self.runs: OrderedDict[str, int] = OrderedDict()
@@ -80,6 +92,12 @@ class History:
             self.drop_oldest()
         return before - len(self.publications)
 
+    @property
+    def end(self) -> float:
+        """When it is forgotten, if nobody is at the stream until then: seconds since 1970."""
+        retried = self.runs or self.keys or self.recording
+        return self.time + max(self.seconds, RETRY_SECONDS if retried else 0) + GRACE_SECONDS
+
     def drop_oldest(self) -> None:
         self.size -= len(self.publications.popleft().payload)
 
@@ -115,9 +133,9 @@ class MemoryBackend:
     def __init__(self, clock: Callable[[], float] = time.time) -> None:
         self.clock = clock
         self.histories: dict[str, History] = {}
-        self.secret = secrets.token_bytes(16)
-        #: How often streams were forgotten, of the last ones that were.
-        self.lives: OrderedDict[str, int] = OrderedDict()
+        self.salt = secrets.token_bytes(16)
+        #: Streams that `sweep` has still to look at before it begins with all of them again.
+        self.unswept: list[str] = []
         self.streamers: dict[str, str] = {}
         #: By stream, those that were replaced and have not left yet, the oldest first.
         self.leaving: dict[str, list[str]] = {}
@@ -143,8 +161,8 @@ class MemoryBackend:
         """
         history = self.histories.get(stream)
         if history is None:
-            life = f"{self.lives.get(stream, 0)}:{stream}".encode("utf-8", "surrogatepass")
-            epoch = blake2b(life, key=self.secret, digest_size=8).hexdigest()
+            name = stream.encode("utf-8", "surrogatepass")
+            epoch = blake2b(name, key=self.salt, digest_size=8).hexdigest()
             history = History(epoch, self.clock())
         history.expire(self.clock())
         return history
@@ -226,26 +244,46 @@ class MemoryBackend:
     async def forget(self, stream: str) -> None:
         if self.histories.pop(stream, None):
             # Whoever comes back to it all the same must not take a new life for the old one.
-            self.lives[stream] = self.lives.pop(stream, 0) + 1
-            if len(self.lives) > FORGOTTEN:
-                self.lives.popitem(last=False)
+            self.salt = secrets.token_bytes(16)
 
     def remembered(self, prefix: str) -> list[str]:
         return [stream for stream in self.histories if stream.startswith(prefix)]
 
     async def prune(self) -> int:
-        now = self.clock()
-        dropped = sum(history.expire(now) for history in self.histories.values())
-        for stream, history in list(self.histories.items()):
-            if history.time < now - LIFE_SECONDS:
+        return await self._expire(list(self.histories))
+
+    async def sweep(self) -> None:
+        self.unswept = self.unswept or list(self.histories)
+        some, self.unswept = self.unswept[-SWEEP:], self.unswept[:-SWEEP]
+        await self._expire(some)
+
+    async def _expire(self, streams: Iterable[str]) -> int:
+        """Drop what is too old of these; answers how many publications went."""
+        now, dropped = self.clock(), 0
+        for stream in streams:
+            history = self.histories.get(stream)
+            if history is None:
+                continue
+            dropped += history.expire(now)
+            if history.end < now and not self._is_used(stream):
                 await self.forget(stream)
         return dropped
+
+    def _is_used(self, stream: str) -> bool:
+        # Rooms know when theirs end.
+        return stream in self.listeners or stream in self.streamers or is_room(stream)
+
+    def _keep(self, stream: str) -> None:
+        """Somebody comes to the stream, or goes: what was told of it holds until long after."""
+        history = self.histories[stream] = self.history(stream)
+        history.time = self.clock()
 
     async def enter(self, stream: str, streamer: str) -> list[str]:
         former = self.streamers.get(stream)
         if former is not None and former != streamer:
             self.leaving.setdefault(stream, []).append(former)
         self.streamers[stream] = streamer
+        self._keep(stream)
         return await self.replaced(stream)
 
     async def replaced(self, stream: str) -> list[str]:
@@ -254,6 +292,7 @@ class MemoryBackend:
     async def leave(self, stream: str, streamer: str) -> bool:
         if self.streamers.get(stream) == streamer:
             del self.streamers[stream]
+            self._keep(stream)
             return True
         leaving = self.leaving.get(stream, [])
         if streamer in leaving:
@@ -264,9 +303,11 @@ class MemoryBackend:
 
     async def count_listeners(self, stream: str, listeners: int) -> None:
         if listeners:
+            if stream not in self.listeners:
+                self._keep(stream)
             self.listeners[stream] = listeners
-        else:
-            self.listeners.pop(stream, None)
+        elif self.listeners.pop(stream, None):
+            self._keep(stream)
 
     async def renew(self) -> None:
         """Nothing to say: this process is all there is."""

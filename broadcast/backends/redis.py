@@ -5,7 +5,7 @@ an append is one Lua script, so it is atomic and takes one round trip. A stream 
 Redis servers, chosen by its name as the channel layer chooses one for its group: what happens to
 one server happens to its streams alone. Presence is what each process says of itself every few
 seconds, with the time until which it holds: what a process does not renew is gone
-`PRESENCE_SECONDS` later.
+`PRESENCE_SECONDS` later. Each key has an expiry; what somebody is at is prolonged with presence.
 
 A Redis that evicts forgets keys one by one. Where any key of a history or a room is missing the
 rest of it is deleted in the next script that looks, and a new epoch begins: nothing fails for good,
@@ -16,6 +16,7 @@ run or a key it can be said again.
 """
 
 import asyncio
+import math
 import secrets
 import time
 import zlib
@@ -32,7 +33,7 @@ from ..conf import conf
 from ..exceptions import RunGap, Unavailable
 from ..groups import group_name
 from ..publications import Draft, Publication
-from . import Appended, Limits, Presence, Recording, Run, StreamState
+from . import RETRY_SECONDS, Appended, Limits, Presence, Recording, Run, StreamState
 from .memory import KNOWN_KEYS, KNOWN_RUNS
 from .redis_faults import explain, fault_of
 from .redis_rehearsal import rehearse
@@ -41,8 +42,8 @@ from .rooms_redis import RedisRooms
 
 #: Seconds for which what a process said of itself holds: the longest a killed one is counted.
 PRESENCE_SECONDS = 25.0
-#: Seconds after the last publication at which a stream's history is forgotten as a whole.
-LIFE_SECONDS = 7 * 86400
+#: Seconds after which Redis drops what nobody renews at all.
+PRESENCE_LIFE = math.ceil(3 * PRESENCE_SECONDS)
 #: The keys of a stream's history, in the order in which scripts know them (lua/common.lua).
 HISTORY_KEYS = ("meta", "stream", "run_counts", "runs", "keys", "held")
 
@@ -164,7 +165,7 @@ class RedisBackend:
             key.encode("utf-8", "surrogatepass"),
             KNOWN_RUNS,
             KNOWN_KEYS,
-            LIFE_SECONDS,
+            RETRY_SECONDS,
             *(*recording[:-1], int(recording.goes_on)),
             *packed,
         )
@@ -286,11 +287,14 @@ class RedisBackend:
                 dropped += await server.call("expire", keys, repr(self.clock()))
         return dropped
 
+    async def sweep(self) -> None:
+        """Nothing: Redis drops keys whose time has come."""
+
     # -- presence ---------------------------------------------------------------------------
 
     async def enter(self, stream: str, streamer: str) -> list[str]:
         now = self.clock()
-        arguments = (repr(now), repr(now + PRESENCE_SECONDS), streamer, LIFE_SECONDS)
+        arguments = (repr(now), repr(now + PRESENCE_SECONDS), streamer, PRESENCE_LIFE)
         found = await self._run("enter", stream, ["presence"], *arguments)
         self.streamers[stream] = streamer
         return [former.decode() for former in found]
@@ -324,8 +328,9 @@ class RedisBackend:
         )
 
     async def _renew(self, until: str, stream: str, listeners: int) -> None:
-        arguments = (self.process, listeners, self.streamers.get(stream, ""), LIFE_SECONDS)
-        await self._run("renew", stream, ["presence"], until, *arguments)
+        said = (self.process, listeners, self.streamers.get(stream, ""))
+        keys = (*HISTORY_KEYS, "presence")
+        await self._run("renew", stream, keys, until, *said, PRESENCE_LIFE, repr(self.clock()))
 
     async def presence(self, streams: Iterable[str]) -> dict[str, Presence]:
         def ask(pipe: Pipeline, stream: str) -> None:

@@ -33,6 +33,7 @@ from redis.exceptions import TimeoutError as RedisTimeoutError
 
 from ..exceptions import Unavailable
 from ..logs import get_logger
+from ..loops import rounds
 from ..redis_connections import scrub
 from ..redis_urls import TIMEOUT, address_of, pool_options
 from .redis_faults import (
@@ -59,7 +60,7 @@ MOST_CALLS = 64
 SAY_AGAIN_SECONDS = 60.0
 
 #: The scripts of history begin with the same functions.
-HISTORY = ("accepted", "append", "expire", "read", "recording", "restart", "state")
+HISTORY = ("accepted", "append", "expire", "read", "recording", "renew", "restart", "state")
 #: Those of streamers with others.
 STREAMERS = ("enter", "leave", "replaced")
 #: Those of rooms with the ones of history, and some more.
@@ -106,19 +107,24 @@ class Lane:
         return await call.answer
 
     async def _work(self) -> None:
-        while self.waiting:
-            calls, self.waiting[:MOST_CALLS] = self.waiting[:MOST_CALLS], []
-            try:
-                async with self.server.answering():
-                    answers = await self._carry_out(calls)
-            except Exception as error:
-                # Who came meanwhile need not wait for the same.
-                calls, self.waiting = calls + self.waiting, []
-                answers = [error] * len(calls)
-            for call, answer in zip(calls, answers, strict=True):
-                if not call.answer.done():
-                    self._settle(call.answer, answer)
-        self.working = None
+        try:
+            while self.waiting:
+                await self._work_once()
+        finally:
+            self.working = None
+
+    async def _work_once(self) -> None:
+        calls, self.waiting[:MOST_CALLS] = self.waiting[:MOST_CALLS], []
+        try:
+            async with self.server.answering():
+                answers = await self._carry_out(calls)
+        except Exception as error:
+            # Who came meanwhile need not wait for the same.
+            calls, self.waiting = calls + self.waiting, []
+            answers = [error] * len(calls)
+        for call, answer in zip(calls, answers, strict=True):
+            if not call.answer.done():
+                self._settle(call.answer, answer)
 
     def _settle(self, future: asyncio.Future[Any], answer: Any) -> None:
         """Give the answer of one call, which may be an error of that call alone."""
@@ -186,6 +192,8 @@ class RedisServer:
         #: done has to be found out.
         self.refused: dict[Fault, float] = {}
         self.doubtful = True
+        #: Whether it answered while it was probed.
+        self.answers = True
 
     async def aclose(self) -> None:
         if self.probing:
@@ -262,17 +270,20 @@ class RedisServer:
 
     async def _probe(self) -> None:
         """Find out whether it is away, and when it is back; nobody else waits for it meanwhile."""
-        while True:
-            try:
-                await self.client.ping()
-                break
-            except (RedisError, OSError) as error:
-                scrub(error, self.address.secrets)
-                self._note_away(error)
-            await asyncio.sleep(PROBE_SECONDS)
+        self.answers = False
+        await rounds("redis", self._ask_whether_back, until=lambda: self.answers)
         if self.away:
             logger.warning("Redis at %s answers again", self.name)
         self.away = self.probing = None
+
+    async def _ask_whether_back(self) -> None:
+        try:
+            await self.client.ping()
+            self.answers = True
+        except (RedisError, OSError) as error:
+            scrub(error, self.address.secrets)
+            self._note_away(error)
+            await asyncio.sleep(PROBE_SECONDS)
 
     async def check(self) -> None:
         """ImproperlyConfigured: this Redis will never do. Unavailable: it does not answer."""

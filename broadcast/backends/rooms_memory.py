@@ -54,7 +54,8 @@ class MemoryRooms:
         now = self.backend.clock()
         history = self._history(room)
         publication = history.add(Draft(Kind.TEXT, payload), now)
-        history.trim(HISTORY, now)
+        share = conf.ROOMS_BYTES // max(len(self.rooms), 1)
+        history.trim(HISTORY._replace(bytes=min(HISTORY.bytes, share)), now)
         return Appended(history.epoch, history.offset, [publication], 0)
 
     async def join(
@@ -120,7 +121,7 @@ class MemoryRooms:
         past = self.backend.clock() - max(AFTERLIFE_SECONDS, 2 * conf.LINGER_SECONDS)
         while self.ended and next(iter(self.ended.values())) < past:
             room, _ = self.ended.popitem(last=False)
-            self.backend.histories.pop(room_stream(room), None)
+            await self.backend.forget(room_stream(room))
         for room in self.rooms:
             # What is old goes from quiet rooms, too.
             self.backend.history(room_stream(room))

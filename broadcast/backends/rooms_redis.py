@@ -253,6 +253,7 @@ class RedisRooms:
             [*self.backend.keys(stream, *names), self._all_rooms()],
             *(repr(now), secrets.token_hex(8), room, self.backend.process),
             *(repr(now + conf.PEER_SECONDS), *HISTORY, LIFE_SECONDS, AFTERLIFE_SECONDS),
+            conf.ROOMS_BYTES // len(conf.REDIS_URLS),
             *arguments,
         )
 

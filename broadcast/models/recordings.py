@@ -12,7 +12,7 @@ import os
 import stat
 import tempfile
 from collections.abc import Collection
-from datetime import UTC, datetime
+from datetime import datetime
 from pathlib import Path
 from typing import Any
 
@@ -24,12 +24,14 @@ from django.core.files.storage import (
     storages,
 )
 from django.db import DatabaseError, models, transaction
+from django.db.models import Sum
 from django.db.models.signals import post_delete
 from django.urls import reverse
 from django.utils.translation import gettext_lazy as _
 
 from ..conf import conf
 from ..logs import get_logger
+from ..times import moment
 from .streams import Stream
 
 logger = get_logger(__name__)
@@ -95,6 +97,22 @@ class RecordingQuerySet(models.QuerySet["Recording"]):
         ]
         return self.filter(pk__in=lost).update(state=Recording.State.ENDED)
 
+    def bytes(self) -> int:
+        """What their files have together, those that are being written as of a while ago."""
+        return int(self.aggregate(bytes=Sum("size"))["bytes"] or 0)
+
+    def space(self, stream: Stream) -> int | None:
+        """Bytes that one more recording of the stream may have beside these; None: any number.
+
+        Less than 0: none may be made, until somebody deletes some.
+        """
+        quotas = (
+            (conf.MAX_RECORDINGS_BYTES, self),
+            (conf.MAX_STREAM_RECORDINGS_BYTES, self.filter(stream=stream)),
+        )
+        left = [most - rows.bytes() for most, rows in quotas if most is not None]
+        return min(left, default=None)
+
     def end_lost(self) -> int:
         """Mark those as ended whose server was killed, on this machine; answers how many."""
         ended = 0
@@ -102,7 +120,7 @@ class RecordingQuerySet(models.QuerySet["Recording"]):
             try:
                 if recording.is_lost():
                     written = local_path(recording.name).stat().st_mtime
-                    recording.end(datetime.fromtimestamp(written, UTC))
+                    recording.end(moment(written))
                     ended += 1
             except (DatabaseError, InvalidStorageError):
                 raise

@@ -1,5 +1,6 @@
 """Which page hears which channel: what a view subscribed it to, from which position, until when."""
 
+import math
 from collections.abc import Iterable, Mapping
 from datetime import datetime, timedelta
 from typing import TYPE_CHECKING, NamedTuple
@@ -16,10 +17,15 @@ if TYPE_CHECKING:
 
 
 class Place(NamedTuple):
-    """Where a page is on a channel: it may hear what comes after `first`, and has had `heard`."""
+    """Where a page is on a channel: it may hear what comes after `first`, and has had `heard`.
+
+    `seen`: when that was so, in seconds since 1970. Should the channel have been forgotten since,
+    what was published later is news to the page.
+    """
 
     first: Position
     heard: Position
+    seen: float = math.inf
 
 
 class SubscriptionQuerySet(models.QuerySet["Subscription"]):
@@ -130,6 +136,13 @@ class SubscriptionQuerySet(models.QuerySet["Subscription"]):
         kept = self.filter(digest__in=digests).values_list("digest", flat=True)
         return sorted(digests.difference(kept))
 
+    def prune_some(self, now: datetime, most: int) -> tuple[set[str], bool]:
+        """`prune`, of at most so many rows; answers whether there may be more, too."""
+        expired = self.filter(expires_at__lte=now).order_by("expires_at")
+        some = dict(expired.values_list("pk", "digest")[:most])
+        self.filter(pk__in=list(some), expires_at__lte=now)._raw_delete(self.db)
+        return self.unknown(some.values()), len(some) == most
+
     def unknown(self, digests: Iterable[str]) -> set[str]:
         """Those of the digests that are of no page, or none any more."""
         digests = set(digests)
@@ -205,4 +218,5 @@ class Subscription(models.Model):
     def place(self) -> Place:
         first = Position(self.epoch, self.offset)
         heard = Position(self.heard_epoch, self.heard_offset) if self.heard_epoch else first
-        return Place(first, heard)
+        seen = self.closed_at or self.opened_at or self.created_at
+        return Place(first, heard, seen.timestamp())

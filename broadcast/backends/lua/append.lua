@@ -1,7 +1,7 @@
 -- Append drafts: all or none, in one step (Backend.append).
 --
--- ARGV: now, limits (publications, bytes, seconds), a fresh
--- epoch, run, its number, key, how many runs and keys are remembered, seconds the keys live,
+-- ARGV: now, limits (publications, bytes, seconds), a fresh epoch, run, its number, key, how many
+-- runs and keys are remembered, for how many seconds at least,
 -- recording, its frames before and after, its state, what it holds back, 1 if that comes behind what
 -- is kept, then kind, marks and payload of each draft. Answers epoch, offset, how many are new (-1:
 -- the run has a gap, or the recording is another one), accepted.
@@ -9,7 +9,7 @@
 local now = tonumber(ARGV[1])
 local count, bytes, seconds = tonumber(ARGV[2]), tonumber(ARGV[3]), tonumber(ARGV[4])
 local run, number, key = ARGV[6], tonumber(ARGV[7]), ARGV[8]
-local known_runs, known_keys, life = tonumber(ARGV[9]), tonumber(ARGV[10]), tonumber(ARGV[11])
+local known_runs, known_keys, retry = tonumber(ARGV[9]), tonumber(ARGV[10]), tonumber(ARGV[11])
 local recording, frames_before, frames_after = ARGV[12], tonumber(ARGV[13]), tonumber(ARGV[14])
 local FIRST = 18
 
@@ -88,6 +88,8 @@ if key ~= '' then
 end
 redis.call('XTRIM', stream, 'MAXLEN', '=', count)
 trim(bytes, now - seconds)
+local retried = redis.call('EXISTS', KEYS[3], KEYS[5], KEYS[6]) > 0
+local life = math.ceil(math.max(seconds, retried and retry or 0)) + GRACE
 for index = 1, #KEYS - 1 do
     redis.call('EXPIRE', KEYS[index], life)
 end

@@ -15,11 +15,24 @@
 
 local meta, stream = KEYS[1], KEYS[2]
 
--- A new epoch of a stream that has so many keys, of which nothing is left.
-local function begin(fresh, own)
+-- Seconds for which a stream is kept beyond its age, or when somebody asked where it stands.
+local GRACE = 300
+
+-- Keep what is there for so many seconds at least, and not for ever.
+local function keep_for(seconds, key)
+    local left = redis.call('TTL', key)
+    if left ~= -2 and left < tonumber(seconds) then
+        redis.call('EXPIRE', key, seconds)
+    end
+end
+
+-- A new epoch of a stream that has so many keys, of which nothing is left. It is kept for `life`
+-- seconds: a question may begin it.
+local function begin(fresh, own, life)
     redis.call('DEL', unpack(KEYS, 1, own))
     redis.call('HSET', meta, 'epoch', fresh,
         'generation', redis.call('HGET', KEYS[#KEYS], 'count'))
+    redis.call('EXPIRE', meta, life or GRACE)
     return fresh
 end
 
@@ -49,7 +62,7 @@ end
 
 -- The epoch of a stream that has so many keys: `fresh` where no history is there, a part of it is
 -- missing, or Redis may have forgotten the end of it.
-local function epoch_or(fresh, own)
+local function epoch_or(fresh, own, life)
     local generation = redis.call('HGET', KEYS[#KEYS], 'count')
     if not generation then
         -- Evicted: nobody knows what happened meanwhile.
@@ -59,12 +72,15 @@ local function epoch_or(fresh, own)
     local known = redis.call('HMGET', meta, 'epoch', 'generation', 'offset', 'tick', 'keyed',
         'recording')
     if not is_whole(known[1], known[3], known[4], known[5], known[6]) then
-        return begin(fresh, own)
+        return begin(fresh, own, life)
     end
     if known[2] == generation then
         return known[1]
     end
     redis.call('HSET', meta, 'epoch', fresh, 'generation', generation)
+    if redis.call('TTL', meta) == -1 then
+        redis.call('EXPIRE', meta, life or GRACE)
+    end
     return fresh
 end
 

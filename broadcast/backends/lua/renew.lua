@@ -1,7 +1,8 @@
--- What one process says of a stream. KEYS: the stream's presence. ARGV: until when it holds, the
--- process, its listeners there, its streamer ("": it has none), seconds the key lives.
+-- What one process says of a stream, which is kept meanwhile. KEYS: all of the stream, its presence
+-- last. ARGV: until when it holds, the process, its listeners there, its streamer ("": it has none),
+-- seconds the presence lives, now.
 
-local presence, until_, process, listeners, streamer = KEYS[1], ARGV[1], ARGV[2], ARGV[3], ARGV[4]
+local presence, until_, process, listeners, streamer = KEYS[7], ARGV[1], ARGV[2], ARGV[3], ARGV[4]
 
 if listeners == '0' then
     redis.call('HDEL', presence, 'listeners:' .. process)
@@ -14,4 +15,10 @@ if streamer ~= '' and (not current or current == streamer) then
     redis.call('HSET', presence, 'streamer', streamer, 'until', until_)
 end
 redis.call('EXPIRE', presence, ARGV[5])
+if listeners ~= '0' or streamer ~= '' then
+    expire(tonumber(ARGV[6]))
+    for index = 1, 6 do
+        keep_for(GRACE, KEYS[index])
+    end
+end
 return 1

@@ -2,7 +2,7 @@
 -- processes they are connected to, what is known of the room, and all rooms of this server. ARGV of
 -- all: now, a fresh epoch, the room's id, the process that asks, until when what it says holds,
 -- limits of history (publications, bytes, seconds), seconds the keys live while the room is there,
--- and after it. A script's own begin with ARGV[FIRST].
+-- and after it, bytes that all rooms of this server share. A script's own begin with ARGV[FIRST].
 --
 -- meta further: open (somebody is in, so members, processes and room must be there).
 -- members: by id `<process> <since> <status as JSON>`. processes: until when each is believed to
@@ -10,18 +10,14 @@
 
 local members, processes, room, all_rooms = KEYS[3], KEYS[4], KEYS[5], KEYS[6]
 local now, id, process, until_ = tonumber(ARGV[1]), ARGV[3], ARGV[4], ARGV[5]
-local FIRST = 11
+local FIRST = 12
 local OWN = 5
-local epoch = epoch_or(ARGV[2], OWN)
+local epoch = epoch_or(ARGV[2], OWN, ARGV[10])
 local parts = redis.call('HEXISTS', meta, 'open') == 1 and 3 or 0
 if redis.call('EXISTS', members, processes, room) ~= parts then
     -- Its members are forgotten with the rest: each is told so, and comes back.
-    epoch = begin(ARGV[2], OWN)
+    epoch = begin(ARGV[2], OWN, ARGV[10])
     redis.call('ZREM', all_rooms, id)
-end
-if redis.call('TTL', meta) == -1 then
-    -- Made just now: perhaps by a look at a room that is not there.
-    redis.call('EXPIRE', meta, ARGV[10])
 end
 
 local function append(payload)
@@ -31,7 +27,8 @@ local function append(payload)
         'k', '0', 'm', '0', 't', ARGV[1], 'z', total, 'p', payload)
     redis.call('HSET', meta, 'offset', offset, 'total', total, 'seconds', ARGV[8])
     redis.call('XTRIM', stream, 'MAXLEN', '=', ARGV[6])
-    trim(tonumber(ARGV[7]), now - tonumber(ARGV[8]))
+    local share = tonumber(ARGV[11]) / math.max(redis.call('ZCARD', all_rooms), 1)
+    trim(math.min(tonumber(ARGV[7]), share), now - tonumber(ARGV[8]))
     return offset
 end
 
@@ -39,7 +36,7 @@ end
 local function keep()
     redis.call('HSET', processes, process, until_)
     redis.call('ZADD', all_rooms, 'GT', until_, id)
-    for index = 1, 5 do
+    for index = 1, 6 do
         redis.call('EXPIRE', KEYS[index], ARGV[9])
     end
 end

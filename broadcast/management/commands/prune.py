@@ -23,7 +23,7 @@ class Command(BaseCommand):
     help = (
         "Drop expired sessions and subscriptions of pages, and publications that are older than "
         "their stream's limits, and end recordings whose server was killed, or whose machine went "
-        "away. A server drops its own on the way; run this daily."
+        "away. A server drops what has expired by itself, a little at a time."
     )
 
     def handle(self, *args: Any, **options: Any) -> None:

@@ -1,0 +1,35 @@
+"""Greenlets: what gevent and eventlet make of threads.
+
+All greenlets share one thread, and so does asyncio's running event loop: while one of them runs
+one, every other that does is refused, and Django refuses all of them its database. So sync code
+among greenlets publishes through a server's MessagePack-RPC port, by a plain socket that waits as
+greenlets do, whatever the backend is.
+"""
+
+import sys
+from collections.abc import Callable, Coroutine
+from typing import Any, ParamSpec, TypeVar
+
+from asgiref.sync import async_to_sync
+
+P = ParamSpec("P")
+T = TypeVar("T")
+
+
+def are_here() -> bool:
+    """Whether the threads of this process are greenlets."""
+    gevent: Any = sys.modules.get("gevent.monkey")
+    eventlet: Any = sys.modules.get("eventlet.patcher")
+    patched = [gevent.is_module_patched] if gevent else []
+    patched += [eventlet.is_monkey_patched] if eventlet else []
+    return any(is_patched(module) for is_patched in patched for module in ("thread", "select"))
+
+
+def to_sync(function: Callable[P, Coroutine[Any, Any, T]]) -> Callable[P, T]:
+    """asgiref's `async_to_sync`. RuntimeError: among greenlets it cannot be had."""
+    if are_here():
+        raise RuntimeError(
+            "greenlets (gevent, eventlet) cannot do this: use threads or processes here, or "
+            "broadcast.publish, which goes through a server's MessagePack-RPC port"
+        )
+    return async_to_sync(function)

@@ -1,0 +1,84 @@
+"""What has expired goes by itself, in every process that has sockets, with or without pages.
+
+A few times a second one round, of bounded work: histories and states of streams that are past
+their age (`Backend.sweep`), rows of subscriptions and sessions that have ended, and what was pushed
+to pages that are no more. `manage.py prune` drops the same, all at once.
+"""
+
+import asyncio
+from importlib import import_module
+from weakref import WeakKeyDictionary
+
+from channels.db import database_sync_to_async
+from django.conf import settings
+from django.contrib.sessions.backends.db import SessionStore
+from django.utils import timezone
+
+from .backends import get_backend
+from .groups import PAGE_PREFIX
+from .loops import rounds, spawn
+from .models import Subscription
+
+#: Seconds between two rounds, and between two looks at rows when the last one found few.
+SECONDS, ROWS_SECONDS = 0.25, 60.0
+#: Rows of each kind that one round drops.
+ROWS = 1000
+
+
+class Housekeeping:
+    """The rounds of one event loop."""
+
+    def __init__(self) -> None:
+        self.rows_at = asyncio.get_running_loop().time() + ROWS_SECONDS
+        self.task = spawn(rounds("housekeeping", self._wait_and_work))
+
+    async def _wait_and_work(self) -> None:
+        await asyncio.sleep(SECONDS)
+        await get_backend().sweep()
+        now = asyncio.get_running_loop().time()
+        if now >= self.rows_at and not await drop_expired():
+            self.rows_at = now + ROWS_SECONDS
+
+
+async def drop_expired() -> bool:
+    """Drop rows that have expired, and what was pushed to pages that are no more.
+
+    Answers whether there may be more of them.
+    """
+    # Named before the rows are read: of a page that comes meanwhile nothing is dropped.
+    names = get_backend().remembered(PAGE_PREFIX)
+    now = timezone.now()
+    gone, is_full = await database_sync_to_async(Subscription.objects.prune_some)(now, ROWS)
+    # Other programs drop rows, too, and cannot reach what this process remembers.
+    for start in range(0, len(names), ROWS):
+        some = [name.removeprefix(PAGE_PREFIX) for name in names[start : start + ROWS]]
+        gone |= await database_sync_to_async(Subscription.objects.unknown)(some)
+    for digest in gone:
+        await get_backend().forget(PAGE_PREFIX + digest)
+    return bool(await database_sync_to_async(drop_sessions)(ROWS)) or is_full
+
+
+def drop_sessions(most: int) -> bool:
+    """Drop at most so many sessions that have ended, where they are rows; whether it was so many.
+
+    Other engines have their own way, or `prune`.
+    """
+    engine = import_module(settings.SESSION_ENGINE).SessionStore
+    if not issubclass(engine, SessionStore):
+        return False
+    rows = engine.get_model_class()._default_manager
+    expired = rows.filter(expire_date__lt=timezone.now()).values_list("pk", flat=True)
+    some = list(expired[:most])
+    # Their sockets were told when they ended: nobody need be told of each row.
+    rows.filter(pk__in=some, expire_date__lt=timezone.now())._raw_delete(rows.db)
+    return len(some) == most
+
+
+_running: WeakKeyDictionary[asyncio.AbstractEventLoop, Housekeeping] = WeakKeyDictionary()
+
+
+def start() -> None:
+    """Keep house from now on, as long as this event loop runs. Twice is once."""
+    loop = asyncio.get_running_loop()
+    if loop not in _running:
+        _running[loop] = Housekeeping()

@@ -1,0 +1,88 @@
+"""Work in the background that goes on for as long as its event loop.
+
+Every loop of this process runs through `rounds`, and no error ends one: a round that fails is
+logged once, with its traceback, until one succeeds again, which is logged, too; each is counted in
+the metric `broadcast_failed_rounds_total` by the loop's name; and the next one comes after a pause
+that grows to `MOST_SECONDS`. What drains a queue runs through `drain`: whatever happens to it, who
+waits is told, and the next one finds the queue working.
+"""
+
+import asyncio
+from collections.abc import Awaitable, Callable, Coroutine
+from typing import Any
+
+from . import metrics
+from .logs import get_logger
+
+logger = get_logger(__name__)
+
+#: Seconds between a round that failed and the next one: at first, and at most.
+FIRST_SECONDS, MOST_SECONDS = 0.5, 5.0
+
+#: The names of all loops, as metrics have them, and what fails with each, as the log says it.
+LOOPS = {
+    "access": "Who may still be at the streams is not known",
+    "channel_layer": "The channel layer brings nothing",
+    "drain": "Sockets could not be closed for the end of this server",
+    "messages": "A message of the channel layer could not be handled",
+    "housekeeping": "What has expired could not be dropped",
+    "pages": "What pages hear is not known",
+    "redis": "Whether Redis is back is not known",
+    "relay": "What the channel layer lost could not be looked for",
+    "room_hours": "What happened in rooms could not be written",
+    "rooms": "Who is in rooms could not be told",
+    "workers": "Workers could not be replaced",
+}
+
+#: Tasks that nobody else keeps.
+_tasks: set[asyncio.Task[Any]] = set()
+
+
+def spawn(coroutine: Coroutine[Any, Any, Any]) -> asyncio.Task[Any]:
+    """Have it run beside what runs now. Its errors are its own."""
+    task = asyncio.ensure_future(coroutine)
+    _tasks.add(task)
+    task.add_done_callback(_tasks.discard)
+    return task
+
+
+class Failures:
+    """The failures of one loop in a row: what is logged of them, and how long to pause."""
+
+    def __init__(self, name: str) -> None:
+        self.name = name
+        self.number = 0
+
+    def note(self, error: Exception, is_known: bool = False) -> float:
+        """A round failed; answers how many seconds to wait. `is_known`: others log that."""
+        metrics.failed_rounds.labels(self.name).inc()
+        if not self.number and not is_known:
+            logger.error("%s; trying again", LOOPS[self.name], exc_info=error)
+        self.number += not is_known
+        return float(min(FIRST_SECONDS * 2 ** min(max(self.number - 1, 0), 10), MOST_SECONDS))
+
+    def end(self) -> None:
+        """A round succeeded."""
+        if self.number:
+            logger.warning("%s: that is over, after %d failures", LOOPS[self.name], self.number)
+        self.number = 0
+
+
+async def rounds(
+    name: str,
+    work: Callable[[], Awaitable[object]],
+    known: type[Exception] | tuple[type[Exception], ...] = (),
+    until: Callable[[], bool] = lambda: False,
+) -> None:
+    """Do `work` again and again, as long as not `until`; it waits by itself for its next round.
+
+    Errors of the `known` types are no news to the log: whoever raised them has told.
+    """
+    failures = Failures(name)
+    while not until():
+        try:
+            await work()
+        except Exception as error:
+            await asyncio.sleep(failures.note(error, isinstance(error, known)))
+        else:
+            failures.end()
