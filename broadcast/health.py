@@ -25,6 +25,7 @@ from .backends import get_backend
 from .conf import conf
 from .exceptions import Unavailable
 from .groups import group_name
+from .installation import learn
 from .models import Stream
 
 logger = logging.getLogger(__name__)
@@ -50,6 +51,8 @@ def note_drain() -> None:
 async def healthz(request: HttpRequest) -> JsonResponse:
     if "live" in request.GET:
         return answer({"live": True}, 200)
+    with suppress(Unavailable, TimeoutError):
+        await asyncio.wait_for(learn(), SECONDS)
     names = one_name_each()
     states = await asyncio.gather(
         ask([""], _database), ask(names, _channel_layer), ask(names, _backend)
@@ -85,7 +88,11 @@ Question = Callable[[str], Awaitable[None]]
 def one_name_each() -> list[str]:
     """A stream's name for each server of the engine."""
     place = get_backend().place
-    return list({place(name): name for name in NAMES}.values())
+    try:
+        return list({place(name): name for name in NAMES}.values())
+    except Unavailable:
+        # Without the prefix of this installation nothing has a name there.
+        return [""]
 
 
 async def _database(name: str) -> None:

@@ -12,9 +12,10 @@ management command, a task queue) publications go through the server's MessagePa
 import asyncio
 import logging
 import time
-from collections.abc import Coroutine, Iterable, Iterator, Sequence
+from collections.abc import Callable, Coroutine, Iterable, Iterator, Sequence
 from contextlib import suppress
 from dataclasses import dataclass, field
+from functools import partial
 from itertools import groupby
 from typing import Any, TypeVar
 from weakref import WeakKeyDictionary
@@ -26,7 +27,8 @@ from . import metrics, remote
 from .backends import Appended, Limits, Recording, Run, get_backend
 from .conf import conf
 from .exceptions import BadRequest, StreamClosed, TooLarge
-from .groups import EVERYBODY, group_name, is_room
+from .groups import everybody, group_name, is_room
+from .installation import learn
 from .models import Stream
 from .publications import MAX_NAME, Draft, Mark, Position, Publication, encode_text, pack
 from .relay import LEAVING, PUBLICATIONS, STREAMER
@@ -289,6 +291,7 @@ def check_name(stream: str | Stream) -> str:
 
 async def _rules(stream: str | Stream) -> tuple[Limits, int]:
     """Limits of history and largest payload. A name without a row has the default ones."""
+    await learn()
     row = stream if isinstance(stream, Stream) else await find_stream(stream)
     if row is None:
         limits = Limits(conf.HISTORY_COUNT, conf.HISTORY_BYTES, conf.HISTORY_AGE)
@@ -329,14 +332,14 @@ def tell_everybody(**message: Any) -> None:
     outside a server without a shared layer there is no way.
     """
     if _serving and _loop is not None and _loop.is_running():
-        asyncio.run_coroutine_threadsafe(_send_to(EVERYBODY, message), _loop)
+        asyncio.run_coroutine_threadsafe(_send_to(everybody, message), _loop)
     elif get_backend().shared:
-        async_to_sync(_send_to)(EVERYBODY, message)
+        async_to_sync(_send_to)(everybody, message)
 
 
 async def atell_everybody(**message: Any) -> None:
     """`tell_everybody` for async code in a server."""
-    await _send_to(EVERYBODY, message)
+    await _send_to(everybody, message)
 
 
 async def answer(channel: str, **message: Any) -> None:
@@ -346,14 +349,15 @@ async def answer(channel: str, **message: Any) -> None:
 
 
 async def _send(stream: str, **message: Any) -> None:
-    await _send_to(group_name(stream), {"stream": stream, **message})
+    await _send_to(partial(group_name, stream), {"stream": stream, **message})
 
 
-async def _send_to(group: str, message: dict[str, Any]) -> None:
+async def _send_to(name: Callable[[], str], message: dict[str, Any]) -> None:
     global _layer_failed
     layer = get_channel_layer(conf.CHANNEL_LAYER)
     try:
-        await layer.group_send(group, message)
+        await learn()
+        await layer.group_send(name(), message)
         _layer_failed = False
     except Exception as error:
         # It is in history, so it is published: who hears the stream finds it there, a little

@@ -35,10 +35,11 @@ from . import health, metrics, room_hours, signaling
 from .api.events import EXTENSION as REQUEST
 from .backends import get_backend
 from .conf import conf
-from .exceptions import CloseCode
+from .exceptions import CloseCode, Unavailable
 from .frames import event
 from .http_protocol import HTTPRequest
 from .hub import tell_all
+from .installation import get_prefix
 from .meetings import get_meetings
 from .page_watch import get_pages
 from .page_writes import get_writes
@@ -75,6 +76,9 @@ class Server(daphne.server.Server):  # type: ignore[misc]
             # Daphne insists on a description of it, but has none that fits IPv6: see `_ready`.
             kwargs["endpoints"] = [f"fd:fileno={listening.fileno()}"]
         super().__init__(*args, **kwargs)
+        with suppress(Unavailable):
+            # No socket is to wait for that.
+            get_prefix()
         if listening is not None:
             self.endpoints: list[str] = []
         self.listening = listening

@@ -20,7 +20,7 @@ from tests.backends import BACKENDS
 from tests.clock import Clock
 from tests.doors import Door, InProcessDoor, ServerDoor
 from tests.pages import Person
-from tests.processes import Installation, RedisProcess, ServerProcess
+from tests.processes import PREFIX, Installation, RedisProcess, ServerProcess
 
 
 @pytest.hookimpl(tryfirst=True)
@@ -58,7 +58,8 @@ def clean_slate(monkeypatch: pytest.MonkeyPatch) -> Iterator[None]:
     monkeypatch.setattr(publishing, "_loop", None)
     monkeypatch.setattr(room_hours, "_counts", Counter())
     rows.forget()
-    with override_settings(BROADCAST_LINGER_SECONDS=0.05, BROADCAST_WATCH_SECONDS=0.2):
+    soon = {"BROADCAST_LINGER_SECONDS": 0.05, "BROADCAST_WATCH_SECONDS": 0.2}
+    with override_settings(BROADCAST_PREFIX=PREFIX, **soon):
         yield
     rows.forget()
 

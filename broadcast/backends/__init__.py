@@ -227,7 +227,7 @@ def get_backend() -> Backend:
 
 def _forget_backend(*, setting: str, **kwargs: object) -> None:
     global _backend
-    if setting == "BROADCAST_BACKEND":
+    if setting in ("BROADCAST_BACKEND", "BROADCAST_PREFIX"):
         _backend = None
 
 

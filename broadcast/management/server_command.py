@@ -6,6 +6,7 @@ from django.core.management.base import BaseCommand, CommandError
 
 from broadcast.backends import get_backend
 from broadcast.exceptions import Unavailable
+from broadcast.installation import get_prefix
 
 
 class ServerCommand(BaseCommand):
@@ -14,8 +15,9 @@ class ServerCommand(BaseCommand):
     def check_backend(self) -> None:
         """Say now what nobody who publishes or listens could do anything about."""
         try:
+            get_prefix()
             async_to_sync(get_backend().check)()
         except ImproperlyConfigured as error:
             raise CommandError(str(error)) from None
         except Unavailable as error:
-            self.stderr.write(f"{error}: until it does, nothing can be published or heard.")
+            self.stderr.write(f"{error}. Until then nothing can be published or heard.")

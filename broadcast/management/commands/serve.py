@@ -50,6 +50,7 @@ class Command(ServerCommand):
             return
         self.check(display_num_errors=False)
         self.check_workers(options["workers"])
+        self.migrate()
         self.check_backend()
         self.set_up()
         self.end_lost_recordings()
@@ -65,6 +66,9 @@ class Command(ServerCommand):
             raise CommandError(reason)
         if number > 1 and not getattr(self, "_called_from_command_line", False):
             raise CommandError("several workers can only be had from the command line")
+
+    def migrate(self) -> None:
+        """Make the tables: that is done by hand. `start` does it."""
 
     def set_up(self) -> None:
         """What has to be done before it serves: nothing. `start` has more to do."""
