@@ -2,11 +2,14 @@
 
 A `Client` is one connection, for one thread. Calls may be pipelined: `send` many, then `receive`
 as many. The server answers as calls finish, and `receive` in the order in which they were sent.
+
+Another installation on this machine may have the port. So whatever goes through it, secrets too, is
+said after the server has named its installation, and that is this one.
 """
 
 import socket
 from collections.abc import Iterable, Iterator
-from contextlib import contextmanager
+from contextlib import closing, contextmanager
 from typing import Any
 
 import msgpack
@@ -14,24 +17,26 @@ import msgpack
 from . import exceptions
 from .conf import conf
 from .exceptions import BadRequest, BroadcastError, Unavailable
+from .installation import get_prefix
 from .publications import MARKS, Draft, Kind, Position, decode_json
 
 #: The numbers of calls are this wide.
 MSGID = 0xFFFFFFFF
 #: Seconds to wait for the server to take or to answer anything.
 TIMEOUT = 30.0
+#: Seconds in which a program says whose port it has.
+OWNER_SECONDS = 2.0
 
 
 class Client:
-    """A connection to the server's MessagePack-RPC port. Unavailable: nobody answers there."""
+    """A connection to a server's MessagePack-RPC port. Unavailable: nobody answers there."""
 
-    def __init__(self) -> None:
-        address = (conf.RPC_HOST, conf.RPC_PORT)
+    def __init__(self, host: str, port: int, timeout: float = TIMEOUT) -> None:
         try:
-            self.socket = socket.create_connection(address, timeout=TIMEOUT)
+            self.socket = socket.create_connection((host, port), timeout)
         except OSError as error:
             raise Unavailable(
-                f"no server answers at {address[0]}:{address[1]} ({error.strerror or error}). "
+                f"no server answers at {host}:{port} ({error.strerror or error}). "
                 "Without a shared channel layer, publishing from another process goes through the "
                 "running server's MessagePack-RPC port: start it with `manage.py start`"
             ) from None
@@ -136,14 +141,48 @@ def _error(said: str) -> BroadcastError:
 
 @contextmanager
 def connected() -> Iterator[Client]:
-    """A `Client` that may call. Forbidden: this installation has another secret."""
-    client = Client()
-    try:
+    """A `Client` of this installation's server that may call.
+
+    Forbidden: it has another secret. Unavailable: the port is that of another installation, or of
+    another program.
+    """
+    with closing(Client(conf.RPC_HOST, conf.RPC_PORT)) as client:
+        where, prefix, owner = f"{conf.RPC_HOST}:{conf.RPC_PORT}", get_prefix(), _owner(client)
+        if not owner:
+            raise Unavailable(f"the server at {where} is of an earlier version: restart it")
+        if owner != prefix:
+            raise Unavailable(
+                f"the server at {where} is of another installation ({owner!r}, and this one is "
+                f"{prefix!r}). Set BROADCAST_RPC_PORT to the port of this one's server"
+            )
         if conf.RPC_SECRET:
             client.call("authenticate", conf.RPC_SECRET)
         yield client
-    finally:
-        client.close()
+
+
+def owner_of(host: str, port: int) -> str:
+    """The prefix of the installation whose server has the port; "": none says that it has it."""
+    try:
+        with closing(Client(host, port, OWNER_SECONDS)) as client:
+            return _owner(client)
+    except Unavailable:
+        return ""
+
+
+def _owner(client: Client) -> str:
+    """The prefix that a server names; "": it does not know the question, but is Broadcast's.
+
+    Unavailable: it is something else.
+    """
+    try:
+        owner = client.call("installation")
+    except Unavailable:
+        raise
+    except BroadcastError:
+        return ""
+    if not isinstance(owner, str):
+        raise Unavailable("what answers there is no server of Broadcast")
+    return owner
 
 
 def publish_params(stream: str, draft: Draft, idempotency_key: str = "") -> tuple[Any, ...]:

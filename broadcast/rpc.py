@@ -23,6 +23,7 @@ from .backends import get_backend
 from .conf import conf
 from .exceptions import BadRequest, BroadcastError, Forbidden
 from .feeding import Feeds
+from .installation import get_prefix, learn
 from .models import EVERYONE, Stream
 from .publications import MARKS, MAX_NAME, Draft, Kind, Publication
 from .publishing import apublish_draft, check_name, enqueue
@@ -294,6 +295,12 @@ async def ping() -> str:
     return "pong"
 
 
+async def installation() -> str:
+    """The prefix of this installation. It may be asked for before `authenticate`."""
+    await learn()
+    return get_prefix()
+
+
 async def authenticate(secret: Any) -> None:
     """The first call on a connection, where `RPC_SECRET` is set; elsewhere it says nothing."""
     given, wanted = (
@@ -320,7 +327,10 @@ def _method(function: Callable[..., Awaitable[Any]]) -> Method:
 
 METHODS = {
     function.__name__: _method(function)
-    for function in (publish, feed, push, push_data, history, streams, stats, ping, authenticate)
+    for function in (
+        *(publish, feed, push, push_data, history, streams, stats, ping),
+        *(installation, authenticate),
+    )
 }
 
 

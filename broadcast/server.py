@@ -85,6 +85,8 @@ class Server(daphne.server.Server):  # type: ignore[misc]
         self.ports: list[Any] = []
         self.connections: dict[Any, dict[str, Any]]
         self.draining = self.stopping = False
+        #: Whether MessagePack-RPC is there, of this process or another of this installation.
+        self.has_rpc = False
         self.announce: Callable[[], None] | None = kwargs.get("ready_callable")
         self.ready_callable: Callable[[], None] = self._ready
 
@@ -105,7 +107,7 @@ class Server(daphne.server.Server):  # type: ignore[misc]
             loop = asyncio.get_event_loop()
             for number in (signal.SIGTERM, signal.SIGINT):
                 signal.signal(number, lambda *_: loop.call_soon_threadsafe(self.drain))
-        self.rpc = asyncio.ensure_future(serve_beside())
+        self.rpc = asyncio.ensure_future(serve_beside(self._settled))
         # Each socket is a file, and shells allow 1,024 of them unless asked.
         _, most = resource.getrlimit(resource.RLIMIT_NOFILE)
         resource.setrlimit(resource.RLIMIT_NOFILE, (most, most))
@@ -117,8 +119,13 @@ class Server(daphne.server.Server):  # type: ignore[misc]
         # A thread that looks up a session must not wait 5 ms for a busy event loop's lock, again
         # and again: private streams took 670 joins per second so.
         sys.setswitchinterval(0.0005)
-        if self.announce:
-            self.announce()
+
+    def _settled(self, has_rpc: bool) -> None:
+        """All is there, or known not to be."""
+        self.has_rpc = has_rpc
+        announce, self.announce = self.announce, None
+        if announce:
+            announce()
 
     def _adopt(self, listening: socket.socket) -> None:
         """Listen at a socket of others; when this server stops listening, they go on."""

@@ -3,11 +3,13 @@
 import asyncio
 from contextlib import suppress
 
+import msgpack
 import pytest
 from pytest_django.fixtures import Settings
 
-from broadcast import rpc_server
+from broadcast import remote, rpc_server
 from tests.doors import PATIENCE
+from tests.processes import PREFIX, free_port
 from tests.test_rpc import PONG
 from tests.test_rpc_connections import (
     GatedBackend,
@@ -70,6 +72,21 @@ async def test_with_the_secret_all_is_as_it_is_without_one(
         assert await silent.call("ping") == PONG
 
 
+async def test_which_installation_it_is_may_be_asked_before_the_secret_is_told(
+    backend: GatedBackend, secret: str
+) -> None:
+    async with served() as server:
+        client = await server.client()
+        assert await client.call("installation") == [1, 1, None, PREFIX]
+        assert (await client.call("authenticate", secret))[2] is None
+        assert (await client.call("installation"))[3] == PREFIX
+        curious = await server.client()
+        assert (await curious.call("installation"))[3] == PREFIX
+        assert (await curious.call("publish", "s", "x"))[2]
+        assert await curious.is_closed()
+    assert backend.histories == {}
+
+
 async def test_who_does_not_say_the_secret_does_not_keep_the_place(
     backend: GatedBackend, secret: str, monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -130,6 +147,62 @@ async def test_one_listens_and_another_when_it_ends(
     ]
 
 
+def has_port(answer: bytes) -> tuple[asyncio.Future[asyncio.Server], int]:
+    """A program that has the port, and answers so whatever is asked; nothing: it is silent."""
+
+    async def talk(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+        await reader.read(65536)
+        writer.write(answer)
+        await reader.read(65536)
+        writer.close()
+
+    port = free_port()
+    return asyncio.ensure_future(asyncio.start_server(talk, "127.0.0.1", port)), port
+
+
+STRANGERS = {
+    "of another installation": (
+        msgpack.packb([1, 1, None, "other"]),
+        "another installation ('other')",
+    ),
+    "of an earlier version": (
+        msgpack.packb([1, 1, "method `installation' is not accepted", None]),
+        "another program",
+    ),
+    "of another protocol": (b"HTTP/1.1 400 Bad Request\r\n\r\n", "another program"),
+    "silent": (b"", "another program"),
+}
+
+
+@pytest.mark.parametrize("stranger", STRANGERS)
+async def test_where_a_stranger_has_the_port_it_says_so_once_and_takes_it_later(
+    backend: GatedBackend,
+    monkeypatch: pytest.MonkeyPatch,
+    caplog: pytest.LogCaptureFixture,
+    stranger: str,
+) -> None:
+    monkeypatch.setattr(rpc_server, "RETRY_SECONDS", 0.01)
+    monkeypatch.setattr(remote, "OWNER_SECONDS", 0.1)
+    answer, said = STRANGERS[stranger]
+    program, port = has_port(answer)
+    server = await program
+    taken: asyncio.Future[bool] = asyncio.Future()
+    listens = asyncio.Event()
+    serving = asyncio.ensure_future(
+        rpc_server.serve("127.0.0.1", port, listens.set, taken.set_result)
+    )
+    async with asyncio.timeout(PATIENCE):
+        assert not await taken
+        [record] = caplog.records
+        assert said in record.getMessage() and "BROADCAST_RPC_PORT" in record.getMessage()
+        assert record.levelname == "ERROR" and not listens.is_set()
+        server.close()
+        await listens.wait()
+    serving.cancel()
+    with suppress(asyncio.CancelledError):
+        await serving
+
+
 async def test_an_address_that_cannot_be_had_is_an_error(backend: GatedBackend) -> None:
     with pytest.raises(OSError):
         await rpc_server.serve("192.0.2.1", 1)
@@ -139,6 +212,8 @@ async def test_a_server_goes_on_without_an_address_that_cannot_be_had(
     settings: Settings, caplog: pytest.LogCaptureFixture
 ) -> None:
     settings.BROADCAST_RPC_HOST = "192.0.2.1"
-    await rpc_server.serve_beside()
+    settled: list[bool] = []
+    await rpc_server.serve_beside(settled.append)
+    assert settled == [False]
     [record] = caplog.records
     assert record.getMessage().startswith("No MessagePack-RPC here: ")

@@ -14,9 +14,11 @@ from django.core.files.storage import InvalidStorageError
 from django.core.management.base import CommandError
 from django.db import DatabaseError, connections
 
-from broadcast import workers
+from broadcast import remote, workers
 from broadcast.checks import reason_for_one_process
 from broadcast.conf import conf
+from broadcast.exceptions import Unavailable
+from broadcast.installation import get_prefix
 from broadcast.management.server_command import ServerCommand
 from broadcast.models import Recording
 from broadcast.server import Server
@@ -84,10 +86,10 @@ class Command(ServerCommand):
             f"{endpoint}:backlog=2048"
             for endpoint in build_endpoint_description_strings(host=host, port=port)
         ]
-        server = Server(
+        server: Server = Server(
             application=self.application(),
             endpoints=endpoints,
-            ready_callable=lambda: self.announce(host, port),
+            ready_callable=lambda: self.announce(host, port, server.has_rpc),
         )
         server.run()
         if server.abort_start or not server.ports:
@@ -104,7 +106,11 @@ class Command(ServerCommand):
         command = [sys.executable, *sys.orig_argv[1:], "--inherited"]
         with TemporaryDirectory(prefix="broadcast-metrics-") as counts:
             parent = workers.Parent(
-                command, listening, number, counts, lambda: self.announce(host, port)
+                command,
+                listening,
+                number,
+                counts,
+                lambda: self.announce(host, port, is_ours(conf.RPC_HOST, conf.RPC_PORT)),
             )
             failure = asyncio.run(parent.run())
         if failure:
@@ -119,11 +125,17 @@ class Command(ServerCommand):
     def cannot_listen(self, host: str, port: int) -> CommandError:
         return CommandError(f"cannot listen at {host}:{port}: is another server there?")
 
-    def announce(self, host: str, port: int) -> None:
+    def announce(self, host: str, port: int, has_rpc: bool) -> None:
         shown = f"[{host}]" if ":" in host else host
-        self.stdout.write(
-            f"Broadcast is at http://{shown}:{port}/ , MessagePack-RPC at "
-            f"{conf.RPC_HOST}:{conf.RPC_PORT}. Stop with Control-C."
-        )
+        rpc = f", MessagePack-RPC at {conf.RPC_HOST}:{conf.RPC_PORT}" if has_rpc else ""
+        self.stdout.write(f"Broadcast is at http://{shown}:{port}/ {rpc}. Stop with Control-C.")
         # Into a pipe it would come with the end of the process.
         self.stdout.flush()
+
+
+def is_ours(host: str, port: int) -> bool:
+    """Whether a server of this installation answers MessagePack-RPC there."""
+    try:
+        return remote.owner_of(host, port) == get_prefix()
+    except Unavailable:
+        return False
