@@ -24,7 +24,7 @@ from asgiref.sync import async_to_sync, sync_to_async
 from channels.layers import get_channel_layer
 
 from . import metrics, remote
-from .backends import Appended, Limits, Recording, Run, get_backend
+from .backends import Appended, Limits, Recording, Run, get_backend, is_serving, serve
 from .conf import conf
 from .exceptions import BadRequest, StreamClosed, TooLarge
 from .groups import everybody, group_name, is_room
@@ -65,15 +65,14 @@ _appending: set[asyncio.Task[None]] = set()
 #: Whether the channel layer took nothing, the last time: it is told once.
 _layer_failed = False
 
-#: Whether this process is a server, and the event loop that its streams live in.
-_serving = False
+#: The event loop that the streams of this server live in.
 _loop: asyncio.AbstractEventLoop | None = None
 
 
 def serve_here() -> None:
     """Say that this process is a server, and the running event loop, if one runs yet, its own."""
-    global _serving, _loop
-    _serving = True
+    global _loop
+    serve()
     metrics.processes.set(1)
     with suppress(RuntimeError):
         _loop = asyncio.get_running_loop()
@@ -115,8 +114,7 @@ async def apublish(
 
 async def apublish_draft(stream: str | Stream, draft: Draft, key: str = "") -> Position:
     """What `apublish` does, with a draft that is made already."""
-    shared = get_backend().shared
-    if not (_serving or shared):
+    if not (is_serving() or get_backend().shared):
         name = stream.slug if isinstance(stream, Stream) else stream
         return await sync_to_async(remote.publish)(name, draft, key)
     appended = await at_engine(append(stream, [draft], key=key, any_size=False))
@@ -331,7 +329,7 @@ def tell_everybody(**message: Any) -> None:
     Only what they would find out by themselves, later: a message of a layer may be lost, and from
     outside a server without a shared layer there is no way.
     """
-    if _serving and _loop is not None and _loop.is_running():
+    if is_serving() and _loop is not None and _loop.is_running():
         asyncio.run_coroutine_threadsafe(_send_to(everybody, message), _loop)
     elif get_backend().shared:
         async_to_sync(_send_to)(everybody, message)

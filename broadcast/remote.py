@@ -1,4 +1,4 @@
-"""Publishing from a process that is not the server, through its MessagePack-RPC port.
+"""What a process that is no server says to the one that runs, through its MessagePack-RPC port.
 
 A `Client` is one connection, for one thread. Calls may be pipelined: `send` many, then `receive`
 as many. The server answers as calls finish, and `receive` in the order in which they were sent.
@@ -24,6 +24,8 @@ from .publications import MARKS, Draft, Kind, Position, decode_json
 MSGID = 0xFFFFFFFF
 #: Seconds to wait for the server to take or to answer anything.
 TIMEOUT = 30.0
+#: Streams that are asked for in one call.
+MOST_NAMES = 1000
 #: Seconds in which a program says whose port it has.
 OWNER_SECONDS = 2.0
 
@@ -205,6 +207,26 @@ def publish(stream: str, draft: Draft, idempotency_key: str = "") -> Position:
     with connected() as client:
         answer = client.call("publish", *publish_params(stream, draft, idempotency_key))
     return as_position(answer)
+
+
+def look(streams: list[str]) -> dict[str, dict[str, Any]]:
+    """What `positions` of the running server answers. BroadcastError as it tells it."""
+    parts = (streams[start : start + MOST_NAMES] for start in range(0, len(streams), MOST_NAMES))
+    found: dict[str, dict[str, Any]] = {}
+    with connected() as client:
+        for part in parts:
+            answer = client.call("positions", part)
+            if not isinstance(answer, dict) or not all(map(_is_place, answer.values())):
+                raise Unavailable("what answers there is no server of Broadcast")
+            found.update(answer)
+    return found
+
+
+def _is_place(value: Any) -> bool:
+    match value:
+        case {"epoch": str(), "offset": int(), "streamer": str(), "listeners": int()}:
+            return True
+    return False
 
 
 def as_position(answer: Any) -> Position:

@@ -256,6 +256,28 @@ def _describe(publication: Publication) -> dict[str, Any]:
     }
 
 
+async def positions(streams: Any) -> dict[str, dict[str, Any]]:
+    """Where streams stand, and who is there, by their names, whether they have a row or not.
+
+    Left out: those whose part of the engine does not answer.
+    """
+    if not isinstance(streams, list) or len(streams) > MAX_CHANNELS:
+        raise BadRequest(f"streams are a list of at most {MAX_CHANNELS} names")
+    names = [check_name(_text(name)) for name in streams]
+    backend = get_backend()
+    presences, found = await asyncio.gather(backend.presence(names), backend.positions(names))
+    return {
+        name: {
+            "epoch": epoch,
+            "offset": offset,
+            "streamer": presences[name].streamer,
+            "listeners": presences[name].listeners,
+        }
+        for name, (epoch, offset) in found.items()
+        if name in presences
+    }
+
+
 async def streams() -> list[dict[str, Any]]:
     """The streams that have a row and were not closed, and where they stand."""
     rows = {row.slug: row async for row in Stream.objects.filter(closed_at=None)}
@@ -328,7 +350,7 @@ def _method(function: Callable[..., Awaitable[Any]]) -> Method:
 METHODS = {
     function.__name__: _method(function)
     for function in (
-        *(publish, feed, push, push_data, history, streams, stats, ping),
+        *(publish, feed, push, push_data, history, positions, streams, stats, ping),
         *(installation, authenticate),
     )
 }

@@ -54,7 +54,7 @@ def clean_slate(monkeypatch: pytest.MonkeyPatch) -> Iterator[None]:
         monkeypatch.setattr(f"broadcast.{module}.ThreadSensitiveContext", nullcontext)
     monkeypatch.setattr(channel_layers, "backends", {})
     monkeypatch.setattr(backends, "_backend", None)
-    monkeypatch.setattr(publishing, "_serving", True)
+    monkeypatch.setattr(backends, "_serving", True)
     monkeypatch.setattr(publishing, "_loop", None)
     monkeypatch.setattr(room_hours, "_counts", Counter())
     rows.forget()

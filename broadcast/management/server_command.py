@@ -4,7 +4,7 @@ from asgiref.sync import async_to_sync
 from django.core.exceptions import ImproperlyConfigured
 from django.core.management.base import BaseCommand, CommandError
 
-from broadcast.backends import get_backend
+from broadcast.backends import get_backend, serve
 from broadcast.exceptions import Unavailable
 from broadcast.installation import get_prefix
 
@@ -16,6 +16,7 @@ class ServerCommand(BaseCommand):
         """Say now what nobody who publishes or listens could do anything about."""
         try:
             get_prefix()
+            serve()
             async_to_sync(get_backend().check)()
         except ImproperlyConfigured as error:
             raise CommandError(str(error)) from None
