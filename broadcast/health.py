@@ -4,8 +4,9 @@
 the database, the channel layer and the backend, all at once, and answers 200 when all are there,
 else 503; also while the server drains. Each has `SECONDS` to answer, and one that is frozen is
 asked once: who comes meanwhile waits for the same answer. Where the engine is several servers one
-that answers will do, since what happens to one happens to its streams alone: `partly`. Whoever
-asks is told no more than that.
+that answers will do, since what happens to one happens to its streams alone: `partly`. Another
+process that serves out of its own memory, too (`alone`), makes the backend `split`, and ready all
+the same: nobody is better off without both. Whoever asks is told no more than that.
 """
 
 import asyncio
@@ -20,6 +21,7 @@ from channels.layers import get_channel_layer
 from django.db import connection
 from django.http import HttpRequest, JsonResponse
 
+from . import alone
 from .api.answers import reading
 from .backends import get_backend
 from .conf import conf
@@ -34,6 +36,8 @@ logger = logging.getLogger(__name__)
 SECONDS = 2.0
 #: What is said of a part.
 OK, PARTLY, SILENT = "ok", "partly", "no answer"
+#: And of a backend that is in this process' memory, while another process serves, too.
+SPLIT = "split"
 #: Names among which there is one for each server of an engine, most likely.
 NAMES = tuple(f"healthz-{number}" for number in range(256))
 #: Whether this server goes down, and whether it was ready when it was asked the last time.
@@ -58,6 +62,8 @@ async def healthz(request: HttpRequest) -> JsonResponse:
         ask([""], _database), ask(names, _channel_layer), ask(names, _backend)
     )
     said = dict(zip(("database", "channel_layer", "backend"), states, strict=True))
+    if alone.has_company():
+        said["backend"] = SPLIT
     _log_change(said)
     ready = not _draining and SILENT not in states
     body = {"live": True, "ready": ready, "draining": _draining, **said}

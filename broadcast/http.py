@@ -8,6 +8,7 @@ from typing import Any
 
 from django.urls import Resolver404, ResolverMatch, resolve
 
+from . import alone
 from .api.answers import failure
 from .exceptions import TooLarge
 from .middleware import Application, header
@@ -20,6 +21,7 @@ class HTTPApplication:
         self.django = django
 
     async def __call__(self, scope: dict[str, Any], receive: Any, send: Any) -> None:
+        alone.look_out()
         match = find_view(scope["path"], scope.get("root_path", ""))
         if match is not None and hasattr(match.func, "application"):
             scope["url_route"] = {"args": match.args, "kwargs": match.kwargs}

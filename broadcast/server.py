@@ -31,7 +31,7 @@ import daphne.server  # first: it installs the reactor
 from daphne.http_protocol import WebRequest
 from twisted.internet import reactor
 
-from . import health, metrics, room_hours, signaling
+from . import alone, health, metrics, room_hours, signaling
 from .api.events import EXTENSION as REQUEST
 from .backends import get_backend
 from .conf import conf
@@ -107,6 +107,7 @@ class Server(daphne.server.Server):  # type: ignore[misc]
             loop = asyncio.get_event_loop()
             for number in (signal.SIGTERM, signal.SIGINT):
                 signal.signal(number, lambda *_: loop.call_soon_threadsafe(self.drain))
+        asyncio.get_event_loop().call_soon(alone.look_out)
         self.rpc = asyncio.ensure_future(serve_beside(self._settled))
         # Each socket is a file, and shells allow 1,024 of them unless asked.
         _, most = resource.getrlimit(resource.RLIMIT_NOFILE)
@@ -164,6 +165,7 @@ class Server(daphne.server.Server):  # type: ignore[misc]
             return
         self.draining = True
         health.note_drain()
+        alone.end()
         for port in self.ports:
             port.stopListening()
         self.rpc.cancel()

@@ -13,7 +13,7 @@ from channels.layers import channel_layers
 from django.test import override_settings
 from pytest_django.fixtures import Settings
 
-from broadcast import backends, publishing, room_hours, rows
+from broadcast import alone, backends, publishing, room_hours, rows
 from broadcast.backends import Backend
 from broadcast.backends.redis import RedisBackend
 from tests.backends import BACKENDS
@@ -57,6 +57,9 @@ def clean_slate(monkeypatch: pytest.MonkeyPatch) -> Iterator[None]:
     monkeypatch.setattr(backends, "_serving", True)
     monkeypatch.setattr(publishing, "_loop", None)
     monkeypatch.setattr(room_hours, "_counts", Counter())
+    # Nobody else serves what is in a test's transaction.
+    monkeypatch.setattr(alone, "_company", None)
+    monkeypatch.setattr(alone, "look_out", lambda: None)
     rows.forget()
     soon = {"BROADCAST_LINGER_SECONDS": 0.05, "BROADCAST_WATCH_SECONDS": 0.2}
     with override_settings(BROADCAST_PREFIX=PREFIX, **soon):

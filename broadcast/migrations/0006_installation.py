@@ -23,6 +23,7 @@ class Migration(migrations.Migration):
             fields=[
                 ('id', models.PositiveSmallIntegerField(default=ONLY, editable=False, primary_key=True, serialize=False)),
                 ('prefix', models.CharField(max_length=MOST, verbose_name='prefix')),
+                ('server', models.CharField(blank=True, default='', max_length=16, verbose_name='server')),
             ],
             options={
                 'verbose_name': 'installation',

@@ -28,6 +28,15 @@ class InstallationQuerySet(models.QuerySet["Installation"]):
         assert found
         return found
 
+    def take(self, server: str) -> str:
+        """Say that this process serves the installation; answers which one said so before."""
+        found = self.filter(pk=ONLY).values_list("server", flat=True).first()
+        if found is None:
+            self.prefix()
+        if found != server:
+            self.filter(pk=ONLY).update(server=server)
+        return found or ""
+
     def _find(self) -> str | None:
         return self.filter(pk=ONLY).values_list("prefix", flat=True).first()
 
@@ -37,6 +46,8 @@ class Installation(models.Model):
 
     id = models.PositiveSmallIntegerField(primary_key=True, default=ONLY, editable=False)
     prefix = models.CharField(_("prefix"), max_length=MOST)
+    #: The process that said last that it serves the installation out of its memory: see `alone`.
+    server = models.CharField(_("server"), max_length=16, blank=True, default="")
 
     objects = InstallationQuerySet.as_manager()
 

@@ -1,0 +1,86 @@
+"""Whether this is the only process that serves the installation, where it must be.
+
+Without a shared backend each server process has histories, listeners and rooms of its own: of two
+that serve one installation (`-w 2` of another ASGI server, two machines with one database) each
+would know half of what is published, without a word. So each has a name, and looks every few
+seconds whether it stands in the installation's row; where it does not, it writes it there. Whoever
+wrote its name before and finds another is not alone: that is logged, and told by `/healthz`.
+
+A name that a killed process left alarms nobody, and who is alone writes once.
+"""
+
+import asyncio
+import logging
+import secrets
+from weakref import WeakKeyDictionary
+
+from channels.db import database_sync_to_async
+
+from .backends import get_backend, is_serving
+from .models import Installation
+from .watch import Watch
+
+logger = logging.getLogger(__name__)
+
+#: Looks in a row that find nobody else, until another process is taken for gone.
+CALM = 3
+
+
+class Company:
+    """What this process knows of others like it. `name`: its own among them."""
+
+    def __init__(self, name: str) -> None:
+        self.name = name
+        #: Looks in a row that found its name; None: it has not written it yet.
+        self.calm: int | None = None
+        self.is_there = False
+        self.has_ended = False
+
+    async def look(self, changed: set[str] | None) -> None:
+        if not self.has_ended:
+            self.find(await database_sync_to_async(Installation.objects.take)(self.name))
+
+    def find(self, before: str) -> None:
+        """This name stood in the row before this process wrote its own; "": none."""
+        if before == self.name:
+            self.calm = (self.calm or 0) + 1
+            if self.is_there and self.calm >= CALM:
+                self.is_there = False
+                logger.info("No other process serves this installation any more")
+            return
+        if before and self.calm is not None and not self.is_there:
+            self.is_there = True
+            logger.error(
+                "Another process serves this installation, too, and each keeps what is published "
+                "in its own memory: half of it is lost. Run one server process, or set REDIS_URL"
+            )
+        self.calm = 0
+
+
+_company: Company | None = None
+_watches: WeakKeyDictionary[asyncio.AbstractEventLoop, Watch] = WeakKeyDictionary()
+
+
+def look_out() -> None:
+    """Look from now on, where that matters. Servers say so with each request: they may be forked
+    after all was imported, and not all say when they start.
+    """
+    global _company
+    loop = asyncio.get_running_loop()
+    if loop in _watches or not is_serving() or get_backend().shared:
+        return
+    if _company is None:
+        _company = Company(secrets.token_hex(8))
+    watch = _watches[loop] = Watch("Whether another process serves, too,", _company.look)
+    watch.start()
+
+
+def end() -> None:
+    """This process goes down: another may serve already."""
+    if _company:
+        _company.has_ended = True
+
+
+def has_company() -> bool:
+    """Whether another process serves this installation out of a memory of its own, too."""
+    return _company is not None and _company.is_there
