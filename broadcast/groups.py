@@ -5,6 +5,7 @@ The prefix of the installation is in every name, since a layer may be shared by 
 
 import hashlib
 import re
+from functools import lru_cache
 
 from .installation import get_prefix
 
@@ -22,10 +23,16 @@ def everybody() -> str:
 
 def group_name(stream: str) -> str:
     """The group's name; streams whose names a layer refuses have theirs hashed."""
+    return _group_name(get_prefix(), stream)
+
+
+@lru_cache(4096)
+def _group_name(prefix: str, stream: str) -> str:
+    # Asked for with each publication.
     if GROUP_NAME.fullmatch(stream):
-        return f"broadcast.{get_prefix()}.stream.{stream}"
+        return f"broadcast.{prefix}.stream.{stream}"
     digest = hashlib.sha256(stream.encode("utf-8", "surrogatepass")).hexdigest()
-    return f"broadcast.{get_prefix()}.hashed.{digest[:60]}"
+    return f"broadcast.{prefix}.hashed.{digest[:60]}"
 
 
 def channel_start() -> str:
