@@ -12,9 +12,11 @@ A name that a killed process left alarms nobody, and who is alone writes once.
 import asyncio
 import logging
 import secrets
+from contextlib import suppress
 from weakref import WeakKeyDictionary
 
 from channels.db import database_sync_to_async
+from django.db import DatabaseError
 
 from .backends import get_backend, is_serving
 from .models import Installation
@@ -37,7 +39,10 @@ class Company:
         self.has_ended = False
 
     async def look(self, changed: set[str] | None) -> None:
-        if not self.has_ended:
+        if self.has_ended:
+            return
+        # Who needs the database says that it is away, or has no tables.
+        with suppress(DatabaseError):
             self.find(await database_sync_to_async(Installation.objects.take)(self.name))
 
     def find(self, before: str) -> None:

@@ -41,7 +41,10 @@ async def who_is_at(stream: str) -> list[dict[str, Any]]:
 
 
 async def remove(stream: str, connection: str) -> None:
-    """Close a connection of the stream with 4510, by its id, in whatever process it is."""
+    """Close a connection of the stream with 4510, by its id, in whatever process it is.
+
+    Unavailable: this process reaches no other, and is no server.
+    """
     await atell_everybody(type=REMOVE, stream=stream, connection=connection)
 
 

@@ -26,7 +26,7 @@ from channels.layers import get_channel_layer
 from . import metrics, remote
 from .backends import Appended, Limits, Recording, Run, get_backend, is_serving, serve
 from .conf import conf
-from .exceptions import BadRequest, StreamClosed, TooLarge
+from .exceptions import BadRequest, StreamClosed, TooLarge, Unavailable
 from .groups import everybody, group_name, is_room
 from .installation import learn
 from .models import Stream
@@ -336,7 +336,9 @@ def tell_everybody(**message: Any) -> None:
 
 
 async def atell_everybody(**message: Any) -> None:
-    """`tell_everybody` for async code in a server."""
+    """`tell_everybody` for what nobody would find out. Unavailable: there is no way from here."""
+    if not (is_serving() or get_backend().shared):
+        raise Unavailable("the running server alone can be told this, or set REDIS_URL")
     await _send_to(everybody, message)
 
 

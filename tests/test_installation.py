@@ -4,6 +4,7 @@ import asyncio
 import threading
 from collections.abc import Callable
 from importlib import import_module
+from pathlib import Path
 from types import SimpleNamespace
 from typing import Any
 
@@ -18,6 +19,7 @@ from broadcast.exceptions import Unavailable
 from broadcast.groups import everybody, group_name
 from broadcast.installation import get_prefix, learn
 from broadcast.models import Installation
+from tests.processes import ServerProcess
 
 
 @pytest.fixture(autouse=True)
@@ -137,3 +139,13 @@ def test_why_there_is_none_is_said(
     monkeypatch.setattr(connection.introspection, "table_names", names)
     with pytest.raises(Unavailable, match=said):
         get_prefix()
+
+
+def test_a_server_whose_database_is_not_set_up_says_what_to_do_in_one_line(tmp_path: Path) -> None:
+    server = ServerProcess("broadcast", tmp_path, setup="")
+    try:
+        server.start()
+        assert "run `manage.py migrate`. Until then" in (said := server.new_log())
+        assert len(said.splitlines()) == 2 and "Broadcast is at" in said
+    finally:
+        server.kill()

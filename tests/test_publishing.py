@@ -18,6 +18,7 @@ from pytest_django.fixtures import Settings
 
 from broadcast import Position, apublish, backends, publish, rows
 from broadcast.backends import get_backend
+from broadcast.connections import remove
 from broadcast.exceptions import (
     BadRequest,
     BroadcastError,
@@ -297,6 +298,7 @@ async def test_outside_a_server_nothing_is_answered_out_of_an_empty_memory(
         get_backend().state(slug),
         get_backend().clear(slug),
         get_backend().rooms.states([slug]),
+        remove(slug, "a connection"),
     ):
         with pytest.raises(Unavailable, match="running server"):
             await question
