@@ -1,12 +1,12 @@
 """Whether this is the only process that serves the installation, where it must be.
 
-Without a shared backend each server process has histories, listeners and rooms of its own: of two
-that serve one installation (`-w 2` of another ASGI server, two machines with one database) each
-would know half of what is published, without a word. So each has a name, and looks every few
-seconds whether it stands in the installation's row; where it does not, it writes it there. Whoever
-wrote its name before and finds another is not alone: that is logged, and told by `/healthz`.
+Without a shared backend each server process has histories, listeners and rooms of its own. Two that
+serve one installation (`-w 2` of another ASGI server, two machines with one database) each know
+half of what is published. So each process has a name, and looks every few seconds whether that
+stands in the installation's row; where it does not, the process writes it there. A process that
+finds another name where it wrote its own is not alone, logs that once, and `/healthz` tells it.
 
-A name that a killed process left alarms nobody, and who is alone writes once.
+A killed process leaves its name behind, which alarms nobody. A process that is alone writes once.
 """
 
 import asyncio
@@ -41,7 +41,7 @@ class Company:
     async def look(self, changed: set[str] | None) -> None:
         if self.has_ended:
             return
-        # Who needs the database says that it is away, or has no tables.
+        # `/healthz` and every socket tell that the database is away, or has no tables.
         with suppress(DatabaseError):
             self.find(await database_sync_to_async(Installation.objects.take)(self.name))
 
@@ -67,8 +67,8 @@ _watches: WeakKeyDictionary[asyncio.AbstractEventLoop, Watch] = WeakKeyDictionar
 
 
 def look_out() -> None:
-    """Look from now on, where that matters. Servers say so with each request: they may be forked
-    after all was imported, and not all say when they start.
+    """Look from now on, where that matters. Called with each request: other ASGI servers do not say
+    when they start, and may fork after all was imported.
     """
     global _company
     loop = asyncio.get_running_loop()

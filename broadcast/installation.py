@@ -1,15 +1,16 @@
 """The prefix of this installation: it is in every name that other installations could have, too.
 
 Several installations may share a Redis, whatever its database numbers (pub/sub knows none), a
-channel layer and a machine. So the prefix is in every key, channel and group, and the
-MessagePack-RPC port answers it to who asks before publishing there (`remote`).
+channel layer and a machine, and never hear, see or remove each other's. So the prefix is in every
+key, channel and group, and `remote` asks for it at the MessagePack-RPC port before it says anything
+there.
 
-It is `BROADCAST_PREFIX`, or else the random one that a migration wrote into the database: it stays
-when `SECRET_KEY` is rotated, and differs where databases do. Who copies a database to a second
-installation must set the setting in one of them.
+The prefix is `BROADCAST_PREFIX`, or else the random one that a migration wrote into the database:
+it stays when `SECRET_KEY` is rotated, and two databases have two. A copied database brings its
+prefix along: one of the two installations then needs the setting.
 
-A process reads it once. Our server does before it serves, other processes when they first need a
-name; `learn` is for coroutines, so that no event loop waits for the database.
+A process reads the prefix once. Our server does before it serves, other processes when they first
+need a name. Coroutines call `learn` before that, so that no event loop waits for the database.
 """
 
 import asyncio

@@ -3,11 +3,13 @@
 A `Client` is one connection, for one thread. Calls may be pipelined: `send` many, then `receive`
 as many. The server answers as calls finish, and `receive` in the order in which they were sent.
 
-Another installation on this machine may have the port. So whatever goes through it, secrets too, is
-said after the server has named its installation, and that is this one.
+Another installation on this machine may have the port. So a client first asks the server which
+installation it is of, and says nothing else, no secret either, unless that is its own.
 """
 
+import math
 import socket
+import time
 from collections.abc import Iterable, Iterator
 from contextlib import closing, contextmanager
 from typing import Any
@@ -31,9 +33,15 @@ OWNER_SECONDS = 2.0
 
 
 class Client:
-    """A connection to a server's MessagePack-RPC port. Unavailable: nobody answers there."""
+    """A connection to a server's MessagePack-RPC port. Unavailable: nobody answers there.
 
-    def __init__(self, host: str, port: int, timeout: float = TIMEOUT) -> None:
+    `timeout`: the most seconds for anything, and `most` for all, about.
+    """
+
+    def __init__(
+        self, host: str, port: int, timeout: float = TIMEOUT, most: float = math.inf
+    ) -> None:
+        self.until = time.monotonic() + most
         try:
             self.socket = socket.create_connection((host, port), timeout)
         except OSError as error:
@@ -119,6 +127,8 @@ class Client:
                 raise Unavailable("what answers there speaks no MessagePack-RPC") from None
 
     def _read(self) -> None:
+        if time.monotonic() > self.until:
+            raise Unavailable("the server does not answer in time")
         try:
             data = self.socket.recv(65536)
         except OSError as error:
@@ -165,7 +175,7 @@ def connected() -> Iterator[Client]:
 def owner_of(host: str, port: int) -> str:
     """The prefix of the installation whose server has the port; "": none says that it has it."""
     try:
-        with closing(Client(host, port, OWNER_SECONDS)) as client:
+        with closing(Client(host, port, OWNER_SECONDS, OWNER_SECONDS)) as client:
             return _owner(client)
     except Unavailable:
         return ""

@@ -216,7 +216,7 @@ async def _listen(
     connections: set[Connection], host: str, port: int, taken: Callable[[bool], None]
 ) -> asyncio.Server:
     """Listen as soon as nobody else does. It is logged once that somebody does, and the end."""
-    waits = False
+    is_told, asked = False, 0
     while True:
         try:
             server = await asyncio.start_server(
@@ -225,12 +225,16 @@ async def _listen(
         except OSError as error:
             if error.errno != errno.EADDRINUSE:
                 raise
-            if not waits:
-                taken(await _tell_who_listens(host, port))
-                waits = True
+            if not is_told:
+                owner = await asyncio.to_thread(remote.owner_of, host, port)
+                # A process that is about to leave the port need not answer: it is asked twice.
+                asked += 1
+                if owner or asked > 1:
+                    taken(await _tell_who_listens(owner, host, port))
+                    is_told = True
             await asyncio.sleep(RETRY_SECONDS)
         else:
-            if waits:
+            if is_told:
                 logger.info("MessagePack-RPC is here now, at %s:%s", host, port)
             if not is_loopback(host):
                 logger.warning(
@@ -240,9 +244,8 @@ async def _listen(
             return server
 
 
-async def _tell_who_listens(host: str, port: int) -> bool:
+async def _tell_who_listens(owner: str, host: str, port: int) -> bool:
     """Log it; answers whether it is a process of this installation."""
-    owner = await asyncio.to_thread(remote.owner_of, host, port)
     with suppress(Unavailable):
         await learn()
         if owner == get_prefix():
@@ -250,7 +253,7 @@ async def _tell_who_listens(host: str, port: int) -> bool:
             level = logging.INFO if get_backend().shared else logging.WARNING
             logger.log(level, "No MessagePack-RPC here yet: another process listens")
             return True
-    who = f"another installation ({owner!r})" if owner else "another program"
+    who = f"another installation ({owner!r})" if owner else "a program that names no installation"
     logger.error(
         "No MessagePack-RPC here: %s listens at %s:%s. Set BROADCAST_RPC_PORT to another port",
         *(who, host, port),

@@ -1,7 +1,8 @@
 """Who may come in over MessagePack-RPC: the secret, and where it listens."""
 
 import asyncio
-from contextlib import suppress
+from collections.abc import AsyncIterator
+from contextlib import asynccontextmanager, suppress
 
 import msgpack
 import pytest
@@ -129,10 +130,15 @@ async def test_one_listens_and_another_when_it_ends(
     monkeypatch.setattr(rpc_server, "RETRY_SECONDS", 0.01)
     async with served() as first:
         waits = asyncio.Event()
-        second = asyncio.ensure_future(rpc_server.serve("127.0.0.1", first.port, waits.set))
+        taken: asyncio.Future[bool] = asyncio.Future()
+        second = asyncio.ensure_future(
+            rpc_server.serve("127.0.0.1", first.port, waits.set, taken.set_result)
+        )
         client = await first.client()
         for _ in range(20):
             assert await client.call("ping") == PONG
+        async with asyncio.timeout(PATIENCE):
+            assert await taken
         assert not waits.is_set()
         client.writer.close()
         first.task.cancel()
@@ -147,17 +153,31 @@ async def test_one_listens_and_another_when_it_ends(
     ]
 
 
-def has_port(answer: bytes) -> tuple[asyncio.Future[asyncio.Server], int]:
+#: What begins something that is never whole, and goes on so.
+DRIP = b"\x94"
+
+
+@asynccontextmanager
+async def stranger_at(port: int, answer: bytes) -> AsyncIterator[None]:
     """A program that has the port, and answers so whatever is asked; nothing: it is silent."""
+    writers = []
 
     async def talk(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+        writers.append(writer)
         await reader.read(65536)
         writer.write(answer)
-        await reader.read(65536)
-        writer.close()
+        while answer is DRIP and not writer.is_closing():
+            await asyncio.sleep(0.02)
+            writer.write(answer)
 
-    port = free_port()
-    return asyncio.ensure_future(asyncio.start_server(talk, "127.0.0.1", port)), port
+    server = await asyncio.start_server(talk, "127.0.0.1", port)
+    try:
+        yield
+    finally:
+        server.close()
+        for writer in writers:
+            writer.transport.abort()
+        await asyncio.sleep(0.05)
 
 
 STRANGERS = {
@@ -167,10 +187,14 @@ STRANGERS = {
     ),
     "of an earlier version": (
         msgpack.packb([1, 1, "method `installation' is not accepted", None]),
-        "another program",
+        "a program that names no installation",
     ),
-    "of another protocol": (b"HTTP/1.1 400 Bad Request\r\n\r\n", "another program"),
-    "silent": (b"", "another program"),
+    "of another protocol": (
+        b"HTTP/1.1 400 Bad Request\r\n\r\n",
+        "a program that names no installation",
+    ),
+    "silent": (b"", "a program that names no installation"),
+    "never done": (DRIP, "a program that names no installation"),
 }
 
 
@@ -184,19 +208,18 @@ async def test_where_a_stranger_has_the_port_it_says_so_once_and_takes_it_later(
     monkeypatch.setattr(rpc_server, "RETRY_SECONDS", 0.01)
     monkeypatch.setattr(remote, "OWNER_SECONDS", 0.1)
     answer, said = STRANGERS[stranger]
-    program, port = has_port(answer)
-    server = await program
+    port = free_port()
     taken: asyncio.Future[bool] = asyncio.Future()
     listens = asyncio.Event()
-    serving = asyncio.ensure_future(
-        rpc_server.serve("127.0.0.1", port, listens.set, taken.set_result)
-    )
     async with asyncio.timeout(PATIENCE):
-        assert not await taken
-        [record] = caplog.records
-        assert said in record.getMessage() and "BROADCAST_RPC_PORT" in record.getMessage()
-        assert record.levelname == "ERROR" and not listens.is_set()
-        server.close()
+        async with stranger_at(port, answer):
+            serving = asyncio.ensure_future(
+                rpc_server.serve("127.0.0.1", port, listens.set, taken.set_result)
+            )
+            assert not await taken
+            [record] = caplog.records
+            assert said in record.getMessage() and "BROADCAST_RPC_PORT" in record.getMessage()
+            assert record.levelname == "ERROR" and not listens.is_set()
         await listens.wait()
     serving.cancel()
     with suppress(asyncio.CancelledError):

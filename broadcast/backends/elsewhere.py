@@ -1,9 +1,9 @@
-"""The engine of another process, as a process sees it that is no server and shares none.
+"""The engine of the running server, as a process sees it that is no server and shares none.
 
-The running server keeps all in its memory: what this process would keep in its own, nobody hears,
-and nothing that it finds there is true. So where streams stand, and who is there, it asks the
-server, through the MessagePack-RPC port (`remote`); anything else is refused. Publishing goes
-another way: `publishing.apublish`.
+The server keeps everything in its memory. A memory of this process' own would stay empty: nobody
+hears what is in it, and every answer out of it is wrong. So this backend asks the server where
+streams stand and who is there, through the MessagePack-RPC port (`remote`), and refuses all else.
+Publishing goes there too, in `publishing.apublish`.
 """
 
 from collections.abc import Callable, Coroutine, Iterable

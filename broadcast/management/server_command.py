@@ -14,9 +14,9 @@ class ServerCommand(BaseCommand):
 
     def check_backend(self) -> None:
         """Say now what nobody who publishes or listens could do anything about."""
+        serve()
         try:
             get_prefix()
-            serve()
             async_to_sync(get_backend().check)()
         except ImproperlyConfigured as error:
             raise CommandError(str(error)) from None

@@ -21,8 +21,8 @@ class InstallationQuerySet(models.QuerySet["Installation"]):
         """The prefix of this database's installation."""
         found = self._find()
         if found is None:
-            # Somebody emptied the table, or made it without the migrations. Two processes that
-            # notice it together agree on the one that is kept.
+            # The table was emptied, or made without the migrations. Two processes that notice
+            # together agree on the row that is kept.
             self.bulk_create([Installation(prefix=new_prefix())], ignore_conflicts=True)
             found = self._find()
         assert found
