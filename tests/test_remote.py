@@ -12,8 +12,9 @@ from pytest_django.fixtures import Settings
 
 from broadcast import remote
 from broadcast.exceptions import BadRequest, StreamClosed, TooLarge, Unavailable
+from broadcast.management.commands.serve import is_ours
 from broadcast.publications import Draft
-from tests.processes import PATIENCE, PREFIX
+from tests.processes import PATIENCE, PREFIX, free_port
 
 Answers = Callable[[list[Any]], list[Any]]
 
@@ -147,3 +148,18 @@ def test_who_is_not_of_this_installation_is_told_nothing(answers_first: Any, oth
         assert "BROADCAST_RPC_PORT" in str(caught.value)
     elif "earlier version" in other:
         assert "restart it" in str(caught.value)
+
+
+@pytest.mark.parametrize("other", OTHERS)
+def test_no_other_is_announced_as_the_port_of_this_installation(
+    answers_first: Any, settings: Settings, monkeypatch: pytest.MonkeyPatch, other: str
+) -> None:
+    monkeypatch.setattr(remote, "OWNER_SECONDS", 0.1)
+    answers_first(OTHERS[other])
+    assert not is_ours("127.0.0.1", settings.BROADCAST_RPC_PORT)
+
+
+def test_a_server_of_this_installation_is_announced(answers_first: Any, settings: Settings) -> None:
+    answers_first(msgpack.packb([1, 1, None, PREFIX]))
+    assert is_ours("127.0.0.1", settings.BROADCAST_RPC_PORT)
+    assert not is_ours("127.0.0.1", free_port())
