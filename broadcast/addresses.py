@@ -11,6 +11,7 @@ from functools import lru_cache
 from ipaddress import IPv4Address, IPv6Address, IPv6Network, ip_address, ip_network
 from typing import Any
 
+from django.conf import settings
 from django.core.exceptions import ImproperlyConfigured
 
 from .conf import conf
@@ -97,8 +98,8 @@ def named_proxies() -> Proxies:
 class ProxyMiddleware:
     """Has everything behind it see the person instead of the proxies that are named.
 
-    `scope["client"]`, and so `REMOTE_ADDR`, logs and limits; the port is 0. From whoever is no
-    such proxy `X-Forwarded-Proto` does not come through.
+    `scope["client"]`, and so `REMOTE_ADDR`, logs and limits; the port is 0. What else only a proxy
+    may say does not come through from anybody else: see `claims`.
     """
 
     def __init__(self, inner: Application) -> None:
@@ -112,12 +113,28 @@ class ProxyMiddleware:
         return self.inner(scope, receive, send)
 
 
+def claims() -> set[bytes]:
+    """Headers that Django believes, and that say how somebody came to the first proxy.
+
+    `X-Forwarded-Proto`, what `SECURE_PROXY_SSL_HEADER` names, and where `USE_X_FORWARDED_HOST` and
+    `USE_X_FORWARDED_PORT` are set the name and the port of the site.
+    """
+    names = ["x-forwarded-proto"]
+    if settings.SECURE_PROXY_SSL_HEADER:
+        names.append(settings.SECURE_PROXY_SSL_HEADER[0].removeprefix("HTTP_").replace("_", "-"))
+    if settings.USE_X_FORWARDED_HOST:
+        names.append("x-forwarded-host")
+    if settings.USE_X_FORWARDED_PORT:
+        names.append("x-forwarded-port")
+    return {name.lower().encode() for name in names}
+
+
 def seen_through(scope: dict[str, Any], proxies: Proxies) -> dict[str, Any]:
     """The scope with who is behind the proxies as its client."""
     peer = address_of(scope)
     if peer not in proxies:
-        # It says how a person came to a proxy: from anybody else it means nothing.
-        headers = [pair for pair in scope["headers"] if pair[0] != b"x-forwarded-proto"]
+        claimed = claims()
+        headers = [pair for pair in scope["headers"] if pair[0] not in claimed]
         return {**scope, "headers": headers} if len(headers) < len(scope["headers"]) else scope
     lines = [value for name, value in scope["headers"] if name == b"x-forwarded-for"]
     client = proxies.client(peer, b",".join(lines).decode("latin1"))

@@ -10,7 +10,6 @@ A killed process leaves its name behind, which alarms nobody. A process that is 
 """
 
 import asyncio
-import logging
 import secrets
 from contextlib import suppress
 from weakref import WeakKeyDictionary
@@ -19,10 +18,11 @@ from channels.db import database_sync_to_async
 from django.db import DatabaseError
 
 from .backends import get_backend, is_serving
+from .logs import get_logger
 from .models import Installation
 from .watch import Watch
 
-logger = logging.getLogger(__name__)
+logger = get_logger(__name__)
 
 #: Looks in a row that find nobody else, until another process is taken for gone.
 CALM = 3

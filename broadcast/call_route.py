@@ -15,16 +15,14 @@ from typing import Any
 from urllib.parse import quote, unquote, urlencode
 
 from asgiref.sync import ThreadSensitiveContext, sync_to_async
-from django.core.exceptions import DisallowedHost
 from django.core.handlers.asgi import ASGIHandler, ASGIRequest, get_script_prefix
 from django.core.signals import request_started
-from django.http import HttpResponse
 from django.http.response import HttpResponseBase
-from django.middleware.csrf import CsrfViewMiddleware
 from django.urls import set_script_prefix
 
 from .conf import conf
 from .exceptions import BadRequest, Forbidden, TooLarge
+from .middleware import is_own
 from .subscriptions import PageSocket
 
 #: Methods a page may use; those whose `input` is the query, and not a form.
@@ -37,8 +35,6 @@ OF_HANDSHAKE = re.compile(
 FORM = b"application/x-www-form-urlencoded"
 #: What no script may read of an answer.
 KEPT_BACK = {"set-cookie"}
-
-_csrf: Any = CsrfViewMiddleware(lambda request: HttpResponse())
 
 
 class Call:
@@ -151,13 +147,8 @@ class RouteHandler(ASGIHandler):
 
 
 def is_trusted(socket: Mapping[str, Any]) -> bool:
-    """Whether the page that opened the socket may send forms; without `Origin` there is no page."""
-    scope = {**socket, "type": "http", "method": "POST", "path": "/", "query_string": b""}
-    request = ASGIRequest(scope, BytesIO())
-    try:
-        return "HTTP_ORIGIN" not in request.META or bool(_csrf._origin_verified(request))
-    except DisallowedHost:
-        return False
+    """Whether the page that opened the socket may send forms."""
+    return is_own(socket, trusts=False)
 
 
 async def envelope(response: HttpResponseBase) -> dict[str, Any]:

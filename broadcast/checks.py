@@ -5,6 +5,7 @@
     broadcast.E003  the backend cannot be imported, or has no Redis
     broadcast.E004  an allowed origin is none
     broadcast.E005  MessagePack-RPC can be reached from other machines, and has no secret
+    broadcast.E006  backend or channel layer refuses what it is needed for  (--deploy)
     broadcast.W001  there is no setting of this name
     broadcast.W002  sizes contradict each other
     broadcast.W003  backend or channel layer is not shared: one server process  (--deploy)
@@ -14,22 +15,32 @@
     broadcast.W007  MessagePack-RPC can be reached from other machines
     broadcast.W008  `runserver` is not on our server, but on a slower one
     broadcast.W009  the middleware of page sockets does not stand behind that of sessions
+    broadcast.W010  the backend may forget what it keeps  (--deploy)
+    broadcast.W013  every user of the machine can read the recordings, or an SQLite database
+                    (the database: --deploy)
 
 Values that may hold a password are never shown.
 """
 
 from difflib import get_close_matches
 from ipaddress import ip_address
+from pathlib import Path
 from typing import Any
 from urllib.parse import urlsplit
 
+from asgiref.sync import async_to_sync
 from channels.layers import InMemoryChannelLayer
 from django.conf import settings
 from django.core.checks import CheckMessage, Error, Tags, Warning, register
+from django.core.exceptions import ImproperlyConfigured
+from django.core.files.storage import FileSystemStorage, InvalidStorageError, storages
 from django.core.management import get_commands, load_command_class
+from django.db import connections
 from django.utils.module_loading import import_string
 
 from .conf import SETTINGS, conf
+from .exceptions import Unavailable
+from .faults import find_faults
 
 TAG = "broadcast"
 
@@ -195,6 +206,22 @@ def check_sharing(**kwargs: Any) -> list[CheckMessage]:
     return [Warning(message, hint=hint, id="broadcast.W004")]
 
 
+@register(TAG, deploy=True)
+def check_engine(**kwargs: Any) -> list[CheckMessage]:
+    """Asks Redis. Whether it is there now is not a question of settings: then nothing is said."""
+    if not _can_be_had():
+        return []
+    try:
+        remarks = async_to_sync(find_faults)()
+    except ImproperlyConfigured as error:
+        hint = "Nothing can be published or heard so, and no server starts."
+        return [Error(f"{error}.", hint=hint, id="broadcast.E006")]
+    except Unavailable:
+        return []
+    hint = "Set maxmemory-policy to noeviction; who publishes is told when Redis is full."
+    return [Warning(f"{remark}.", hint=hint, id="broadcast.W010") for remark in remarks]
+
+
 # -- who may come in ------------------------------------------------------------------------
 
 
@@ -228,8 +255,8 @@ def check_hosts(**kwargs: Any) -> list[CheckMessage]:
     if settings.DEBUG or "*" not in settings.ALLOWED_HOSTS:
         return []
     message = (
-        "ALLOWED_HOSTS has '*': the pages of any site may open sockets, with the cookies of "
-        "whoever looks at them."
+        "ALLOWED_HOSTS has '*': the pages of any site may open sockets, and publish where anybody "
+        "may, from the machine of whoever looks at them."
     )
     hint = "Name the hosts of this site. Those of others go into BROADCAST_ALLOWED_ORIGINS."
     return [Warning(message, hint=hint, id="broadcast.W005")]
@@ -256,7 +283,7 @@ def check_rpc_host(**kwargs: Any) -> list[CheckMessage]:
         return [Error(f"{reason}.", hint=hint, id="broadcast.E005")]
     message = (
         f"MessagePack-RPC listens at {conf.RPC_HOST!r}, not encrypted: whoever overhears the "
-        "secret can publish on every stream."
+        "secret can publish on every stream, and read private ones."
     )
     hint = "Set BROADCAST_RPC_HOST to 127.0.0.1, or let nobody but your programs reach the port."
     return [Warning(message, hint=hint, id="broadcast.W007")]
@@ -307,3 +334,38 @@ def check_socket_middleware(**kwargs: Any) -> list[CheckMessage]:
         return []
     message = f"{sockets} does not stand behind {sessions}: no page could use request.socket."
     return [Warning(message, hint="Put it right behind.", id="broadcast.W009")]
+
+
+# -- files ----------------------------------------------------------------------------------
+
+
+@register(TAG, Tags.security)
+def check_recordings(**kwargs: Any) -> list[CheckMessage]:
+    """New ones are for their user alone; those of an older version may not be."""
+    try:
+        storage = storages[conf.RECORDINGS_STORAGE]
+    except InvalidStorageError:
+        return []
+    if not isinstance(storage, FileSystemStorage):
+        return []
+    return _for_everybody(Path(storage.location), "700")
+
+
+@register(TAG, Tags.security, deploy=True)
+def check_databases(**kwargs: Any) -> list[CheckMessage]:
+    found = []
+    for connection in connections.all():
+        name = connection.settings_dict["NAME"]
+        if connection.vendor == "sqlite" and name and not str(name).startswith((":", "file:")):
+            found += _for_everybody(Path(name), "600")
+    return found
+
+
+def _for_everybody(path: Path, mode: str) -> list[CheckMessage]:
+    try:
+        if not path.stat().st_mode & 0o007:
+            return []
+    except OSError:
+        return []
+    message = f"Every user of this machine can read {path}."
+    return [Warning(message, hint=f"Run: chmod {mode} {path}", id="broadcast.W013")]

@@ -4,7 +4,6 @@ They speak plainly or, as sub-protocol, `broadcast.v1`. A socket that may not co
 and closed with its code, so that a page can say why.
 """
 
-import logging
 import secrets
 import time
 from typing import Any
@@ -23,6 +22,7 @@ from .exceptions import (
 from .frames import Message, event
 from .guard import get_guard
 from .listeners import Listener
+from .logs import get_logger
 from .middleware import refuse
 from .models import Stream
 from .publications import decode_json
@@ -33,7 +33,7 @@ from .starts import Wish, begin, outcome, query_of
 from .tokens import Deed
 from .visitors import TOKEN_PROTOCOL, Visitor
 
-logger = logging.getLogger(__name__)
+logger = get_logger(__name__)
 
 SUBPROTOCOL = "broadcast.v1"
 

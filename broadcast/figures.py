@@ -11,7 +11,6 @@ and only what is asked for; so what it costs depends on how many look, not on ho
 """
 
 import asyncio
-import logging
 import time
 from collections import deque
 from collections.abc import Sequence
@@ -25,6 +24,7 @@ from .connections import who_is_at
 from .consumers import MAX_PING, SocketConsumer
 from .exceptions import BadRequest, BroadcastError, CloseCode, Forbidden, Unavailable
 from .frames import event
+from .logs import get_logger
 from .publications import Kind, Publication, decode_json
 from .starts import query_of
 from .visitors import Visitor
@@ -32,7 +32,7 @@ from .visitors import Visitor
 if TYPE_CHECKING:
     from .models import AnyUser
 
-logger = logging.getLogger(__name__)
+logger = get_logger(__name__)
 
 #: Seconds between two figures, over how many the rate is taken, and between looks at the rest.
 TICK, WINDOW, SLOW_TICK = 1.0, 5, 3
@@ -137,6 +137,9 @@ class FiguresConsumer(SocketConsumer):
         one = query.get(self.one, "")
         self.slugs = [one] if one else query.get(self.many, "").split(",")[:STREAMS]
         self.shown = one
+        if any(":" in name for name in self.slugs):
+            # No slug has a colon. What is said in rooms, and to one page, is named with one.
+            raise BadRequest(f"no {self.one} has such a name")
         self.visitor = Visitor.of_scope(self.scope)
         self.room = asyncio.Event()
         self.room.set()

@@ -14,7 +14,6 @@ for anew, and where that takes long, it is done less often.
 
 import asyncio
 import hashlib
-import logging
 from collections.abc import Coroutine, Iterable
 from contextlib import suppress
 from heapq import nlargest
@@ -35,6 +34,7 @@ from .exceptions import (
     Unavailable,
 )
 from .groups import is_room, room_of
+from .logs import get_logger
 from .models import Room, Stream
 from .publishing import answer
 from .relay import get_relay
@@ -43,7 +43,7 @@ from .tokens import Deed
 from .visitors import Visitor
 from .watch import Watch
 
-logger = logging.getLogger(__name__)
+logger = get_logger(__name__)
 
 #: The type of the message that says what changed: `stream`, a slug or "" for all; `session`.
 CHANGE = "broadcast.change"

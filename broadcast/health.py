@@ -6,31 +6,36 @@ else 503; also while the server drains. Each has `SECONDS` to answer, and one th
 asked once: who comes meanwhile waits for the same answer. Where the engine is several servers one
 that answers will do, since what happens to one happens to its streams alone: `partly`. Another
 process that serves out of its own memory, too (`alone`), makes the backend `split`, and ready all
-the same: nobody is better off without both. Whoever asks is told no more than that.
+the same: nobody is better off without both. `reasons` say what is wrong where that is known, also
+where it only may go wrong. Everybody may ask, so they are words of ours: no address, no secret,
+nothing that another server said.
 """
 
 import asyncio
-import logging
 from collections.abc import Awaitable, Callable, Iterable
 from contextlib import suppress
 from threading import Thread
-from typing import Any
+from typing import Any, NamedTuple
 from weakref import WeakKeyDictionary
 
 from channels.layers import get_channel_layer
 from django.db import connection
 from django.http import HttpRequest, JsonResponse
+from redis.exceptions import RedisError
 
 from . import alone
 from .api.answers import reading
 from .backends import get_backend
+from .backends.redis_faults import SILENT as REDIS_IS_SILENT
+from .backends.redis_faults import fault_of
 from .conf import conf
 from .exceptions import Unavailable
 from .groups import group_name
 from .installation import learn
+from .logs import get_logger
 from .models import Stream
 
-logger = logging.getLogger(__name__)
+logger = get_logger(__name__)
 
 #: Seconds that each part has to answer.
 SECONDS = 2.0
@@ -38,6 +43,7 @@ SECONDS = 2.0
 OK, PARTLY, SILENT = "ok", "partly", "no answer"
 #: And of a backend that is in this process' memory, while another process serves, too.
 SPLIT = "split"
+PARTS = ("database", "channel_layer", "backend")
 #: Names among which there is one for each server of an engine, most likely.
 NAMES = tuple(f"healthz-{number}" for number in range(256))
 #: Whether this server goes down, and whether it was ready when it was asked the last time.
@@ -58,28 +64,30 @@ async def healthz(request: HttpRequest) -> JsonResponse:
     with suppress(Unavailable, TimeoutError):
         await asyncio.wait_for(learn(), SECONDS)
     names = one_name_each()
-    states = await asyncio.gather(
+    parts = await asyncio.gather(
         ask([""], _database), ask(names, _channel_layer), ask(names, _backend)
     )
-    said = dict(zip(("database", "channel_layer", "backend"), states, strict=True))
+    said = {name: state for name, (state, _) in zip(PARTS, parts, strict=True)}
     if alone.has_company():
         said["backend"] = SPLIT
-    _log_change(said)
-    ready = not _draining and SILENT not in states
+    reasons = sorted(set().union(*(told for _, told in parts)))
+    _log_change(said, reasons)
+    ready = not _draining and SILENT not in said.values()
     body = {"live": True, "ready": ready, "draining": _draining, **said}
-    return answer(body, 200 if ready else 503)
+    return answer(body | ({"reasons": reasons} if reasons else {}), 200 if ready else 503)
 
 
 def answer(body: dict[str, object], status: int) -> JsonResponse:
-    return JsonResponse(body, status=status, headers={"Cache-Control": "no-store"})
+    return JsonResponse(body, status=status)
 
 
-def _log_change(said: dict[str, str]) -> None:
+def _log_change(said: dict[str, str], reasons: list[str]) -> None:
     """Say once in the log that something went away, and that all is back."""
     global _was_ready
     silent = [part for part, state in said.items() if state == SILENT]
     if silent and _was_ready:
-        logger.warning("Not ready, there is no answer from: %s", ", ".join(silent))
+        why = f" ({'; '.join(reasons)})" if reasons else ""
+        logger.warning("Not ready, there is no answer from: %s%s", ", ".join(silent), why)
     elif not silent and not _was_ready:
         logger.info("Ready again")
     _was_ready = not silent
@@ -87,8 +95,9 @@ def _log_change(said: dict[str, str]) -> None:
 
 # -- what it needs --------------------------------------------------------------------------
 
-#: Asks for one server of a part, by a stream's name; an error says that it does not answer.
-Question = Callable[[str], Awaitable[None]]
+#: Asks for one server of a part, by a stream's name. Answers what may go wrong there, or "". An
+#: error says that it does not answer; the text of `Unavailable` says why.
+Question = Callable[[str], Awaitable[str]]
 
 
 def one_name_each() -> list[str]:
@@ -101,8 +110,9 @@ def one_name_each() -> list[str]:
         return [""]
 
 
-async def _database(name: str) -> None:
+async def _database(name: str) -> str:
     await in_thread(_ask_database)
+    return ""
 
 
 def _ask_database() -> None:
@@ -137,15 +147,18 @@ def in_thread(work: Callable[[], object]) -> asyncio.Future[None]:
     return done
 
 
-async def _channel_layer(name: str) -> None:
+async def _channel_layer(name: str) -> str:
     # To a group without members; and if there were one, it would not hear this stream.
     message = {"type": "broadcast.healthz", "stream": ""}
-    await get_channel_layer(conf.CHANNEL_LAYER).group_send(group_name(name), message)
+    try:
+        await get_channel_layer(conf.CHANNEL_LAYER).group_send(group_name(name), message)
+    except RedisError as error:
+        raise Unavailable(fault_of(error).words) from error
+    return ""
 
 
-async def _backend(name: str) -> None:
-    if name not in await get_backend().presence([name]):
-        raise Unavailable("the backend does not answer")
+async def _backend(name: str) -> str:
+    return await get_backend().probe(name)
 
 
 #: Of each event loop: the questions that are under way.
@@ -153,26 +166,34 @@ _asking: WeakKeyDictionary[asyncio.AbstractEventLoop, dict[tuple[Question, str],
 _asking = WeakKeyDictionary()
 
 
-async def ask(names: Iterable[str], question: Question) -> str:
-    """How a part is: `OK`, `PARTLY` or `SILENT`, within `SECONDS`."""
-    answered = await asyncio.gather(*(_answers(question, name) for name in names))
-    return OK if all(answered) else PARTLY if any(answered) else SILENT
+async def ask(names: Iterable[str], question: Question) -> tuple[str, set[str]]:
+    """How a part is (`OK`, `PARTLY` or `SILENT`), and what is known of why, within `SECONDS`."""
+    answers = await asyncio.gather(*(_answer_of(question, name) for name in names))
+    answered = [answer.there for answer in answers]
+    state = OK if all(answered) else PARTLY if any(answered) else SILENT
+    return state, {answer.said for answer in answers if answer.said}
 
 
-async def _answers(question: Question, name: str) -> bool:
+class Answer(NamedTuple):
+    there: bool
+    said: str
+
+
+async def _answer_of(question: Question, name: str) -> Answer:
     asking = _asking.setdefault(asyncio.get_running_loop(), {})
     key = question, name
     if key not in asking:
-        asking[key] = asyncio.ensure_future(_has_answer(question(name)))
+        asking[key] = asyncio.ensure_future(_put(question(name)))
         asking[key].add_done_callback(lambda _: asking.pop(key))
     done, _ = await asyncio.wait({asking[key]}, timeout=SECONDS)
-    return any(task.result() for task in done)
+    return next((task.result() for task in done), Answer(False, ""))
 
 
-async def _has_answer(question: Awaitable[None]) -> bool:
+async def _put(question: Awaitable[str]) -> Answer:
     try:
-        await question
+        return Answer(True, await question)
+    except Unavailable as error:
+        return Answer(False, "" if str(error) == REDIS_IS_SILENT.words else str(error))
     except Exception:
         # What it says may hold an address, or a password.
-        return False
-    return True
+        return Answer(False, "")

@@ -5,9 +5,12 @@
 * *A body has a limit*, where its view says so (`max_body`): what is larger is refused as soon as
   that is known, and not kept.
 * Forms are left to the application. Twisted parses them for itself, too.
+* `Daphne-Root-Path`, which moves every address of the site, is believed from `BROADCAST_PROXIES`
+  alone. Headers that Daphne and autobahn cannot read are refused: they would log a traceback.
 """
 
 import asyncio
+import re
 from collections.abc import Callable
 from typing import Any
 from urllib.parse import unquote
@@ -15,12 +18,19 @@ from urllib.parse import unquote
 import daphne.server  # noqa: F401 (first: it installs the reactor)
 from daphne.http_protocol import WebRequest
 
+from .addresses import named_proxies
 from .api.answers import failure
 from .http import find_view, max_body, too_large
 
 #: Seconds in which a client that was refused may go on sending. Closed at once it would not come
 #: to read why.
 LINGER_SECONDS = 5.0
+
+#: Under which path a proxy has the site.
+ROOT_PATH = b"daphne-root-path"
+#: How the names begin of headers that are read as ASCII, and what may be in them.
+ASCII_HEADERS = ROOT_PATH, b"sec-websocket-"
+VISIBLE = re.compile(rb"[\t -~]*")
 
 
 class HTTPRequest(WebRequest):  # type: ignore[misc]
@@ -74,6 +84,11 @@ class HTTPRequest(WebRequest):  # type: ignore[misc]
         if self.refused:
             self.channel.loseConnection()
             return None
+        if getattr(self.client, "host", "") not in named_proxies():
+            self.requestHeaders.removeHeader(ROOT_PATH)
+        for name, values in self.requestHeaders.getAllRawHeaders():
+            if name.lower().startswith(ASCII_HEADERS) and not all(map(VISIBLE.fullmatch, values)):
+                return self.basic_error(400, b"Bad Request", "Invalid header value")
         return super().process()
 
     # -- the answer -------------------------------------------------------------------------

@@ -7,7 +7,6 @@ and is bounded: somebody with very many addresses fills no memory.
 """
 
 import asyncio
-import logging
 from collections import OrderedDict
 from collections.abc import Hashable
 from weakref import WeakKeyDictionary
@@ -15,8 +14,9 @@ from weakref import WeakKeyDictionary
 from .addresses import household
 from .conf import conf
 from .exceptions import TooMany
+from .logs import get_logger
 
-logger = logging.getLogger(__name__)
+logger = get_logger(__name__)
 
 #: What may come at once, before it must keep to its pace: so many seconds' worth.
 BURST_SECONDS = 5.0

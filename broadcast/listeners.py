@@ -15,7 +15,6 @@ what is missing.
 """
 
 import asyncio
-import logging
 import time
 from itertools import dropwhile
 from typing import TYPE_CHECKING, Any, Protocol
@@ -25,12 +24,13 @@ from .backends import get_backend
 from .conf import conf
 from .exceptions import CloseCode, Unavailable
 from .frames import Encoding, Message, event
+from .logs import get_logger
 from .publications import Publication
 
 if TYPE_CHECKING:
     from .hub import Topic
 
-logger = logging.getLogger(__name__)
+logger = get_logger(__name__)
 
 
 class Sink(Protocol):

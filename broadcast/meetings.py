@@ -12,7 +12,6 @@ and come back.
 """
 
 import asyncio
-import logging
 from collections.abc import Awaitable, Callable
 from typing import Any, Protocol, TypeVar
 from weakref import WeakKeyDictionary
@@ -23,10 +22,11 @@ from .backends.rooms import Joined, Left
 from .conf import conf
 from .exceptions import Unavailable
 from .groups import room_stream
+from .logs import get_logger
 from .publishing import hand_over
 from .room_messages import FAREWELL
 
-logger = logging.getLogger(__name__)
+logger = get_logger(__name__)
 
 T = TypeVar("T", Joined, Left | None, Appended, Appended | None)
 

@@ -1,16 +1,22 @@
 """Whose pages come in: the `Origin` of a WebSocket; what pages may run: their CSP; and the page
 socket of a request.
+
+Whose pages come in is one question, and with whose cookies another: see `is_allowed`, `is_own`.
 """
 
 import inspect
-from collections.abc import Awaitable, Callable
+from collections.abc import Awaitable, Callable, Mapping
+from io import BytesIO
 from typing import Any
 from urllib.parse import urlsplit
 
 from django.conf import settings
+from django.core.exceptions import DisallowedHost
+from django.core.handlers.asgi import ASGIRequest
 from django.http import HttpRequest, HttpResponse
 from django.http.request import split_domain_port, validate_host
 from django.http.response import HttpResponseBase
+from django.middleware.csrf import CsrfViewMiddleware
 from django.shortcuts import render
 from django.utils.cache import patch_cache_control
 from django.utils.decorators import sync_and_async_middleware
@@ -141,7 +147,8 @@ class OriginMiddleware:
 
     A browser always says which site's page opens a WebSocket. That must be one of
     `ALLOWED_HOSTS`, or in `BROADCAST_ALLOWED_ORIGINS`. No `Origin` at all means that no browser
-    is there, and nobody's cookies are misused: programs come in.
+    is there, and nobody's cookies are misused: programs come in. A page of another port or scheme
+    of a host comes in, too, but without the session of its visitor: see `Visitor.of_scope`.
     """
 
     def __init__(self, inner: Application) -> None:
@@ -176,7 +183,27 @@ def is_allowed(origin: str) -> bool:
     return parts.scheme in {"http", "https"} and bool(domain) and validate_host(domain, allowed)
 
 
-def header(scope: dict[str, Any], name: bytes) -> str | None:
+def is_own(scope: Mapping[str, Any], *, trusts: bool = True) -> bool:
+    """Whether the request may act for the person whose cookies came with it.
+
+    A browser sends the cookies of a host to all its ports, whichever page made the request. So the
+    page's `Origin` must have the scheme, host and port that the request came to, as Django compares
+    them for a form. `CSRF_TRUSTED_ORIGINS` names further origins, and, where `trusts` is true,
+    `BROADCAST_ALLOWED_ORIGINS` does. A request without `Origin` comes from no page of another site.
+    """
+    origin = header(scope, b"origin")
+    if origin is None or (trusts and origin in conf.ALLOWED_ORIGINS):
+        return True
+    scheme = "https" if scope.get("scheme") in ("wss", "https") else "http"
+    form = {"type": "http", "method": "POST", "path": "/", "query_string": b"", "scheme": scheme}
+    csrf: Any = CsrfViewMiddleware(lambda request: HttpResponse())
+    try:
+        return bool(csrf._origin_verified(ASGIRequest({**scope, **form}, BytesIO())))
+    except DisallowedHost:
+        return False
+
+
+def header(scope: Mapping[str, Any], name: bytes) -> str | None:
     for key, value in scope["headers"]:
         if key == name:
             return str(value.decode("latin1"))

@@ -6,7 +6,6 @@ has ended.
 """
 
 import asyncio
-import logging
 from functools import cache
 from inspect import iscoroutinefunction
 from typing import Any, Protocol
@@ -20,10 +19,11 @@ from .call_route import Call, RouteHandler, is_trusted
 from .conf import conf
 from .exceptions import BadRequest, BroadcastError, Forbidden
 from .handlers import OWN, find_handler
+from .logs import get_logger
 from .publications import decode_json, encode_json
 from .subscriptions import PageSocket
 
-logger = logging.getLogger(__name__)
+logger = get_logger(__name__)
 
 #: Calls of all pages that run at a time in one event loop: each needs a thread.
 CALLS = 100

@@ -7,7 +7,6 @@ word. On the way what has expired is dropped.
 """
 
 import asyncio
-import logging
 from collections.abc import Coroutine, Iterable, Iterator
 from contextlib import suppress
 from datetime import datetime
@@ -25,6 +24,7 @@ from .ends import Ends
 from .exceptions import BroadcastError, SessionEnded, Unavailable
 from .guard import mark
 from .hub import Topic
+from .logs import get_logger
 from .models import EVERYONE, Subscription
 from .relay import get_relay
 from .subscriptions import PAGE, PAGE_PREFIX, SOCKET_KEY, topic_of
@@ -33,7 +33,7 @@ from .watch import Watch
 if TYPE_CHECKING:
     from .pages import PageConsumer
 
-logger = logging.getLogger(__name__)
+logger = get_logger(__name__)
 
 #: The type of the message that says that a session ended: `session`, its `guard.mark`.
 SESSION = "broadcast.session"

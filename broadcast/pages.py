@@ -7,7 +7,6 @@ the visitor's session: it follows when they change (`page_watch`).
 
 import asyncio
 import json
-import logging
 from collections.abc import Iterable, Mapping
 from types import SimpleNamespace
 from typing import Any, NamedTuple
@@ -24,6 +23,7 @@ from .consumers import SocketConsumer
 from .exceptions import BadRequest, BroadcastError, CloseCode, TooLarge
 from .frames import TEXT, Message, page_encoding
 from .listeners import Listener
+from .logs import get_logger
 from .models import EVERYONE, Subscription
 from .models.subscriptions import Place
 from .page_actions import Actions
@@ -36,7 +36,7 @@ from .starts import Wish, begin_at, query_of
 from .subscriptions import SOCKET_KEY, PageSocket, digest_of, is_id, positions, topic_of
 from .visitors import Visitor
 
-logger = logging.getLogger(__name__)
+logger = get_logger(__name__)
 
 #: The place of a page on a channel that it was never subscribed to.
 NOWHERE = Place(Position("", 0), Position("", 0))

@@ -23,6 +23,7 @@ from django.utils.cache import add_never_cache_headers
 from django.views.decorators.http import require_safe
 
 from . import access
+from .decorators import personal, without_transaction
 from .exceptions import Forbidden
 from .models import Recording, Stream
 from .models.recordings import get_storage, is_local
@@ -33,7 +34,9 @@ from .views import refuse, with_secret
 PIECE = 256 * 1024
 
 
+@personal
 @require_safe
+@without_transaction
 async def recording(request: HttpRequest, slug: str, pk: int) -> HttpResponseBase:
     """The file, or the part of it that `Range` names, for whoever may hear the stream now."""
     found = await Recording.objects.select_related("stream").filter(pk=pk).afirst()

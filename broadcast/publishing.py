@@ -10,7 +10,6 @@ management command, a task queue) publications go through the server's MessagePa
 """
 
 import asyncio
-import logging
 import time
 from collections.abc import Callable, Coroutine, Iterable, Iterator, Sequence
 from contextlib import suppress
@@ -29,12 +28,13 @@ from .conf import conf
 from .exceptions import BadRequest, StreamClosed, TooLarge, Unavailable
 from .groups import everybody, group_name, is_room
 from .installation import learn
+from .logs import get_logger
 from .models import Stream
 from .publications import MAX_NAME, Draft, Mark, Position, Publication, encode_text, pack
 from .relay import LEAVING, PUBLICATIONS, STREAMER
 from .rows import find_stream
 
-logger = logging.getLogger(__name__)
+logger = get_logger(__name__)
 
 T = TypeVar("T")
 

@@ -13,7 +13,6 @@ index at its end. Each header begins a new file.
 
 import asyncio
 import fcntl
-import logging
 import os
 import secrets
 from collections import deque
@@ -29,12 +28,13 @@ from django.db import DatabaseError
 from django.utils import timezone
 
 from .conf import conf
+from .logs import get_logger
 from .media import content_type
 from .models import Recording, Stream
 from .models.recordings import local_path
 from .publications import Kind, Mark, Publication
 
-logger = logging.getLogger(__name__)
+logger = get_logger(__name__)
 
 #: Threads that write: a disk that hangs holds up recordings, and nothing else.
 WRITERS = 4
@@ -58,11 +58,18 @@ class Segment(NamedTuple):
     payload: bytes = b""
 
 
+def make_private(directory: Path) -> None:
+    """Make a directory, and what is missing above it, for this user alone."""
+    if not directory.is_dir():
+        make_private(directory.parent)
+        directory.mkdir(mode=0o700, exist_ok=True)
+
+
 class RecordingFile:
     """A file that is being written; all of it blocks. OSError: the disk does not take it."""
 
     def __init__(self, path: Path) -> None:
-        path.parent.mkdir(mode=0o700, parents=True, exist_ok=True)
+        make_private(path.parent)
         # Nobody but the server reads it: who may, the page of the stream decides.
         descriptor = os.open(path, os.O_CREAT | os.O_EXCL | os.O_WRONLY, 0o600)
         self.path = path

@@ -12,7 +12,6 @@ not thrash the layer.
 """
 
 import asyncio
-import logging
 import time
 from collections.abc import AsyncIterator, Awaitable, Callable, Coroutine, Iterable
 from contextlib import asynccontextmanager, suppress
@@ -29,9 +28,10 @@ from .exceptions import Unavailable
 from .groups import channel_start, everybody, group_name, is_room
 from .hub import Topic
 from .installation import learn
+from .logs import get_logger
 from .publications import Publication, unpack
 
-logger = logging.getLogger(__name__)
+logger = get_logger(__name__)
 
 #: Seconds after which a channel layer that failed is asked again.
 RETRY_SECONDS = 1.0

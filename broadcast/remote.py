@@ -43,7 +43,7 @@ class Client:
     ) -> None:
         self.until = time.monotonic() + most
         try:
-            self.socket = socket.create_connection((host, port), timeout)
+            self.socket = socket.create_connection((host.strip("[]"), port), timeout)
         except OSError as error:
             raise Unavailable(
                 f"no server answers at {host}:{port} ({error.strerror or error}). "

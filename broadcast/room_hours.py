@@ -5,7 +5,6 @@ Who left is noted by the process that had it leave, and written together with ot
 """
 
 import asyncio
-import logging
 from collections import Counter
 from datetime import UTC, datetime
 
@@ -14,10 +13,11 @@ from django.db import Error
 
 from . import metrics
 from .backends.rooms import Left
+from .logs import get_logger
 from .models import RoomHour
 from .models.room_hours import Counted
 
-logger = logging.getLogger(__name__)
+logger = get_logger(__name__)
 
 #: Seconds after which what was noted is written.
 SECONDS = 5.0

@@ -16,6 +16,7 @@ from django.views.decorators.http import require_safe
 
 from . import access
 from .backends import get_backend
+from .decorators import personal
 from .exceptions import Forbidden, RoomClosed, Unavailable
 from .ice import ice_servers
 from .models import Room
@@ -37,6 +38,14 @@ class RoomIdConverter:
         return value
 
 
+def has_address(room_id: str) -> bool:
+    """Whether a link leads to the room of that id, wherever it has slashes.
+
+    Browsers take `..` between two of them for a way up: to another page of the site.
+    """
+    return not {".", ".."} & set(room_id.split("/"))
+
+
 class EnterForm(forms.Form):
     """Which room to enter."""
 
@@ -48,12 +57,12 @@ class EnterForm(forms.Form):
 
     def clean_room(self) -> str:
         room: str = self.cleaned_data["room"]
-        # Browsers take them for a way up.
-        if room in {".", ".."}:
+        if not has_address(room):
             raise forms.ValidationError("No address can have this name.")
         return room
 
 
+@personal
 @require_safe
 def room_list(request: HttpRequest) -> HttpResponseBase:
     """Enter a room: `?room=<its name>`, or `?new=1` for one whose name nobody guesses."""
@@ -62,7 +71,8 @@ def room_list(request: HttpRequest) -> HttpResponseBase:
     form = EnterForm(request.GET if "room" in request.GET else None)
     if form.is_valid():
         return redirect("broadcast:room_page", form.cleaned_data["room"])
-    rooms = list(Room.objects.listed_for(request.user).filter(closed_at=None))
+    listed = Room.objects.listed_for(request.user).filter(closed_at=None)
+    rooms = [room for room in listed if has_address(room.room_id)]
     inside = people_in([room.room_id for room in rooms])
     rows = [{"room": room, "people": inside.get(room.room_id, 0)} for room in rooms]
     status = 400 if form.is_bound else 200

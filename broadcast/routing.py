@@ -39,4 +39,8 @@ async def websocket_application(scope: dict[str, Any], receive: Any, send: Any) 
     if prefix and scope["path"].startswith(prefix):
         # Django does so with the paths of pages, and pages name sockets with it.
         scope = {**scope, "root_path": prefix}
+    root: str = scope.get("root_path", "")
+    if not scope["path"].startswith(root):
+        # A proxy has taken it off. Django takes such a path as it is, and Channels fails at it.
+        scope = {**scope, "path": root + scope["path"]}
     await _routes(scope, receive, send)

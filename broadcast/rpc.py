@@ -7,7 +7,6 @@ Bare MessagePack objects one after another. A request `[0, msgid, method, params
 """
 
 import asyncio
-import logging
 import os
 import secrets
 import time
@@ -24,12 +23,13 @@ from .conf import conf
 from .exceptions import BadRequest, BroadcastError, Forbidden
 from .feeding import Feeds
 from .installation import get_prefix, learn
+from .logs import get_logger
 from .models import EVERYONE, Stream
 from .publications import MARKS, MAX_NAME, Draft, Kind, Publication
 from .publishing import apublish_draft, check_name, enqueue
 from .relay import all_topics
 
-logger = logging.getLogger(__name__)
+logger = get_logger(__name__)
 
 REQUEST, RESPONSE, NOTIFICATION = 0, 1, 2
 

@@ -5,7 +5,9 @@ keep theirs, and are answered as they finish. It is read no further while `RPC_M
 calls are under way, while these hold too many bytes, or while its answers are not taken: TCP slows
 the client down, and nothing piles up here.
 
-Whoever reaches the port may publish. So it listens on loopback, unless there is a secret. A page in
+A program that reaches the port may publish on every stream, and read every one, private ones too:
+there are no users here. So it listens on loopback, unless there is a secret; on a machine that
+several people share it needs one as well. A page in
 a browser on this machine can send requests to it; they are no MessagePack-RPC from the first byte,
 and end their connection there.
 """
@@ -24,10 +26,11 @@ from .conf import conf
 from .exceptions import BadRequest, Unavailable
 from .feeding import Feeds
 from .installation import get_prefix, learn
+from .logs import get_logger
 from .publishing import serve_here
 from .rpc import METHODS, Call, Decoder, answer, encode_answer, figures
 
-logger = logging.getLogger(__name__)
+logger = get_logger(__name__)
 
 #: Bytes that are read at a time: the calls in them are begun in one go.
 READ_BYTES = 16 * 1024
@@ -220,7 +223,7 @@ async def _listen(
     while True:
         try:
             server = await asyncio.start_server(
-                partial(_talk, connections), host, port, backlog=256
+                partial(_talk, connections), host.strip("[]"), port, backlog=256
             )
         except OSError as error:
             if error.errno != errno.EADDRINUSE:

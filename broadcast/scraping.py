@@ -31,8 +31,7 @@ async def scrape(request: HttpRequest) -> HttpResponse:
         raise Forbidden("staff and programs with the token may read the metrics")
     metrics.refresh(all_topics())
     text = await asyncio.to_thread(metrics.text)
-    headers = {"Cache-Control": "no-store"}
-    return HttpResponse(text, content_type=CONTENT_TYPE_PLAIN_0_0_4, headers=headers)
+    return HttpResponse(text, content_type=CONTENT_TYPE_PLAIN_0_0_4)
 
 
 def has_token(request: HttpRequest) -> bool:

@@ -16,7 +16,6 @@ On any other ASGI server everything works through plain `websocket.send`, only s
 
 import asyncio
 import gc
-import logging
 import math
 import resource
 import signal
@@ -40,6 +39,7 @@ from .frames import event
 from .http_protocol import HTTPRequest
 from .hub import tell_all
 from .installation import get_prefix
+from .logs import get_logger
 from .meetings import get_meetings
 from .page_watch import get_pages
 from .page_writes import get_writes
@@ -48,7 +48,7 @@ from .rpc_server import serve_beside
 from .sinks import EXTENSION
 from .ws_protocol import InboundQueue, WebSocketProtocol
 
-logger = logging.getLogger(__name__)
+logger = get_logger(__name__)
 
 #: Seconds a client has to answer a close, after it has read what was sent before.
 CLOSE_SECONDS = 10
@@ -143,6 +143,8 @@ class Server(daphne.server.Server):  # type: ignore[misc]
             scope["extensions"] = {REQUEST: protocol}
             return super().create_application(protocol, scope)
         scope["asgi"] = {"version": "3.0"}
+        # Daphne decodes them as if they were part of an address; autobahn answers none but these.
+        scope["subprotocols"] = list(protocol.websocket_protocols)
         if protocol.is_direct:
             scope["extensions"] = {EXTENSION: protocol}
         queue = InboundQueue(protocol)

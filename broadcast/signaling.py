@@ -9,7 +9,6 @@ answered at once. What is said in its room reaches it as a listener of the room'
 """
 
 import asyncio
-import logging
 import math
 import time
 import uuid
@@ -27,6 +26,7 @@ from .groups import room_stream
 from .guard import get_guard
 from .hub import Topic
 from .listeners import Listener
+from .logs import get_logger
 from .relay import get_relay
 from .room_messages import Said, as_message, encoding_of, joined_room, parse
 from .room_messages import error as told_error
@@ -36,7 +36,7 @@ from .starts import query_of
 from .tokens import Deed
 from .visitors import Visitor
 
-logger = logging.getLogger(__name__)
+logger = get_logger(__name__)
 
 #: What a client said that waits, before its socket is read no more: messages and bytes.
 WAITING, WAITING_BYTES = 1024, 4 * 1024 * 1024

@@ -6,7 +6,6 @@ task while it has something to send.
 """
 
 import asyncio
-import logging
 from collections.abc import Awaitable, Callable
 from functools import cache
 from typing import Any, Protocol
@@ -21,8 +20,9 @@ from .frames import (
     Encoding,
     Message,
 )
+from .logs import get_logger
 
-logger = logging.getLogger(__name__)
+logger = get_logger(__name__)
 
 EXTENSION = "broadcast.frames"
 

@@ -19,7 +19,6 @@ comes without it, on the same connection or a new one, begins a new recording ju
 """
 
 import asyncio
-import logging
 import time
 import uuid
 from typing import Any
@@ -38,6 +37,7 @@ from .exceptions import (
     TooMany,
 )
 from .frames import Message, event
+from .logs import get_logger
 from .media import Segmenter, Snapshot
 from .models import Stream
 from .publications import Draft, Kind, Mark, decode_json
@@ -48,7 +48,7 @@ from .starts import query_of
 from .tokens import Deed
 from .turns import TAKEN_OVER, TOO_LATE, Turn, is_fed_by_another
 
-logger = logging.getLogger(__name__)
+logger = get_logger(__name__)
 
 #: What is kept of a recording that nobody comes back to.
 NOTHING = Snapshot(b"", b"", False)

@@ -18,19 +18,19 @@ Sockets have a turn (`streamers`), and so have programs (`feeding`).
 """
 
 import asyncio
-import logging
 from contextlib import suppress
 from typing import Protocol
 
 from .backends import Appended, StreamState, get_backend
 from .exceptions import CloseCode, Unavailable
 from .hub import Topic
+from .logs import get_logger
 from .models import Stream
 from .publishing import announce_leaving, announce_streamer
 from .recorder import Recorder
 from .relay import get_relay
 
-logger = logging.getLogger(__name__)
+logger = get_logger(__name__)
 
 TAKEN_OVER = "another streamer took over"
 TOO_LATE = "the streamer before did not end in time: what it sent last may be missing, or come late"

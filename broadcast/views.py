@@ -18,6 +18,7 @@ from django.views.decorators.clickjacking import xframe_options_exempt
 from . import access
 from .backends import Presence, get_backend
 from .conf import conf
+from .decorators import personal, without_transaction
 from .exceptions import BroadcastError, Forbidden, NoSuchStream, StreamClosed
 from .middleware import content_security_policy
 from .models import Stream
@@ -27,6 +28,7 @@ from .tokens import Deed
 RECORDINGS = 20
 
 
+@personal
 def stream_list(request: HttpRequest) -> HttpResponse:
     streams = list(Stream.objects.listed_for(request.user).filter(closed_at=None))
     presences = presences_of(stream.slug for stream in streams)
@@ -46,6 +48,7 @@ def stream_list(request: HttpRequest) -> HttpResponse:
     return render(request, "broadcast/stream_list.html", {"streams": rows})
 
 
+@personal
 def stream_watch(request: HttpRequest, slug: str) -> HttpResponseBase:
     stream = get_object_or_404(Stream, slug=slug)
     try:
@@ -69,6 +72,7 @@ def stream_watch(request: HttpRequest, slug: str) -> HttpResponseBase:
 
 @xframe_options_exempt
 @never_cache
+@without_transaction
 async def stream_embed(request: HttpRequest, slug: str) -> HttpResponse:
     """The bare listener, for an iframe on the sites that `BROADCAST_EMBED_ANCESTORS` names.
 
@@ -101,6 +105,7 @@ async def stream_to_embed(request: HttpRequest, slug: str) -> Stream:
     return stream
 
 
+@personal
 def stream_studio(request: HttpRequest, slug: str) -> HttpResponseBase:
     stream = get_object_or_404(Stream, slug=slug)
     try:

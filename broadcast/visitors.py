@@ -5,7 +5,10 @@ from typing import Any
 from django.conf import settings
 from django.http import HttpRequest, parse_cookie
 
-from .middleware import header
+from .logs import get_logger
+from .middleware import header, is_own
+
+logger = get_logger(__name__)
 
 #: How a sub-protocol begins that is a token.
 TOKEN_PROTOCOL = "token."
@@ -31,11 +34,19 @@ class Visitor:
 
     @classmethod
     def of_scope(cls, scope: dict[str, Any], token: str = "") -> "Visitor":
-        """Whoever opens a WebSocket or an event stream, perhaps with the `token` of its query."""
+        """Whoever opens a WebSocket or an event stream, perhaps with the `token` of its query.
+
+        The browser sends its session for a page of another site, port or scheme, too. Such a page
+        must not use it: its visitor is nobody, perhaps with a token.
+        """
         key = parse_cookie(header(scope, b"cookie") or "").get(settings.SESSION_COOKIE_NAME, "")
+        user = scope.get("user")
+        if (key or user is not None) and not is_own(scope):
+            logger.info("Left out the session of a page at %s", header(scope, b"origin"))
+            key, user = "", None
         token = token or _bearer(header(scope, b"authorization")) or _protocol_token(scope)
-        if token or key or "user" in scope:
-            return cls(token, key, scope.get("user"))
+        if token or key or user is not None:
+            return cls(token, key, user)
         return NOBODY
 
     @classmethod

@@ -1,12 +1,12 @@
 """Looking at what may have changed: when somebody says so, and every few seconds anyway."""
 
 import asyncio
-import logging
 from collections.abc import Awaitable, Callable
 
 from .conf import conf
+from .logs import get_logger
 
-logger = logging.getLogger(__name__)
+logger = get_logger(__name__)
 
 #: Of its time a process looks at most one part in so many.
 SHARE = 20

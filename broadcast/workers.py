@@ -21,7 +21,6 @@ would take the parent's for the second one, and not drain.
 
 import asyncio
 import itertools
-import logging
 import os
 import shutil
 import signal
@@ -33,9 +32,10 @@ from typing import Any
 
 from . import metrics
 from .conf import conf
+from .logs import get_logger
 from .server import CLOSE_SECONDS, Server
 
-logger = logging.getLogger(__name__)
+logger = get_logger(__name__)
 
 #: What is said on a link: by the worker, and by the parent.
 SERVES = b"+"

@@ -9,14 +9,16 @@ of them the project runs in one process, on SQLite, reachable from its machine o
 
 import logging
 import os
-import secrets
 from pathlib import Path
 from typing import Any
 
 import dj_database_url
 from django.core.exceptions import ImproperlyConfigured
-from redis.asyncio.retry import Retry
-from redis.backoff import NoBackoff
+
+from broadcast import redis_urls
+from broadcast.logs import OneLine
+
+from .private_files import keep_database_private, local_secret_key
 
 BASE_DIR = Path(__file__).resolve().parent.parent
 
@@ -38,21 +40,6 @@ def env_int(name: str, default: int) -> int:
 
 def env_list(name: str, default: str) -> list[str]:
     return [item.strip() for item in os.environ.get(name, default).split(",") if item.strip()]
-
-
-def local_secret_key(path: Path) -> str:
-    """The key of this checkout: made on first use, readable by its owner alone.
-
-    So a fresh clone starts without configuration and still has a key nobody else knows.
-    """
-    try:
-        descriptor = os.open(path, os.O_CREAT | os.O_EXCL | os.O_WRONLY, 0o600)
-    except FileExistsError:
-        return path.read_text().strip()
-    key = secrets.token_urlsafe(50)
-    with os.fdopen(descriptor, "w") as file:
-        file.write(key)
-    return key
 
 
 SECRET_KEY = os.environ.get("SECRET_KEY") or local_secret_key(BASE_DIR / ".secret_key")
@@ -107,6 +94,8 @@ def database(url: str) -> dict[str, Any]:
     """Django's settings for `url`; SQLite so that readers never wait for a writer."""
     config: dict[str, Any] = dict(dj_database_url.parse(url, conn_max_age=60))
     if config["ENGINE"].endswith("sqlite3"):
+        if config["NAME"] != ":memory:":
+            keep_database_private(Path(config["NAME"]))
         config["OPTIONS"] = {
             "transaction_mode": "IMMEDIATE",
             "timeout": 10,
@@ -123,14 +112,11 @@ DEFAULT_AUTO_FIELD = "django.db.models.BigAutoField"
 # With Redis any number of server processes are one; without it there is one, and all is in its
 # memory. The layer's group of a stream has one member per process. What an in-memory member's
 # queue does not hold is dropped by the layer, and fetched from history by the relay.
-if REDIS_URLS := env_list("REDIS_URL", ""):
+if REDIS_URLS := redis_urls.split(os.environ.get("REDIS_URL", "")):
     BROADCAST_BACKEND = "broadcast.backends.redis.RedisBackend"
     BROADCAST_REDIS_URLS = REDIS_URLS
     LAYER = "channels_redis.pubsub.RedisPubSubChannelLayer"
-    # Nobody waits for a Redis that is frozen, or repeats what the relay fetches from history; and
-    # with protocol 3 redis-py does not notice that an idle connection was closed.
-    OPTIONS = {"socket_timeout": 5, "socket_connect_timeout": 5, "retry": Retry(NoBackoff(), 0)}
-    HOSTS = [{"address": url, "protocol": 2, **OPTIONS} for url in REDIS_URLS]
+    HOSTS = [redis_urls.layer_host(url) for url in REDIS_URLS]
     CHANNEL_LAYERS = {"default": {"BACKEND": LAYER, "CONFIG": {"hosts": HOSTS}}}
 else:
     LAYER = "broadcast.layers.MemoryLayer"
@@ -196,8 +182,14 @@ BROADCAST_RPC_SECRET = os.environ.get("BROADCAST_RPC_SECRET", "")
 BROADCAST_METRICS_TOKEN = os.environ.get("BROADCAST_METRICS_TOKEN", "")
 
 
-def without_traceback(record: logging.LogRecord) -> bool:
-    record.exc_info = None
+one_line = OneLine()
+
+
+def brief(record: logging.LogRecord) -> bool:
+    """A request that Django refuses is no fault of ours: it takes one line, without a traceback."""
+    if record.name.startswith("django.security"):
+        record.exc_info = None
+        one_line.filter(record)
     return True
 
 
@@ -211,15 +203,15 @@ LOGGING = {
             "()": "django.utils.log.CallbackFilter",
             "callback": lambda record: getattr(record, "status_code", 0) != 503,
         },
-        "brief": {"()": "django.utils.log.CallbackFilter", "callback": without_traceback},
+        "brief": {"()": "django.utils.log.CallbackFilter", "callback": brief},
     },
-    "handlers": {"console": {"class": "logging.StreamHandler", "formatter": "line"}},
+    "handlers": {
+        "console": {"class": "logging.StreamHandler", "formatter": "line", "filters": ["brief"]}
+    },
     "root": {"handlers": ["console"], "level": "WARNING"},
     "loggers": {
         "broadcast": {"level": "INFO"},
         "django.request": {"filters": ["available"]},
-        # Somebody asked for a site that this one is not, and we did nothing wrong.
-        "django.security.DisallowedHost": {"filters": ["brief"]},
         # It prints a traceback each second while Redis is away, of which we tell once.
         "channels_redis": {"level": "CRITICAL"},
     },

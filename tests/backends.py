@@ -5,11 +5,13 @@ An engine is added with one line in `BACKENDS`.
 
 import secrets
 from collections.abc import Callable
+from typing import Any
 
 from broadcast.backends import Appended, Backend, Limits
 from broadcast.backends.memory import MemoryBackend
 from broadcast.backends.redis import RedisBackend
 from broadcast.publications import Draft
+from broadcast.redis_urls import layer_host
 from tests.clock import Clock
 
 WIDE = Limits(1000, 1_000_000, 3600)
@@ -25,6 +27,18 @@ BACKENDS: dict[str, Callable[[Clock], Backend]] = {
     "memory": MemoryBackend,
     "redis": redis_backend,
 }
+
+
+def use_redis(settings: Any, *urls: str) -> None:
+    """Have backend and channel layer on these servers, as the project has with `REDIS_URL`."""
+    settings.BROADCAST_BACKEND = "broadcast.backends.redis.RedisBackend"
+    settings.BROADCAST_REDIS_URLS = list(urls)
+    settings.CHANNEL_LAYERS = {
+        "default": {
+            "BACKEND": "channels_redis.pubsub.RedisPubSubChannelLayer",
+            "CONFIG": {"hosts": [layer_host(url) for url in urls]},
+        }
+    }
 
 
 def text(payload: str = "x", marks: int = 0) -> Draft:

@@ -1,6 +1,7 @@
 """Where connections come from: through proxies that are named, and through nothing else."""
 
 import asyncio
+import json
 from collections.abc import AsyncIterator, Iterator
 from contextlib import asynccontextmanager, closing, suppress
 from typing import Any
@@ -193,9 +194,22 @@ async def test_without_a_proxy_between_nothing_is_changed(
     assert await seen_scope(scope) is scope
 
 
-async def test_only_a_proxy_says_how_a_person_came(settings: Settings) -> None:
+@pytest.mark.parametrize(
+    ("name", "believed"),
+    [
+        ("x-forwarded-proto", {}),
+        ("x-scheme", {"SECURE_PROXY_SSL_HEADER": ("HTTP_X_SCHEME", "https")}),
+        ("x-forwarded-host", {"USE_X_FORWARDED_HOST": True}),
+        ("x-forwarded-port", {"USE_X_FORWARDED_PORT": True}),
+    ],
+)
+async def test_only_a_proxy_says_how_a_person_came(
+    settings: Settings, name: str, believed: dict[str, Any]
+) -> None:
     settings.BROADCAST_PROXIES = ["10.0.0.1"]
-    said = [(b"host", b"x"), (b"x-forwarded-proto", b"https")]
+    for setting, value in believed.items():
+        setattr(settings, setting, value)
+    said = [(b"host", b"x"), (name.encode(), b"https")]
     for peer, expected in (("10.0.0.1", said), ("192.0.2.1", said[:1])):
         assert (await seen_scope({"client": [peer, 1], "headers": said}))["headers"] == expected
 
@@ -307,3 +321,54 @@ async def test_who_says_to_be_somebody_else_is_not_believed(
     proxied: ServerProcess, address: str
 ) -> None:
     assert await address_in_log(proxied, proxied.port, address, "6.6.6.6") == address
+
+
+# -- the path at which a proxy has the site --------------------------------------------------------
+
+
+async def home_page(process: ServerProcess, root: str, address: str) -> str:
+    """The page of streams, for somebody at this address who says that the site is at `root`."""
+    host = {"Host": "127.0.0.1", "Daphne-Root-Path": root, "Connection": "close"}
+    lines = [f"{name}: {value}" for name, value in host.items()]
+    port, local = process.port, (address, 0)
+    reader, writer = await asyncio.open_connection("127.0.0.1", port, local_addr=local)
+    with closing(writer):
+        writer.write("\r\n".join(["GET / HTTP/1.1", *lines, "", ""]).encode())
+        return (await asyncio.wait_for(reader.read(), PATIENCE)).decode()
+
+
+@pytest.mark.parametrize("root", ["//evil.example", "/live", "/%0d%0aX-Evil:%20x"])
+async def test_a_stranger_does_not_say_where_the_site_is(proxied: ServerProcess, root: str) -> None:
+    for address in ("127.0.0.1", "127.0.0.9"):
+        page = await home_page(proxied, root, address)
+        assert page.startswith("HTTP/1.1 200 ") and 'href="/rooms/"' in page
+        assert "evil" not in page.lower() and "/live" not in page
+        socket = await ServerDoor(proxied, address).connect(
+            "/ws/socket/", headers={"Daphne-Root-Path": root}
+        )
+        await socket.close()
+
+
+async def test_a_proxy_that_is_named_says_where_the_site_is(proxied: ServerProcess) -> None:
+    page = await home_page(proxied, "/live", "127.0.0.3")
+    # Servers that are not on Daphne know nothing of it.
+    assert ('href="/live/rooms/"' in page) == (proxied.kind == "broadcast")
+    # Whether it takes the path off itself, or not.
+    for path in ("/ws/socket/", "/live/ws/socket/")[: 1 + (proxied.kind == "broadcast")]:
+        socket = await ServerDoor(proxied, "127.0.0.3").connect(
+            path, headers={"Daphne-Root-Path": "/live"}
+        )
+        await socket.send('{"id": 1, "action": "ping"}')
+        assert "pong" in str(await socket.receive())
+        await socket.close()
+
+
+async def test_a_stranger_does_not_pass_by_what_pages_may_call(proxied: ServerProcess) -> None:
+    """A root path would be cut off what a page calls, behind the rule for it."""
+    for path, expected in (("/api/streams/", 200), ("/live/api/streams/", 404)):
+        socket = await ServerDoor(proxied).connect(
+            "/ws/socket/", headers={"Daphne-Root-Path": "/live"}
+        )
+        await socket.send(json.dumps({"id": 1, "action": "call-route", "uri": path}))
+        assert json.loads(str(await socket.receive()))["status"] == expected
+        await socket.close()

@@ -5,6 +5,7 @@ import re
 import subprocess
 import sys
 import time
+from codecs import BOM_UTF8
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from io import StringIO
@@ -18,12 +19,15 @@ from django.contrib.auth import get_user_model
 from django.contrib.sessions.backends.db import SessionStore
 from django.core.management import call_command
 from django.core.management.base import CommandError
+from pytest_django.fixtures import Settings
 from websockets import Subprotocol
 from websockets.sync.server import ServerConnection, serve
 
 from broadcast.consumers import SUBPROTOCOL
 from broadcast.exceptions import BadToken
 from broadcast.management.commands import listen as listen_command
+from broadcast.management.commands.publish import lines, text_of
+from broadcast.management.commands.serve import Command as ServeCommand
 from broadcast.management.commands.start import Command as StartCommand
 from broadcast.models import Stream
 from broadcast.tokens import Deed
@@ -91,6 +95,21 @@ class TestPublish:
         done = ours.manage("publish", stream, "-", "--json", input='{"a": [1, 2]}\n7\n')
         assert done.returncode == 0, done.stderr
         assert [json.loads(line) for line in history(ours, stream, 2)] == [{"a": [1, 2]}, 7]
+
+    def test_a_byte_order_mark_is_not_published(self, ours: ServerProcess) -> None:
+        stream = ours.unused_stream()
+        done = ours.manage("publish", stream, "-", "--json", input='\ufeff{"a": 1}\n2\n')
+        assert done.returncode == 0, done.stderr
+        assert history(ours, stream, 2) == ['{"a": 1}', "2"]
+
+    def test_a_byte_order_mark_is_one_at_the_start_alone_however_it_is_cut(self) -> None:
+        text = BOM_UTF8 + b"one\n" + BOM_UTF8 + b"two"
+        for size in range(1, len(text) + 1):
+            chunks = (text[at : at + size] for at in range(0, len(text), size))
+            assert sum(lines(text_of(chunks)), []) == [b"one", BOM_UTF8 + b"two"]
+        for short in (b"", b"\n", BOM_UTF8[:2], BOM_UTF8):
+            whole = b"".join(text_of(iter([short] if short else [])))
+            assert whole == short.removeprefix(BOM_UTF8)
 
     def test_a_long_file_goes_in_order_and_whole(self, ours: ServerProcess, tmp_path: Path) -> None:
         stream = ours.unused_stream()
@@ -237,6 +256,20 @@ class TestListen:
         assert waits == [8, 16, 30]
         assert err.getvalue() == 3 * "Trying again later: too many of them\n"
 
+    @pytest.mark.parametrize(
+        ("is_terminal", "expected"),
+        [(True, "a\\x1b[2J\n\tb\\r\n"), (False, "a\x1b[2J\n\tb\r\n")],
+    )
+    def test_what_strangers_publish_gives_no_commands_to_a_terminal(
+        self, is_terminal: bool, expected: str, monkeypatch: pytest.MonkeyPatch
+    ) -> None:
+        out = StringIO(newline="")
+        monkeypatch.setattr(out, "isatty", lambda: is_terminal)
+        command = listen_command.Command(stdout=out)
+        command.options, command.printed = {"binary": False}, 0
+        command.show("a\x1b[2J\n\tb\r")
+        assert out.getvalue() == expected
+
     def test_without_a_server_it_says_so(self, ours: ServerProcess) -> None:
         done = ours.manage("listen", "demo", "--url", f"ws://127.0.0.1:{free_port()}")
         assert done.returncode == 1
@@ -277,6 +310,18 @@ class TestStart:
         assert done.returncode == 1
         assert f"cannot listen at 127.0.0.1:{started.port}" in done.stderr
         assert "Traceback" not in done.stderr
+
+
+@pytest.mark.parametrize("host", ["::1", "[::1]"])
+def test_an_address_of_ipv6_has_its_brackets_once(
+    host: str, settings: Settings, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    settings.BROADCAST_RPC_HOST = host
+    out = StringIO()
+    monkeypatch.setattr(ServeCommand, "serve", ServeCommand.announce)
+    monkeypatch.setattr(ServeCommand, "end_lost_recordings", lambda self: None)
+    call_command(ServeCommand(), host=host, port=80, stdout=out)
+    assert "http://[::1]:80/ , MessagePack-RPC at [::1]:18800." in out.getvalue()
 
 
 @pytest.mark.django_db

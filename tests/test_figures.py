@@ -56,6 +56,13 @@ async def until_connections(socket: Socket, count: int) -> list[dict[str, Any]]:
             return told
 
 
+@pytest.mark.parametrize("query", ["?stream=room:standup", "?streams=demo,page:0f"])
+async def test_who_may_view_streams_is_told_nothing_of_rooms_and_of_pages(
+    in_process: InProcessDoor, query: str
+) -> None:
+    assert await (await look(in_process, query)).closed() == 4500
+
+
 async def test_figures_follow_what_happens(in_process: InProcessDoor, quick: None) -> None:
     one, other = await in_process.stream(), await in_process.stream()
     page = await look(in_process, f"?streams={one},{other}")

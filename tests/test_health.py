@@ -184,8 +184,8 @@ async def test_a_database_that_hangs_is_asked_once_and_holds_nothing_up(
     monkeypatch.setattr(health, "_ask_database", hang)
     monkeypatch.setattr(health, "SECONDS", 0.05)
     answers = await asyncio.gather(*(health.ask([""], health._database) for _ in range(20)))
-    assert answers == ["no answer"] * 20
-    assert await health.ask([""], health._database) == "no answer"
+    assert answers == [("no answer", set())] * 20
+    assert await health.ask([""], health._database) == ("no answer", set())
     assert len(asked) == 1
     (thread,) = [one for one in threading.enumerate() if one.name == asked[0]]
     # The process may end without it.
@@ -193,7 +193,7 @@ async def test_a_database_that_hangs_is_asked_once_and_holds_nothing_up(
     goes_on.set()
 
     async def answers_again() -> bool:
-        return await health.ask([""], health._database) == "ok"
+        return await health.ask([""], health._database) == ("ok", set())
 
     await eventually(answers_again)
     # That may have been the answer to the first question.
@@ -202,10 +202,10 @@ async def test_a_database_that_hangs_is_asked_once_and_holds_nothing_up(
 
 
 async def test_a_part_with_an_error_is_silent_whatever_the_error_says() -> None:
-    async def fail(name: str) -> None:
+    async def fail(name: str) -> str:
         raise RuntimeError("redis://:password@host")
 
-    assert await health.ask(["one", "two"], fail) == "no answer"
+    assert await health.ask(["one", "two"], fail) == ("no answer", set())
 
 
 @pytest.mark.django_db

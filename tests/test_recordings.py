@@ -744,6 +744,8 @@ async def body(response: Any) -> bytes:
 async def test_a_recording_is_served_as_what_it_is(recording: Recording) -> None:
     response = await get(recording)
     assert response.status_code == 200
+    # It may become private.
+    assert response.headers["Cache-Control"] == "private, no-cache"
     assert await body(response) == bytes(range(250)) * 4
     assert response.headers["Content-Type"] == "video/webm"
     assert response.headers["Content-Length"] == "1000"

@@ -8,7 +8,7 @@ import json
 import logging
 import re
 from typing import Any
-from urllib.parse import quote
+from urllib.parse import quote, urljoin
 
 import pytest
 from django.contrib.auth.models import User
@@ -65,6 +65,26 @@ def test_a_name_that_no_room_can_have_is_told(client: Client, room_id: str) -> N
     assert response.status_code == 400
     assert 'id="room-error"' in response.content.decode()
     assert_safe(response)
+
+
+WAYS_OUT = ["../../admin", "..", "./a", "a/../../b", "a/..", "/../admin", "a/.", "../\\evil"]
+OTHERS = ["..a/b", "a..", "...", "%2e%2e/%2e%2e/admin", "..\\..\\admin", "//evil", "a//b"]
+
+
+@pytest.mark.parametrize("room_id", WAYS_OUT)
+def test_no_name_leads_to_another_page(client: Client, room_id: str) -> None:
+    assert client.get("/rooms/", {"room": room_id}).status_code == 400
+    Room.objects.create(room_id=room_id, title="Odd")
+    assert "Odd" not in client.get("/rooms/").content.decode()
+
+
+@pytest.mark.parametrize("room_id", OTHERS)
+def test_a_name_that_only_looks_so_leads_to_its_room(client: Client, room_id: str) -> None:
+    location = client.get("/rooms/", {"room": room_id})["Location"]
+    # As a browser follows it.
+    assert urljoin("http://localhost/rooms/", location).startswith("http://localhost/rooms/")
+    assert not re.search(r"(?i)/(\.|%2e){1,2}(/|$)|\\\\", location)
+    assert room_of(client, location) == room_id
 
 
 def test_an_id_that_is_too_long_leads_nowhere(client: Client) -> None:

@@ -6,6 +6,7 @@ import time
 import msgpack
 
 from tests.doors import ServerDoor
+from tests.test_readme import section
 from tests.test_rpc import PONG, connected
 
 
@@ -81,6 +82,18 @@ async def test_history_is_read_page_by_page_and_says_what_is_missing(our_door: S
         assert beyond["complete"] is False and beyond["publications"] == []
         for wrong in ([slug, -1], [slug, "1"], [slug, 0, -1], [slug, 0, 1.5], [None], [""]):
             assert "BadRequest" in (await client.call("history", *wrong))[2]
+
+
+async def test_a_program_that_reaches_the_port_reads_private_streams_too(
+    our_door: ServerDoor,
+) -> None:
+    """As the README says: there are no users here. Where there are others, there is a secret."""
+    slug = await our_door.stream("private")
+    async with connected(our_door.process) as client:
+        assert (await client.call("publish", slug, "for few"))[2] is None
+        _, _, error, said = await client.call("history", slug)
+        assert error is None and said["publications"][0]["data"] == "for few"
+    assert "read any, private ones too" in section("Push from any program")
 
 
 async def test_a_page_of_history_has_some_size_at_most(our_door: ServerDoor) -> None:

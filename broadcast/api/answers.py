@@ -1,4 +1,7 @@
-"""How the HTTP API answers: which methods there are, and what went wrong, as JSON."""
+"""How the HTTP API answers: which methods there are, and what went wrong, as JSON.
+
+No cache keeps any answer: see `decorators`.
+"""
 
 from collections.abc import Callable, Coroutine
 from typing import Any
@@ -9,6 +12,7 @@ from django.views import defaults
 from django.views.decorators.csrf import csrf_exempt
 
 from .. import metrics
+from ..decorators import unkept, without_transaction
 from ..exceptions import BadToken, BroadcastError, NoSuchStream, StreamClosed
 from ..models import Stream
 from ..rows import find_stream
@@ -33,6 +37,9 @@ def resource(**views: View) -> View:
     allowed = sorted([*views, "HEAD"])
 
     async def view(request: HttpRequest, *args: Any, **kwargs: Any) -> HttpResponseBase:
+        return unkept(await respond(request, *args, **kwargs))
+
+    async def respond(request: HttpRequest, *args: Any, **kwargs: Any) -> HttpResponseBase:
         answer = views.get("GET" if request.method == "HEAD" else str(request.method))
         try:
             if answer is None:
@@ -47,7 +54,7 @@ def resource(**views: View) -> View:
             return fault(request, error)
 
     view.methods = allowed  # type: ignore[attr-defined]
-    exempt: View = csrf_exempt(view)
+    exempt: View = csrf_exempt(without_transaction(view))
     return exempt
 
 
@@ -96,9 +103,10 @@ async def find(slug: str) -> Stream:
 
 
 @csrf_exempt
+@without_transaction
 async def nowhere(request: HttpRequest, path: str) -> JsonResponse:
     """Any other path of the API."""
-    return JsonResponse({"error": "there is nothing here"}, status=404)
+    return unkept(JsonResponse({"error": "there is nothing here"}, status=404))
 
 
 # -- what goes wrong before a view is asked: handlers of the URL configuration -------------------
@@ -106,13 +114,13 @@ async def nowhere(request: HttpRequest, path: str) -> JsonResponse:
 
 def bad_request(request: HttpRequest, exception: Exception) -> HttpResponseBase:
     if is_api(request):
-        return JsonResponse({"error": "the request makes no sense"}, status=400)
+        return unkept(JsonResponse({"error": "the request makes no sense"}, status=400))
     return defaults.bad_request(request, exception)
 
 
 def server_error(request: HttpRequest) -> HttpResponseBase:
     if is_api(request):
-        return JsonResponse({"error": "the server failed"}, status=500)
+        return unkept(JsonResponse({"error": "the server failed"}, status=500))
     return defaults.server_error(request)
 
 

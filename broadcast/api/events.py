@@ -6,7 +6,6 @@ does: bounded, slow ones by cursor, looked after by the guard, counted as a list
 """
 
 import asyncio
-import logging
 import random
 import secrets
 import time
@@ -18,11 +17,13 @@ from django.http import HttpRequest, HttpResponse
 from .. import access, limits, metrics, sse
 from ..addresses import address_of
 from ..conf import conf
+from ..decorators import ASKER
 from ..exceptions import BadRequest, BroadcastError, CloseCode, Forbidden, TooMany, Unavailable
 from ..frames import event
 from ..guard import get_guard
 from ..listeners import Listener
-from ..middleware import header, is_allowed
+from ..logs import get_logger
+from ..middleware import header, is_allowed, is_own
 from ..models import Stream
 from ..relay import get_relay
 from ..sinks import MessageSink, Send
@@ -31,7 +32,7 @@ from ..tokens import Deed
 from ..visitors import Visitor
 from .answers import Refusal, describe, failure, find, not_allowed, resource
 
-logger = logging.getLogger(__name__)
+logger = get_logger(__name__)
 
 #: What our own server puts into the scope's extensions: the request, to be ended or cut off.
 EXTENSION = "broadcast.request"
@@ -42,6 +43,14 @@ RETRY = (1000, 3000)
 #: Seconds in which a client that is sent away takes what was written to it before.
 CLOSE_SECONDS = 5.0
 MEDIA_TYPE = "text/event-stream"
+METHODS = ["GET", "HEAD"]
+#: What a page of an allowed site may send besides what any may: its browser asks so beforehand, and
+#: asks again after ten minutes.
+PREFLIGHT = {
+    "Access-Control-Allow-Methods": ", ".join(METHODS),
+    "Access-Control-Allow-Headers": "Accept, Authorization, Cache-Control, Last-Event-ID",
+    "Access-Control-Max-Age": "600",
+}
 
 
 class RequestTransport(Protocol):
@@ -138,9 +147,15 @@ class EventStream:
     # -- coming in --------------------------------------------------------------------------
 
     async def _enter(self) -> None:
-        if self.scope["method"] not in ("GET", "HEAD"):
-            raise not_allowed(self.scope["method"], ["GET", "HEAD"])
+        method = self.scope["method"]
+        is_preflight = method == "OPTIONS" and header(self.scope, b"origin") is not None
+        if method not in METHODS and not is_preflight:
+            raise not_allowed(method, METHODS)
         self._check_origin()
+        if is_preflight:
+            await self._answer(204, PREFLIGHT)
+            await self.send({"type": "http.response.body"})
+            return
         if not accepts(header(self.scope, b"accept")):
             raise Refusal(406, f"this answers {MEDIA_TYPE}, which the request does not accept")
         query = query_of(self.scope)
@@ -213,11 +228,13 @@ class EventStream:
         await self._answer(200, headers)
 
     async def _answer(self, status: int, headers: dict[str, str]) -> None:
-        headers = headers | {"X-Content-Type-Options": "nosniff", "Vary": "Cookie, Origin"}
+        headers = {"Cache-Control": "no-store", **headers, "X-Content-Type-Options": "nosniff"}
+        headers["Vary"] = ", ".join((*ASKER, "Origin"))
         origin = header(self.scope, b"origin")
         if origin is not None and is_allowed(origin):
             headers["Access-Control-Allow-Origin"] = origin
-            headers["Access-Control-Allow-Credentials"] = "true"
+            if is_own(self.scope):
+                headers["Access-Control-Allow-Credentials"] = "true"
         self.begun = True
         pairs = [(name.lower().encode(), value.encode("latin1")) for name, value in headers.items()]
         await self.send({"type": "http.response.start", "status": status, "headers": pairs})

@@ -128,6 +128,16 @@ class Backend(Protocol):
     async def check(self) -> None:
         """ImproperlyConfigured: it will never work so. Unavailable: it does not answer now."""
 
+    async def probe(self, stream: str) -> str:
+        """See that everything that is needed can be done where it keeps the stream.
+
+        Answers what of that cannot be trusted; "": nothing. Unavailable: it cannot be done, and
+        why. Neither names an address or has a secret.
+        """
+
+    def remarks(self) -> list[str]:
+        """What `check` found that cannot be trusted, for whoever runs the installation."""
+
     def place(self, stream: str) -> int:
         """Where it keeps the stream: what happens to one place happens to its streams alone."""
 

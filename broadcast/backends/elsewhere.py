@@ -37,6 +37,9 @@ class Elsewhere:
     def place(self, stream: str) -> int:
         return 0
 
+    def remarks(self) -> list[str]:
+        return []
+
     def remembered(self, prefix: str) -> list[str]:
         return []
 

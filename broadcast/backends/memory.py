@@ -127,6 +127,12 @@ class MemoryBackend:
     async def check(self) -> None:
         """There is nothing that could be wrong."""
 
+    async def probe(self, stream: str) -> str:
+        return ""
+
+    def remarks(self) -> list[str]:
+        return []
+
     def place(self, stream: str) -> int:
         return 0
 

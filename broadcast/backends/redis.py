@@ -7,6 +7,10 @@ one server happens to its streams alone. Presence is what each process says of i
 seconds, with the time until which it holds: what a process does not renew is gone
 `PRESENCE_SECONDS` later.
 
+A Redis that evicts forgets keys one by one. Where any key of a history or a room is missing the
+rest of it is deleted in the next script that looks, and a new epoch begins: nothing fails for good,
+and no old offset is mistaken.
+
 `Unavailable`: Redis does not answer. Whether an append that failed so went in is not known; with a
 run or a key it can be said again.
 """
@@ -22,6 +26,7 @@ from typing import Any
 from urllib.parse import quote
 from weakref import WeakKeyDictionary
 
+from django.core.exceptions import ImproperlyConfigured
 from redis.asyncio.client import Pipeline
 
 from ..conf import conf
@@ -31,6 +36,8 @@ from ..installation import get_prefix
 from ..publications import Draft, Publication
 from . import Appended, Limits, Presence, Recording, Run, StreamState
 from .memory import KNOWN_KEYS, KNOWN_RUNS
+from .redis_faults import explain, fault_of
+from .redis_rehearsal import rehearse
 from .redis_server import RedisServer
 from .rooms_redis import RedisRooms
 
@@ -38,6 +45,8 @@ from .rooms_redis import RedisRooms
 PRESENCE_SECONDS = 25.0
 #: Seconds after the last publication at which a stream's history is forgotten as a whole.
 LIFE_SECONDS = 7 * 86400
+#: The keys of a stream's history, in the order in which scripts know them (lua/common.lua).
+HISTORY_KEYS = ("meta", "stream", "run_counts", "runs", "keys", "held")
 
 
 class RedisBackend:
@@ -101,8 +110,31 @@ class RedisBackend:
         setattr(loop, "close", close_both)  # noqa: B010
 
     async def check(self) -> None:
-        for server in self.servers():
+        for place, server in enumerate(self.servers()):
             await server.check()
+            try:
+                await self._rehearse(place)
+            except Unavailable as error:
+                if error.__cause__ and fault_of(error.__cause__).lasts:
+                    reason = f"Redis at {server.name} cannot be used: {explain(error.__cause__)}"
+                    raise ImproperlyConfigured(reason) from None
+                raise
+
+    async def probe(self, stream: str) -> str:
+        server = self.server(stream)
+        await server.probe()
+        if server.doubtful:
+            await self._rehearse(self.place(stream))
+        return server.remark
+
+    async def _rehearse(self, place: int) -> None:
+        server = self.servers()[place]
+        await rehearse(self, place)
+        server.doubtful = False
+        server.refused.clear()
+
+    def remarks(self) -> list[str]:
+        return [f"Redis at {one.name}: {one.remark}" for one in self.servers() if one.remark]
 
     async def aclose(self) -> None:
         """Close the connections of the running event loop."""
@@ -135,7 +167,7 @@ class RedisBackend:
         epoch, offset, fresh, accepted = await self._run(
             "append",
             stream,
-            ("meta", "stream", "run_counts", "runs", "keys", "held"),
+            HISTORY_KEYS,
             repr(now),
             *limits,
             secrets.token_hex(8),
@@ -161,14 +193,14 @@ class RedisBackend:
         self, stream: str, since: int, count: int, size: int
     ) -> tuple[str, list[Publication]]:
         epoch, found = await self._run(
-            *("read", stream, ("meta", "stream")),
+            *("read", stream, HISTORY_KEYS),
             *(repr(self.clock()), secrets.token_hex(8), since, count, size),
         )
         return epoch.decode(), [publication(fields) for fields in found]
 
     async def state(self, stream: str) -> StreamState:
         epoch, offset, first, entry, header = await self._run(
-            "state", stream, ("meta", "stream"), repr(self.clock()), secrets.token_hex(8)
+            "state", stream, HISTORY_KEYS, repr(self.clock()), secrets.token_hex(8)
         )
         return StreamState(
             epoch.decode(), offset, first, publication(header) if header else None, entry
@@ -188,12 +220,18 @@ class RedisBackend:
 
         async def ask_one(server: RedisServer, names: list[str]) -> None:
             generation = await self._generation(server)
+            unsure = []
             for name, (epoch, offset, known) in await self._ask(server, names, ask):
                 if epoch is None or known != generation:
-                    state = await self.state(name)
-                    found[name] = state.epoch, state.offset
+                    unsure.append(name)
                 else:
                     found[name] = epoch.decode(), int(offset or 0)
+            # At once: thousands of streams may be new.
+            states = await asyncio.gather(*map(self.state, unsure))
+            found.update(
+                (name, (state.epoch, state.offset))
+                for name, state in zip(unsure, states, strict=True)
+            )
 
         await self._each_server(streams, ask_one)
         return found
@@ -228,26 +266,18 @@ class RedisBackend:
             return list(zip(streams, await pipe.execute(), strict=True))
 
     async def accepted(self, stream: str, run: str) -> int:
-        server = self.server(stream)
-        async with server.answering():
-            (key,) = self.keys(stream, "run_counts")
-            return int(await server.client.hget(key, run) or 0)
+        return int(await self._run("accepted", stream, HISTORY_KEYS, secrets.token_hex(8), run))
 
     async def recording(self, stream: str, id: str) -> tuple[int, bytes, bytes]:
-        server = self.server(stream)
-        meta, held_back = self.keys(stream, "meta", "held")
-        # In one step: what is held back belongs to the state.
-        async with server.answering(), server.client.pipeline(transaction=True) as pipe:
-            pipe.hmget(meta, "recording", "recording_frames", "recording_state")
-            pipe.get(held_back)
-            (kept, frames, state), held = await pipe.execute()
-        return (int(frames), state, held or b"") if kept == id.encode() else (0, b"", b"")
+        frames, state, held = await self._run(
+            "recording", stream, HISTORY_KEYS, secrets.token_hex(8), id
+        )
+        return frames, state, held
 
     async def clear(self, stream: str) -> None:
         server = self.server(stream)
         async with server.answering():
-            keys = self.keys(stream, "meta", "stream", "run_counts", "runs", "keys", "held")
-            await server.client.delete(*keys)
+            await server.client.delete(*self.keys(stream, *HISTORY_KEYS))
 
     async def forget(self, stream: str) -> None:
         # Its epoch is one of its keys.
@@ -299,7 +329,10 @@ class RedisBackend:
                 if not listeners and not self.listeners.get(stream):
                     self.listeners.pop(stream, None)
 
-        await self._each_server({*self.listeners, *self.streamers}, renew_all)
+        await asyncio.gather(
+            self._each_server({*self.listeners, *self.streamers}, renew_all),
+            *(server.follow() for server in self.servers()),
+        )
 
     async def _renew(self, until: str, stream: str, listeners: int) -> None:
         arguments = (self.process, listeners, self.streamers.get(stream, ""), LIFE_SECONDS)

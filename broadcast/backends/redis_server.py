@@ -4,7 +4,9 @@ Calls of scripts that wait while others are under way go together in the next ro
 order: nothing is delayed, and a storm of thousands of calls needs two connections. What Redis does
 not do is told as `Unavailable`, at once to everybody who waits, and while it is away to everybody
 who comes; a call that failed so may have been carried out all the same, and is never repeated here.
-That a server went away, and that it is back, is logged once.
+That a server went away, and that it is back, is logged once, and so is what it refuses.
+
+No error that leaves here says a password, nor does the log: `scrub` has seen it.
 
 A Redis that restarted may stand where it stood some time ago: it brings back its last snapshot.
 The first connection after a restart has new epochs begin, unless an append-only file kept what was
@@ -12,45 +14,52 @@ written until the end.
 """
 
 import asyncio
-import logging
-from collections.abc import AsyncIterator, Sequence
-from contextlib import asynccontextmanager
+import math
+import secrets
+import time
+from collections.abc import AsyncIterator, Mapping, Sequence
+from contextlib import asynccontextmanager, suppress
 from functools import cache
 from hashlib import sha1
 from pathlib import Path
 from typing import Any, NamedTuple
 
 from django.core.exceptions import ImproperlyConfigured
-from redis.asyncio import ConnectionPool, Redis
-from redis.asyncio.connection import Connection, parse_url
-from redis.asyncio.retry import Retry
-from redis.backoff import NoBackoff
-from redis.exceptions import (
-    AuthenticationError,
-    BusyLoadingError,
-    NoScriptError,
-    OutOfMemoryError,
-    RedisError,
-    ResponseError,
-)
+from redis.asyncio import BlockingConnectionPool, Redis
+from redis.asyncio.connection import Connection
 from redis.exceptions import ConnectionError as RedisConnectionError
+from redis.exceptions import NoScriptError, RedisError, ResponseError
 from redis.exceptions import TimeoutError as RedisTimeoutError
 
 from ..exceptions import Unavailable
+from ..logs import get_logger
+from ..redis_connections import scrub
+from ..redis_urls import TIMEOUT, address_of, pool_options
+from .redis_faults import (
+    FULL,
+    REFUSED,
+    REPLICA,
+    Fault,
+    UnfitError,
+    explain,
+    fault_of,
+    judge,
+    remark_on,
+)
 
-logger = logging.getLogger(__name__)
+logger = get_logger(__name__)
 
-#: Seconds to wait for Redis to connect or to answer.
-TIMEOUT = 5.0
 #: Seconds between two questions to a server that is away, whether it is back.
 PROBE_SECONDS = 0.5
+#: Connections of one event loop to one server.
+MOST_CONNECTIONS = 20
 #: Calls in one round trip; their answers are in memory together.
 MOST_CALLS = 64
-#: The oldest Redis that knows all we ask for (exclusive ranges of XRANGE).
-OLDEST = (6, 2)
+#: Seconds after which a refusal is logged again that goes on.
+SAY_AGAIN_SECONDS = 60.0
 
 #: The scripts of history begin with the same functions.
-HISTORY = ("append", "expire", "read", "restart", "state")
+HISTORY = ("accepted", "append", "expire", "read", "recording", "restart", "state")
 #: Those of streamers with others.
 STREAMERS = ("enter", "leave", "replaced")
 #: Those of rooms with the ones of history, and some more.
@@ -73,10 +82,6 @@ def script(name: str) -> str:
 def digest(name: str) -> str:
     """What Redis knows a script by."""
     return sha1(script(name).encode(), usedforsecurity=False).hexdigest()
-
-
-class TooOldError(RedisConnectionError):
-    """This Redis does not know all we ask for."""
 
 
 class Call(NamedTuple):
@@ -112,8 +117,17 @@ class Lane:
                 answers = [error] * len(calls)
             for call, answer in zip(calls, answers, strict=True):
                 if not call.answer.done():
-                    settle(call.answer, answer)
+                    self._settle(call.answer, answer)
         self.working = None
+
+    def _settle(self, future: asyncio.Future[Any], answer: Any) -> None:
+        """Give the answer of one call, which may be an error of that call alone."""
+        if isinstance(answer, ResponseError):
+            future.set_exception(self.server.refusal(answer))
+        elif isinstance(answer, Exception):
+            future.set_exception(answer)
+        else:
+            future.set_result(answer)
 
     async def _carry_out(self, calls: list[Call]) -> list[Any]:
         answers = await self._send(calls)
@@ -124,6 +138,9 @@ class Lane:
             again = await self._send([calls[index] for index in unknown])
             for index, answer in zip(unknown, again, strict=True):
                 answers[index] = answer
+        for answer in answers:
+            if isinstance(answer, ResponseError) and fault_of(answer) is REPLICA:
+                raise answer
         return answers
 
     async def _send(self, calls: list[Call]) -> list[Any]:
@@ -142,24 +159,17 @@ class RedisServer:
     """
 
     def __init__(self, url: str, generation: str) -> None:
-        try:
-            options = parse_url(url)
-        except ValueError as error:
-            # The URL may hold a password: it is not shown.
-            raise ImproperlyConfigured(f"a Redis URL makes no sense: {error}") from None
-        self.name = options.get("path") or (
-            f"{options.get('host', 'localhost')}:{options.get('port', 6379)}"
-        )
+        self.address = address_of(url)
+        self.name = self.address.name
         self.generation = generation
-        pool = ConnectionPool.from_url(
-            url,
-            socket_timeout=TIMEOUT,
-            socket_connect_timeout=TIMEOUT,
+        pool = BlockingConnectionPool(
+            **{
+                # Callers beyond these wait for one, as they would for an answer.
+                "max_connections": MOST_CONNECTIONS,
+                "timeout": TIMEOUT,
+                **pool_options(self.address),
+            },
             redis_connect_func=self._greet,
-            # With protocol 3 redis-py's pool does not notice that an idle connection was closed.
-            protocol=2,
-            # By default commands are repeated that may have been carried out.
-            retry=Retry(NoBackoff(), 0),
         )
         self.client = Redis.from_pool(pool)
         #: Appends do not wait behind what thousands of listeners read who resume at once.
@@ -168,6 +178,14 @@ class RedisServer:
         #: Why it does not answer, while it does not.
         self.away: Exception | None = None
         self.probing: asyncio.Task[None] | None = None
+        #: Host and port of the newest connection; of a socket's path, nothing.
+        self.at: tuple[str, int] | None = None
+        #: What of it cannot be trusted; "": nothing.
+        self.remark = ""
+        #: What it refused, and when that was logged. `doubtful`: whether all that is needed can be
+        #: done has to be found out.
+        self.refused: dict[Fault, float] = {}
+        self.doubtful = True
 
     async def aclose(self) -> None:
         if self.probing:
@@ -184,23 +202,63 @@ class RedisServer:
     async def answering(self) -> AsyncIterator[None]:
         """What goes wrong with Redis in the block is told as `Unavailable`."""
         if self.away:
-            raise Unavailable("Redis does not answer") from self.away
+            raise Unavailable(fault_of(self.away).words) from self.away
         try:
             yield
         except ResponseError as error:
-            raise refusal(error) from error
+            if fault_of(error) is REPLICA:
+                await self._leave(error)
+            raise self.refusal(error) from error
         except (RedisError, OSError) as error:
+            scrub(error, self.address.secrets)
             if isinstance(error, RedisTimeoutError | TimeoutError):
                 # It was waited for once: that is enough.
                 self._note_away(error)
-            if self.probing is None:
-                self.probing = asyncio.ensure_future(self._probe())
-            raise Unavailable("Redis does not answer") from error
+            self._find_out()
+            raise Unavailable(fault_of(error).words) from error
+
+    async def follow(self) -> None:
+        """Go where the master is now, if sentinels say so.
+
+        A master that was replaced while it lives learns of it seconds later, and all that it
+        accepts until then is lost.
+        """
+        sentinels = self.address.options.get("sentinels")
+        if sentinels and self.at and not self.away:
+            with suppress(RedisError, OSError):
+                if await sentinels.find() != self.at:
+                    await self._leave(RedisConnectionError("sentinels name another master"))
+
+    async def _leave(self, error: Exception) -> None:
+        """It was the master, and is not any more: new connections find the one that is."""
+        self._note_away(error)
+        await self.client.connection_pool.disconnect(inuse_connections=False)
+        self._find_out()
+
+    def refusal(self, error: ResponseError) -> Unavailable:
+        """Redis is there, and does not do it. Logged once in a while."""
+        scrub(error, self.address.secrets)
+        fault = fault_of(error)
+        self.doubtful = self.doubtful or fault is not REFUSED
+        now = time.monotonic()
+        if fault is not FULL and now - self.refused.get(fault, -math.inf) > SAY_AGAIN_SECONDS:
+            self.refused[fault] = now
+            logger.error("Redis at %s refused: %s", self.name, error)
+        refused = Unavailable(fault.words)
+        refused.__cause__ = error
+        return refused
 
     def _note_away(self, error: Exception) -> None:
         if not self.away:
-            logger.error("Redis at %s does not answer: %s", self.name, error)
+            if fault_of(error).lasts:
+                logger.error("Redis at %s cannot be used: %s", self.name, explain(error))
+            else:
+                logger.error("Redis at %s does not answer: %s", self.name, error)
         self.away = error
+
+    def _find_out(self) -> None:
+        if self.probing is None:
+            self.probing = asyncio.ensure_future(self._probe())
 
     async def _probe(self) -> None:
         """Find out whether it is away, and when it is back; nobody else waits for it meanwhile."""
@@ -209,6 +267,7 @@ class RedisServer:
                 await self.client.ping()
                 break
             except (RedisError, OSError) as error:
+                scrub(error, self.address.secrets)
                 self._note_away(error)
             await asyncio.sleep(PROBE_SECONDS)
         if self.away:
@@ -218,49 +277,44 @@ class RedisServer:
     async def check(self) -> None:
         """ImproperlyConfigured: this Redis will never do. Unavailable: it does not answer."""
         try:
-            async with self.answering():
-                await self.client.ping()
+            await self.probe()
         except Unavailable as error:
-            if isinstance(error.__cause__, AuthenticationError | ResponseError | TooOldError):
-                reason = f"Redis at {self.name} cannot be used: {error.__cause__}"
-                raise ImproperlyConfigured(reason) from None
-            raise
+            if not (error.__cause__ and self._lasts(error.__cause__)):
+                raise
+            said = f"Redis at {self.name} cannot be used: {explain(error.__cause__)}"
+            raise ImproperlyConfigured(said) from None
+
+    def _lasts(self, error: BaseException) -> bool:
+        fault = fault_of(error)
+        # Sentinels tell of another master soon.
+        return fault.lasts and not (fault is REPLICA and self.address.has_stand_in)
+
+    async def probe(self) -> None:
+        """See that it is what it must be. Unavailable: it is not, and why, or does not answer."""
+        async with self.answering():
+            self._judge(await self.client.info())
+
+    def _judge(self, info: Mapping[str, Any]) -> None:
+        judge(info)
+        self.remark = remark_on(info)
 
     async def _greet(self, connection: Connection) -> None:
-        """The first words of each connection: is it new enough, did it restart?"""
-        await connection.on_connect()
-        info = parse_info(await self._ask(connection, "INFO"))
-        version = info.get("redis_version", "0.0")
-        if tuple(map(int, version.split(".")[:2])) < OLDEST:
-            least = ".".join(map(str, OLDEST))
-            raise TooOldError(f"it is version {version}, and {least} is the least")
-        if info.get("loading", "0") != "0":
-            # Until it has read its append-only file, it says that it keeps none.
-            raise BusyLoadingError("it is loading its data")
-        arguments = (info.get("run_id", ""), info.get("aof_enabled", "0"))
-        await self._ask(connection, "EVAL", script("greet"), 1, self.generation, *arguments)
+        """The first words of each connection: is it what it must be, did it restart?"""
+        try:
+            await connection.on_connect()
+            info = parse_info(await self._ask(connection, "INFO"))
+            self._judge(info)
+            fields = ("run_id", "master_replid2", "aof_enabled")
+            said = [info.get(field, "") for field in fields]
+            greeting = (script("greet"), 1, self.generation, *said, secrets.token_hex(8))
+            await self._ask(connection, "EVAL", *greeting)
+            self.at = getattr(connection, "host", ""), getattr(connection, "port", 0)
+        except ResponseError as error:
+            raise UnfitError(fault_of(error), str(error)) from error
 
     async def _ask(self, connection: Connection, *command: Any) -> Any:
         await connection.send_command(*command)
         return await connection.read_response()
-
-
-def settle(future: asyncio.Future[Any], answer: Any) -> None:
-    """Give the answer of one call, which may be an error of that call alone."""
-    if isinstance(answer, ResponseError):
-        future.set_exception(refusal(answer))
-    elif isinstance(answer, Exception):
-        future.set_exception(answer)
-    else:
-        future.set_result(answer)
-
-
-def refusal(error: ResponseError) -> Unavailable:
-    """Redis is there, and does not do it."""
-    if isinstance(error, OutOfMemoryError):
-        return Unavailable("Redis is full")
-    logger.error("Redis refused: %s", error)
-    return Unavailable("Redis refused")
 
 
 def parse_info(said: bytes) -> dict[str, str]:

@@ -4,8 +4,9 @@ from asgiref.sync import async_to_sync
 from django.core.exceptions import ImproperlyConfigured
 from django.core.management.base import BaseCommand, CommandError
 
-from broadcast.backends import get_backend, serve
+from broadcast.backends import serve
 from broadcast.exceptions import Unavailable
+from broadcast.faults import find_faults
 from broadcast.installation import get_prefix
 
 
@@ -17,8 +18,11 @@ class ServerCommand(BaseCommand):
         serve()
         try:
             get_prefix()
-            async_to_sync(get_backend().check)()
+            remarks = async_to_sync(find_faults)()
         except ImproperlyConfigured as error:
             raise CommandError(str(error)) from None
         except Unavailable as error:
-            self.stderr.write(f"{error}. Until then nothing can be published or heard.")
+            self.stderr.write(f"{error}; until that changes, nothing can be published or heard.")
+        else:
+            for remark in remarks:
+                self.stderr.write(f"{remark}.")

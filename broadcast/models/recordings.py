@@ -8,7 +8,6 @@ does not come back nobody sees the files: what it was writing is given up.
 """
 
 import fcntl
-import logging
 import os
 import stat
 import tempfile
@@ -30,9 +29,10 @@ from django.urls import reverse
 from django.utils.translation import gettext_lazy as _
 
 from ..conf import conf
+from ..logs import get_logger
 from .streams import Stream
 
-logger = logging.getLogger(__name__)
+logger = get_logger(__name__)
 
 
 def get_storage() -> Storage:

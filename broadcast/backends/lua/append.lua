@@ -1,7 +1,6 @@
 -- Append drafts: all or none, in one step (Backend.append).
 --
--- KEYS further: run counts (hash), runs by last use (sorted set), idempotency keys (sorted set by
--- offset), what the recording holds back. ARGV: now, limits (publications, bytes, seconds), a fresh
+-- ARGV: now, limits (publications, bytes, seconds), a fresh
 -- epoch, run, its number, key, how many runs and keys are remembered, seconds the keys live,
 -- recording, its frames before and after, its state, what it holds back, 1 if that comes behind what
 -- is kept, then kind, marks and payload of each draft. Answers epoch, offset, how many are new (-1:
@@ -14,7 +13,7 @@ local known_runs, known_keys, life = tonumber(ARGV[9]), tonumber(ARGV[10]), tonu
 local recording, frames_before, frames_after = ARGV[12], tonumber(ARGV[13]), tonumber(ARGV[14])
 local FIRST = 18
 
-local epoch = epoch_or(ARGV[5])
+local epoch = epoch_or(ARGV[5], 6)
 expire(now)
 local offset, total = number_of('offset'), number_of('total')
 
@@ -84,6 +83,7 @@ redis.call('HSET', meta, 'offset', offset, 'total', string.format('%.0f', total)
 
 if key ~= '' then
     redis.call('ZADD', KEYS[5], offset, key)
+    redis.call('HSET', meta, 'keyed', 1)
     redis.call('ZREMRANGEBYRANK', KEYS[5], 0, -known_keys - 1)
 end
 redis.call('XTRIM', stream, 'MAXLEN', '=', count)

@@ -1,6 +1,6 @@
 -- Backend.read. ARGV: now, a fresh epoch, since, count, size. Answers the epoch and the entries.
 
-local epoch = epoch_or(ARGV[2])
+local epoch = epoch_or(ARGV[2], 6)
 expire(tonumber(ARGV[1]))
 local since, count, size = ARGV[3], tonumber(ARGV[4]), tonumber(ARGV[5])
 local found, after = {}, '(' .. since .. '-1'

@@ -4,15 +4,23 @@
 -- limits of history (publications, bytes, seconds), seconds the keys live while the room is there,
 -- and after it. A script's own begin with ARGV[FIRST].
 --
+-- meta further: open (somebody is in, so members, processes and room must be there).
 -- members: by id `<process> <since> <status as JSON>`. processes: until when each is believed to
 -- live. room: since, peak. all rooms (sorted set): until when somebody is believed to be in.
 
 local members, processes, room, all_rooms = KEYS[3], KEYS[4], KEYS[5], KEYS[6]
 local now, id, process, until_ = tonumber(ARGV[1]), ARGV[3], ARGV[4], ARGV[5]
 local FIRST = 11
-local epoch = epoch_or(ARGV[2])
+local OWN = 5
+local epoch = epoch_or(ARGV[2], OWN)
+local parts = redis.call('HEXISTS', meta, 'open') == 1 and 3 or 0
+if redis.call('EXISTS', members, processes, room) ~= parts then
+    -- Its members are forgotten with the rest: each is told so, and comes back.
+    epoch = begin(ARGV[2], OWN)
+    redis.call('ZREM', all_rooms, id)
+end
 if redis.call('TTL', meta) == -1 then
-    -- Made just now, by a look at a room that is not there.
+    -- Made just now: perhaps by a look at a room that is not there.
     redis.call('EXPIRE', meta, ARGV[10])
 end
 
@@ -36,6 +44,12 @@ local function keep()
     end
 end
 
+-- Where it stood is kept for a while: who comes next must not take its order for another.
+local function fade()
+    redis.call('EXPIRE', meta, ARGV[10])
+    redis.call('EXPIRE', stream, ARGV[10])
+end
+
 -- Take a member out, and say so if anybody is left. Answers {id, record, offset (0: nobody is left),
 -- peak (of a room that ended with it, or 0)}.
 local function take_out(peer, farewell)
@@ -46,9 +60,10 @@ local function take_out(peer, farewell)
         return {peer, record, append(said), 0}
     end
     local peak = tonumber(redis.call('HGET', room, 'peak') or 1)
-    redis.call('DEL', stream, processes, room)
+    redis.call('XTRIM', stream, 'MAXLEN', 0)
+    redis.call('DEL', processes, room)
+    redis.call('HDEL', meta, 'open')
     redis.call('ZREM', all_rooms, id)
-    -- Where it stood is kept for a while: who comes next must not take its order for another.
-    redis.call('EXPIRE', meta, ARGV[10])
+    fade()
     return {peer, record, 0, peak}
 end

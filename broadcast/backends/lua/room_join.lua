@@ -9,7 +9,7 @@ if redis.call('HEXISTS', members, peer) == 1 then
 end
 if count == 0 then
     -- Where it is refused nothing is to stay of it.
-    redis.call('EXPIRE', meta, ARGV[10])
+    fade()
 end
 if count == 0 and most_rooms ~= ''
     and redis.call('ZCOUNT', all_rooms, ARGV[1], '+inf') >= tonumber(most_rooms) then
@@ -21,6 +21,7 @@ end
 local before = redis.call('HGETALL', members)
 redis.call('HSET', members, peer, record)
 if count == 0 then
+    redis.call('HSET', meta, 'open', 1)
     redis.call('HSET', room, 'since', ARGV[1], 'peak', 1)
 elseif count + 1 > tonumber(redis.call('HGET', room, 'peak') or 0) then
     redis.call('HSET', room, 'peak', count + 1)

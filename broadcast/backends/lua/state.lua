@@ -1,6 +1,6 @@
 -- Backend.state. ARGV: now, a fresh epoch. Answers epoch, offset, first, entry, header (or false).
 
-local epoch = epoch_or(ARGV[2])
+local epoch = epoch_or(ARGV[2], 6)
 expire(tonumber(ARGV[1]))
 local offset, header = number_of('offset'), false
 local at_first = oldest()

@@ -14,6 +14,7 @@ from websockets.sync.client import connect
 
 from broadcast.consumers import SUBPROTOCOL
 from broadcast.exceptions import CloseCode
+from broadcast.logs import visible
 
 #: Most seconds between two attempts to come back.
 MAX_BACKOFF = 30.0
@@ -111,5 +112,7 @@ class Command(BaseCommand):
             return
         if isinstance(data, bytes):
             data = f"({len(data)} bytes)"
-        self.stdout.write(data if isinstance(data, str) else json.dumps(data, ensure_ascii=False))
+        text = data if isinstance(data, str) else json.dumps(data, ensure_ascii=False)
+        # What strangers publish must not give commands to a terminal.
+        self.stdout.write(visible(text, keep="\n\t") if self.stdout.isatty() else text)
         self.stdout.flush()

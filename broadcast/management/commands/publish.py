@@ -4,6 +4,7 @@ import asyncio
 import logging
 import sys
 from argparse import ArgumentParser
+from codecs import BOM_UTF8
 from collections.abc import Callable, Coroutine, Iterable, Iterator
 from contextlib import AsyncExitStack, contextmanager, suppress
 from functools import partial
@@ -117,7 +118,8 @@ class Command(BaseCommand):
         """What a pipe has by now, not more of it that may be long in coming."""
         chunks = chunks_of(source, options["chunk"])
         number = 0
-        for payloads in ([chunk] for chunk in chunks) if options["binary"] else lines(chunks):
+        batches = ([chunk] for chunk in chunks) if options["binary"] else lines(text_of(chunks))
+        for payloads in batches:
             batch = []
             for payload in payloads:
                 number += 1
@@ -215,6 +217,17 @@ def segments(source: BinaryIO, size: int, progress: Any) -> Iterator[list[Draft]
     yield segmenter.finish()
 
 
+def text_of(chunks: Iterator[bytes]) -> Iterator[bytes]:
+    """Chunks of UTF-8 without the byte order mark that some editors begin a file with."""
+    start = b""
+    for chunk in chunks:
+        start += chunk
+        if len(start) >= len(BOM_UTF8) or not BOM_UTF8.startswith(start):
+            break
+    yield start.removeprefix(BOM_UTF8)
+    yield from chunks
+
+
 def lines(chunks: Iterable[bytes]) -> Iterator[list[bytes]]:
     """The whole lines that each chunk ends, without what ends them; at last the rest."""
     rest = b""
@@ -227,4 +240,5 @@ def lines(chunks: Iterable[bytes]) -> Iterator[list[bytes]]:
 
 def explain(error: BaseException) -> str:
     """With its cause, which may be told to whoever is on this machine."""
-    return f"{error}: {error.__cause__}" if error.__cause__ else str(error)
+    said, cause = str(error), str(error.__cause__ or "")
+    return cause if cause.startswith(said) else f"{said}: {cause}" if cause else said

@@ -5,6 +5,7 @@ from typing import Any
 from daphne.management.commands.runserver import Command as DaphneRunserver
 from django.contrib.staticfiles.handlers import ASGIStaticFilesHandler
 
+from broadcast.logs import shown
 from broadcast.server import Server
 from broadcast.static_files import StaticFilesHandler
 
@@ -22,4 +23,5 @@ class Command(DaphneRunserver):  # type: ignore[misc]
     def log_action(self, protocol: str, action: str, details: dict[str, Any]) -> None:
         """Say who asked for what, but not with which query: that may have a token in it."""
         path, _, _ = details["path"].partition("?")
-        super().log_action(protocol, action, {**details, "path": path})
+        words = {"path": shown(path), "method": shown(details.get("method", ""))}
+        super().log_action(protocol, action, {**details, **words})

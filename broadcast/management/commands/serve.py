@@ -56,10 +56,12 @@ class Command(ServerCommand):
         self.check_backend()
         self.set_up()
         self.end_lost_recordings()
+        # In an address IPv6 has brackets; what is listened at has none.
+        host = options["host"].strip("[]")
         if options["workers"] == 1:
-            self.serve(options["host"], options["port"])
+            self.serve(host, options["port"])
         else:
-            self.serve_with_workers(options["host"], options["port"], options["workers"])
+            self.serve_with_workers(host, options["port"], options["workers"])
 
     def check_workers(self, number: int) -> None:
         if number < 1:
@@ -123,12 +125,14 @@ class Command(ServerCommand):
             raise CommandError(str(error)) from None
 
     def cannot_listen(self, host: str, port: int) -> CommandError:
-        return CommandError(f"cannot listen at {host}:{port}: is another server there?")
+        return CommandError(f"cannot listen at {address(host, port)}: is another server there?")
 
     def announce(self, host: str, port: int, has_rpc: bool) -> None:
-        shown = f"[{host}]" if ":" in host else host
-        rpc = f", MessagePack-RPC at {conf.RPC_HOST}:{conf.RPC_PORT}" if has_rpc else ""
-        self.stdout.write(f"Broadcast is at http://{shown}:{port}/ {rpc}. Stop with Control-C.")
+        where = address(conf.RPC_HOST, conf.RPC_PORT)
+        rpc = f", MessagePack-RPC at {where}" if has_rpc else ""
+        self.stdout.write(
+            f"Broadcast is at http://{address(host, port)}/ {rpc}. Stop with Control-C."
+        )
         # Into a pipe it would come with the end of the process.
         self.stdout.flush()
 
@@ -139,3 +143,9 @@ def is_ours(host: str, port: int) -> bool:
         return remote.owner_of(host, port) == get_prefix()
     except Unavailable:
         return False
+
+
+def address(host: str, port: int) -> str:
+    """Both as they stand in an address."""
+    host = host.strip("[]")
+    return f"[{host}]:{port}" if ":" in host else f"{host}:{port}"

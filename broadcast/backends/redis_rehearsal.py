@@ -1,0 +1,68 @@
+"""Everything that is ever asked of a Redis, asked once, with a stream and a room that nobody hears.
+
+What a user may not do, or a server cannot, is known so before anybody publishes.
+"""
+
+import secrets
+from typing import TYPE_CHECKING
+
+from ..groups import room_stream
+from ..publications import Draft
+from . import Limits, Recording, Run
+from .rooms import Most
+
+if TYPE_CHECKING:
+    from .redis import RedisBackend
+
+LIMITS = Limits(1, 100, 60)
+
+
+async def rehearse(backend: "RedisBackend", place: int) -> None:
+    """Unavailable: something is refused, and why."""
+    stream, room = "", ""
+    while not stream or backend.place(stream) != place:
+        # No slug has a colon.
+        stream = f"rehearsal:{secrets.token_hex(8)}"
+    while not room or backend.place(room_stream(room)) != place:
+        room = secrets.token_hex(8)
+    await _publish(backend, stream)
+    await _attend(backend, stream)
+    await _meet(backend, room)
+
+
+async def _publish(backend: "RedisBackend", stream: str) -> None:
+    drafts = [Draft.of("x"), Draft.of("y")]
+    appended = await backend.append(stream, drafts, LIMITS, Run(stream, 1), key=stream)
+    await backend.append(stream, drafts, LIMITS, Recording(stream, 0, 1, b"", b"x"))
+    await backend.append(stream, drafts, LIMITS, Recording(stream, 1, 2, b"", b"x", goes_on=True))
+    await backend.append(stream, drafts, LIMITS._replace(bytes=0))
+    await backend.read(stream, 0, 1, 1)
+    await backend.state(stream)
+    await backend.accepted(stream, stream)
+    await backend.recording(stream, stream)
+    await backend.restart(stream, appended.epoch)
+    await backend.clear(stream)
+
+
+async def _attend(backend: "RedisBackend", stream: str) -> None:
+    server = backend.server(stream)
+    async with server.answering():
+        # As if a process had said so that was killed.
+        (key,) = backend.keys(stream, "presence")
+        await server.client.hset(key, "listeners:nobody", "1 0")
+    await backend.enter(stream, stream)
+    await backend.presence([stream])
+    await backend.leave(stream, stream)
+    async with server.answering():
+        await server.client.delete(*backend.keys(stream, "presence"))
+
+
+async def _meet(backend: "RedisBackend", room: str) -> None:
+    for peer in "ab":
+        await backend.rooms.join(room, peer, {}, b"", Most(2, 1_000_000))
+    await backend.rooms.relay(room, "a", "b", b"x")
+    await backend.rooms.states([room])
+    await backend.rooms.open(1)
+    for peer in "ab":
+        await backend.rooms.leave(room, peer, b"")
+    await backend.clear(room_stream(room))

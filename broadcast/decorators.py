@@ -1,0 +1,57 @@
+"""What views have in common: what caches may do with their answers, and transactions.
+
+One rule for caches: an answer that depends on who asks says so.
+
+* What the HTTP API says is so now, and for whoever asked: nobody keeps it (`unkept`).
+* A page is for its visitor: only their browser keeps it, and asks before it shows it (`personal`).
+* What is private, or has a token in its address, nobody keeps: `views.with_secret`, `never_cache`.
+"""
+
+import functools
+import inspect
+from collections.abc import Callable
+from typing import Any, TypeVar, cast
+
+from django.db import connections, transaction
+from django.http.response import HttpResponseBase
+from django.utils.cache import patch_cache_control, patch_vary_headers
+
+View = TypeVar("View", bound=Callable[..., Any])
+Response = TypeVar("Response", bound=HttpResponseBase)
+
+#: Headers of a request that say who asks.
+ASKER = ("Cookie", "Authorization")
+
+
+def unkept(response: Response) -> Response:
+    """An answer that no cache keeps."""
+    patch_vary_headers(response, ASKER)
+    response.headers.setdefault("Cache-Control", "no-store")
+    return response
+
+
+def personal(view: View) -> View:
+    """A view whose answers only the browser keeps that asked."""
+
+    def finish(response: Any) -> Any:
+        patch_vary_headers(response, ASKER)
+        patch_cache_control(response, private=True, no_cache=True)
+        return response
+
+    @functools.wraps(view)
+    async def async_wrapper(*args: Any, **kwargs: Any) -> Any:
+        return finish(await view(*args, **kwargs))
+
+    @functools.wraps(view)
+    def wrapper(*args: Any, **kwargs: Any) -> Any:
+        return finish(view(*args, **kwargs))
+
+    chosen: Any = async_wrapper if inspect.iscoroutinefunction(view) else wrapper
+    return cast(View, chosen)
+
+
+def without_transaction(view: View) -> View:
+    """An async view, which Django has in no transaction: `ATOMIC_REQUESTS` is not for it."""
+    for alias in connections:
+        view = transaction.non_atomic_requests(using=alias)(view)
+    return view

@@ -1,0 +1,65 @@
+"""What is wrong with backend and channel layer: found before anybody publishes or listens.
+
+Everything that they are ever asked is asked once. A layer that takes everything and brings nothing
+is noticed so, too.
+"""
+
+import asyncio
+import secrets
+from collections.abc import Iterable
+from typing import Any
+
+from channels.layers import InMemoryChannelLayer, get_channel_layer
+from django.core.exceptions import ImproperlyConfigured
+from redis.exceptions import RedisError
+
+from .backends import get_backend
+from .backends.redis_faults import explain, fault_of
+from .conf import conf
+from .exceptions import Unavailable
+from .groups import channel_start, group_name
+from .health import one_name_each
+
+#: Seconds that what is said on a layer may take.
+REHEARSAL_SECONDS = 2.0
+DEAF = "the channel layer brings nothing of what it takes: may the Redis user subscribe?"
+
+
+async def find_faults() -> list[str]:
+    """What of backend and channel layer works, and cannot be trusted.
+
+    ImproperlyConfigured: they will never work so. Unavailable: they do not work now.
+    """
+    await get_backend().check()
+    layer = get_channel_layer(conf.CHANNEL_LAYER)
+    if layer is not None and not isinstance(layer, InMemoryChannelLayer):
+        try:
+            await rehearse(layer, map(group_name, one_name_each()))
+        except (RedisError, OSError) as error:
+            fault = fault_of(error)
+            if fault.lasts:
+                reason = f"the channel layer cannot be used: {explain(error)}"
+                raise ImproperlyConfigured(reason) from None
+            raise Unavailable(fault.words) from None
+    return get_backend().remarks()
+
+
+async def rehearse(layer: Any, groups: Iterable[str]) -> None:
+    """See that what is said to the groups is heard. Unavailable: it is not.
+
+    Errors of the layer come through.
+    """
+    channel = await layer.new_channel(channel_start())
+    word, expected = secrets.token_hex(8), set(groups)
+    for group in expected:
+        await layer.group_add(group, channel)
+        message = {"type": "broadcast.rehearsal", "word": word, "group": group}
+        await layer.group_send(group, message)
+    try:
+        async with asyncio.timeout(REHEARSAL_SECONDS):
+            while expected:
+                heard = await layer.receive(channel)
+                if heard.get("word") == word:
+                    expected.discard(heard["group"])
+    except TimeoutError:
+        raise Unavailable(DEAF) from None
