@@ -5,6 +5,7 @@ Read lazily from Django's settings, so `override_settings` works and nothing is 
 """
 
 import math
+import re
 from typing import Any, Generic, TypeVar
 
 from django.conf import settings
@@ -74,6 +75,16 @@ def is_a(kind: type, value: Any) -> bool:
     return isinstance(value, (int, float) if kind is float else kind)
 
 
+class Prefix(Setting[str]):
+    """A part of names: "" (there is one in the database), or letters that any of them may have."""
+
+    def fault(self) -> str:
+        value: Any = getattr(settings, self.name, self.default)
+        if value == "" or isinstance(value, str) and re.fullmatch("[A-Za-z0-9_-]{1,20}", value):
+            return ""
+        return "is 1 to 20 of the characters A-Z, a-z, 0-9, _ and -"
+
+
 class IceServers(Setting[list[dict[str, Any]]]):
     """A list of objects as `RTCConfiguration.iceServers` takes: `urls` is a string or several."""
 
@@ -92,6 +103,9 @@ def is_ice_server(value: Any) -> bool:
 
 
 class Conf:
+    #: What is in all names that other installations on the same Redis or machine could have, too;
+    #: "": a random one, which is in the database.
+    PREFIX = Prefix("")
     #: Dotted path of the backend that keeps history, runs and presence.
     BACKEND = Setting("broadcast.backends.memory.MemoryBackend")
     #: The Redis servers that `RedisBackend` spreads the streams over.

@@ -10,7 +10,6 @@ import asyncio
 import secrets
 from typing import Any
 
-from .groups import EVERYBODY
 from .guard import HERE, MOST, REMOVE, WHO
 from .publishing import atell_everybody
 from .relay import get_relay
@@ -30,7 +29,7 @@ async def who_is_at(stream: str) -> list[dict[str, Any]]:
     1970). Processes that do not answer in time are left out. Unavailable: the layer is away.
     """
     relay = get_relay()
-    await relay.attend(EVERYBODY, HERE, _hear)
+    await relay.attend(HERE, _hear)
     question = secrets.token_hex(8)
     found = _answers[question] = []
     try:
@@ -42,7 +41,10 @@ async def who_is_at(stream: str) -> list[dict[str, Any]]:
 
 
 async def remove(stream: str, connection: str) -> None:
-    """Close a connection of the stream with 4510, by its id, in whatever process it is."""
+    """Close a connection of the stream with 4510, by its id, in whatever process it is.
+
+    Unavailable: this process reaches no other, and is no server.
+    """
     await atell_everybody(type=REMOVE, stream=stream, connection=connection)
 
 

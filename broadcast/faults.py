@@ -17,7 +17,7 @@ from .backends import get_backend
 from .backends.redis_faults import explain, fault_of
 from .conf import conf
 from .exceptions import Unavailable
-from .groups import group_name
+from .groups import channel_start, group_name
 from .health import one_name_each
 
 #: Seconds that what is said on a layer may take.
@@ -49,7 +49,7 @@ async def rehearse(layer: Any, groups: Iterable[str]) -> None:
 
     Errors of the layer come through.
     """
-    channel = await layer.new_channel("broadcast")
+    channel = await layer.new_channel(channel_start())
     word, expected = secrets.token_hex(8), set(groups)
     for group in expected:
         await layer.group_add(group, channel)

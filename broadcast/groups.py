@@ -1,25 +1,45 @@
-"""The channel-layer group of a stream: one per stream, with one member per process."""
+"""The channel-layer group of a stream: one per stream, with one member per process.
+
+The prefix of the installation is in every name, since a layer may be shared by several.
+"""
 
 import hashlib
 import re
+from functools import lru_cache
 
-#: The group of all processes that have any socket.
-EVERYBODY = "broadcast.everybody"
+from .installation import get_prefix
 
 #: How the topic of one page is called; no stream has such a name.
 PAGE_PREFIX = "page:"
 #: How the streams are named that carry what is said in rooms: no slug has a colon.
 ROOM = "room:"
 
-GROUP_NAME = re.compile(r"[a-zA-Z0-9\-_.]{1,70}")
+#: With the longest prefix, a group's name stays under the 100 characters that layers allow.
+GROUP_NAME = re.compile(r"[a-zA-Z0-9\-_.]{1,60}")
+
+
+def everybody() -> str:
+    """The group of all processes that have any socket."""
+    return f"broadcast.{get_prefix()}.everybody"
 
 
 def group_name(stream: str) -> str:
     """The group's name; streams whose names a layer refuses have theirs hashed."""
+    return _group_name(get_prefix(), stream)
+
+
+@lru_cache(4096)
+def _group_name(prefix: str, stream: str) -> str:
+    # Asked for with each publication.
     if GROUP_NAME.fullmatch(stream):
-        return f"broadcast.stream.{stream}"
+        return f"broadcast.{prefix}.stream.{stream}"
     digest = hashlib.sha256(stream.encode("utf-8", "surrogatepass")).hexdigest()
-    return f"broadcast.hashed.{digest}"
+    return f"broadcast.{prefix}.hashed.{digest[:60]}"
+
+
+def channel_start() -> str:
+    """How the name of this process' own channel begins."""
+    return f"broadcast.{get_prefix()}."
 
 
 def room_stream(room: str) -> str:

@@ -33,7 +33,7 @@ from .exceptions import (
     StreamClosed,
     Unavailable,
 )
-from .groups import EVERYBODY, is_room, room_of
+from .groups import is_room, room_of
 from .logs import get_logger
 from .loops import spawn
 from .models import Room, Stream
@@ -169,9 +169,9 @@ class Guard:
 
     async def _attend(self) -> None:
         with suppress(Unavailable):
-            await get_relay().attend(EVERYBODY, CHANGE, self.hear)
-            await get_relay().attend(EVERYBODY, WHO, self.hear_question)
-            await get_relay().attend(EVERYBODY, REMOVE, self.hear_removal)
+            await get_relay().attend(CHANGE, self.hear)
+            await get_relay().attend(WHO, self.hear_question)
+            await get_relay().attend(REMOVE, self.hear_removal)
 
     async def _look(self, changed: set[str] | None) -> None:
         await self._attend()

@@ -4,9 +4,11 @@
 the database, the channel layer and the backend, all at once, and answers 200 when all are there,
 else 503; also while the server drains. Each has `SECONDS` to answer, and one that is frozen is
 asked once: who comes meanwhile waits for the same answer. Where the engine is several servers one
-that answers will do, since what happens to one happens to its streams alone: `partly`. `reasons`
-say what is wrong where that is known, also where it only may go wrong. Everybody may ask, so they
-are words of ours: no address, no secret, nothing that another server said.
+that answers will do, since what happens to one happens to its streams alone: `partly`. Another
+process that serves out of its own memory, too (`alone`), makes the backend `split`, and ready all
+the same: nobody is better off without both. `reasons` say what is wrong where that is known, also
+where it only may go wrong. Everybody may ask, so they are words of ours: no address, no secret,
+nothing that another server said.
 """
 
 import asyncio
@@ -21,6 +23,7 @@ from django.db import connection
 from django.http import HttpRequest, JsonResponse
 from redis.exceptions import RedisError
 
+from . import alone
 from .api.answers import reading
 from .backends import get_backend
 from .backends.redis_faults import SILENT as REDIS_IS_SILENT
@@ -28,6 +31,7 @@ from .backends.redis_faults import fault_of
 from .conf import conf
 from .exceptions import Unavailable
 from .groups import group_name
+from .installation import learn
 from .logs import get_logger
 from .models import Stream
 
@@ -37,6 +41,8 @@ logger = get_logger(__name__)
 SECONDS = 2.0
 #: What is said of a part.
 OK, PARTLY, SILENT = "ok", "partly", "no answer"
+#: And of a backend that is in this process' memory, while another process serves, too.
+SPLIT = "split"
 PARTS = ("database", "channel_layer", "backend")
 #: Names among which there is one for each server of an engine, most likely.
 NAMES = tuple(f"healthz-{number}" for number in range(256))
@@ -55,11 +61,15 @@ def note_drain() -> None:
 async def healthz(request: HttpRequest) -> JsonResponse:
     if "live" in request.GET:
         return answer({"live": True}, 200)
+    with suppress(Unavailable, TimeoutError):
+        await asyncio.wait_for(learn(), SECONDS)
     names = one_name_each()
     parts = await asyncio.gather(
         ask([""], _database), ask(names, _channel_layer), ask(names, _backend)
     )
     said = {name: state for name, (state, _) in zip(PARTS, parts, strict=True)}
+    if alone.has_company():
+        said["backend"] = SPLIT
     reasons = sorted(set().union(*(told for _, told in parts)))
     _log_change(said, reasons)
     ready = not _draining and SILENT not in said.values()
@@ -97,7 +107,11 @@ Question = Callable[[str], Awaitable[str]]
 def one_name_each() -> list[str]:
     """A stream's name for each server of the engine."""
     place = get_backend().place
-    return list({place(name): name for name in NAMES}.values())
+    try:
+        return list({place(name): name for name in NAMES}.values())
+    except Unavailable:
+        # Without the prefix of this installation nothing has a name there.
+        return [""]
 
 
 async def _database(name: str) -> str:

@@ -19,7 +19,7 @@ from typing import Any
 
 from django.urls import Resolver404, ResolverMatch, resolve
 
-from . import limits, metrics
+from . import alone, limits, metrics
 from .addresses import address_of
 from .api.answers import Refusal, describe, failure
 from .api.events import EXTENSION
@@ -45,6 +45,7 @@ class HTTPApplication:
         self.django = django
 
     async def __call__(self, scope: dict[str, Any], receive: Any, send: Any) -> None:
+        alone.look_out()
         match = find_view(scope["path"], scope.get("root_path", ""))
         if match is not None and hasattr(match.func, "application"):
             scope["url_route"] = {"args": match.args, "kwargs": match.kwargs}

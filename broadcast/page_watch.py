@@ -21,7 +21,6 @@ from . import metrics, sessions
 from .conf import conf
 from .ends import Ends
 from .exceptions import BroadcastError, SessionEnded, Unavailable
-from .groups import EVERYBODY
 from .guard import mark
 from .hub import Topic
 from .logs import get_logger
@@ -129,8 +128,8 @@ class Pages:
 
     async def _look(self, changed: set[str] | None) -> None:
         with suppress(Unavailable):
-            await get_relay().attend(EVERYBODY, PAGE, self.hear)
-            await get_relay().attend(EVERYBODY, SESSION, self.hear_session)
+            await get_relay().attend(PAGE, self.hear)
+            await get_relay().attend(SESSION, self.hear_session)
         digests = [one for one in self.by_digest if changed is None or one in changed]
         doubtful, self._doubtful = self._doubtful, set()
         for some in parts(digests):

@@ -11,9 +11,10 @@ management command, a task queue) publications go through the server's MessagePa
 
 import asyncio
 import time
-from collections.abc import Coroutine, Iterable, Iterator, Sequence
+from collections.abc import Callable, Coroutine, Iterable, Iterator, Sequence
 from contextlib import suppress
 from dataclasses import dataclass, field
+from functools import partial
 from itertools import groupby
 from typing import Any, TypeVar
 from weakref import WeakKeyDictionary
@@ -22,10 +23,11 @@ from asgiref.sync import async_to_sync, sync_to_async
 from channels.layers import get_channel_layer
 
 from . import greenlets, metrics, remote
-from .backends import Appended, Limits, Recording, Run, get_backend
+from .backends import Appended, Limits, Recording, Run, get_backend, is_serving, serve
 from .conf import conf
-from .exceptions import BadRequest, StreamClosed, TooLarge
-from .groups import EVERYBODY, group_name, is_room
+from .exceptions import BadRequest, StreamClosed, TooLarge, Unavailable
+from .groups import everybody, group_name, is_room
+from .installation import learn
 from .logs import get_logger
 from .loops import spawn
 from .models import Stream
@@ -63,15 +65,14 @@ _waiting = WeakKeyDictionary()
 #: Whether the channel layer took nothing, the last time: it is told once.
 _layer_failed = False
 
-#: Whether this process is a server, and the event loop that its streams live in.
-_serving = False
+#: The event loop that the streams of this server live in.
 _loop: asyncio.AbstractEventLoop | None = None
 
 
 def serve_here() -> None:
     """Say that this process is a server, and the running event loop, if one runs yet, its own."""
-    global _serving, _loop
-    _serving = True
+    global _loop
+    serve()
     metrics.processes.set(1)
     with suppress(RuntimeError):
         _loop = asyncio.get_running_loop()
@@ -123,8 +124,7 @@ def as_key(value: Any) -> str:
 async def apublish_draft(stream: str | Stream, draft: Draft, key: str = "") -> Position:
     """What `apublish` does, with a draft that is made already."""
     name = check_name(stream)
-    shared = get_backend().shared
-    if not (_serving or shared):
+    if not (is_serving() or get_backend().shared):
         return await sync_to_async(remote.publish)(name, draft, key)
     appended = await at_engine(append(stream, [draft], key=key, any_size=False))
     return Position(appended.epoch, appended.offset)
@@ -313,6 +313,7 @@ def check_name(stream: str | Stream) -> str:
 
 async def _rules(stream: str | Stream) -> tuple[Limits, int]:
     """Limits of history and largest payload. A name without a row has the default ones."""
+    await learn()
     row = stream if isinstance(stream, Stream) else await find_stream(stream)
     if row is None:
         limits = Limits(conf.HISTORY_COUNT, conf.HISTORY_BYTES, conf.HISTORY_AGE)
@@ -352,15 +353,17 @@ def tell_everybody(**message: Any) -> None:
     Only what they would find out by themselves, later: a message of a layer may be lost, and from
     outside a server without a shared layer, or among greenlets, there is no way.
     """
-    if _serving and _loop is not None and _loop.is_running():
-        asyncio.run_coroutine_threadsafe(_send_to(EVERYBODY, message), _loop)
+    if is_serving() and _loop is not None and _loop.is_running():
+        asyncio.run_coroutine_threadsafe(_send_to(everybody, message), _loop)
     elif get_backend().shared and not greenlets.are_here():
-        async_to_sync(_send_to)(EVERYBODY, message)
+        async_to_sync(_send_to)(everybody, message)
 
 
 async def atell_everybody(**message: Any) -> None:
-    """`tell_everybody` for async code in a server."""
-    await _send_to(EVERYBODY, message)
+    """`tell_everybody` for what nobody would find out. Unavailable: there is no way from here."""
+    if not (is_serving() or get_backend().shared):
+        raise Unavailable("the running server alone can be told this, or set REDIS_URL")
+    await _send_to(everybody, message)
 
 
 async def answer(channel: str, **message: Any) -> None:
@@ -370,14 +373,15 @@ async def answer(channel: str, **message: Any) -> None:
 
 
 async def _send(stream: str, **message: Any) -> None:
-    await _send_to(group_name(stream), {"stream": stream, **message})
+    await _send_to(partial(group_name, stream), {"stream": stream, **message})
 
 
-async def _send_to(group: str, message: dict[str, Any]) -> None:
+async def _send_to(name: Callable[[], str], message: dict[str, Any]) -> None:
     global _layer_failed
     try:
         layer = get_channel_layer(conf.CHANNEL_LAYER)
-        await layer.group_send(group, message)
+        await learn()
+        await layer.group_send(name(), message)
         _layer_failed = False
     except Exception as error:
         # It is in history, so it is published: who hears the stream finds it there, a little

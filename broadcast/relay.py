@@ -25,8 +25,9 @@ from . import housekeeping, metrics
 from .backends import get_backend
 from .conf import conf
 from .exceptions import Unavailable
-from .groups import group_name, is_room
+from .groups import channel_start, everybody, group_name, is_room
 from .hub import Topic
+from .installation import learn
 from .logs import get_logger
 from .loops import Failures, rounds, spawn
 from .publications import Publication, unpack
@@ -89,15 +90,15 @@ class Relay:
             topic.reserved -= 1
             await self.changed(topic)
 
-    async def attend(
-        self, group: str, kind: str, handler: Callable[[dict[str, Any]], None]
-    ) -> None:
-        """Give `handler` every message of a type `kind` that is sent to `group` from now on."""
+    async def attend(self, kind: str, handler: Callable[[dict[str, Any]], None]) -> None:
+        """Give `handler` every message of a type `kind` that is sent to everybody from now on."""
         if handler not in self._handlers.get(kind, ()):
-            await self._enter(group)
+            await self._enter(everybody)
             self._handlers.setdefault(kind, []).append(handler)
 
-    async def _enter(self, group: str) -> None:
+    async def _enter(self, name: Callable[[], str]) -> None:
+        await learn()
+        group = name()
         try:
             await self._open()
             await self.layer.group_add(group, self.channel)
@@ -106,7 +107,7 @@ class Relay:
         self._groups.add(group)
 
     async def _join(self, name: str) -> Topic:
-        await self._enter(group_name(name))
+        await self._enter(partial(group_name, name))
         # After joining: what is published from here on arrives, and what the state has already
         # is dropped by its offset.
         state = await get_backend().state(name)
@@ -131,10 +132,10 @@ class Relay:
         until = loop.time() + CHANNEL_SECONDS
         for _ in range(CHANNEL_TRIES - 1):
             with suppress(Exception):
-                return str(await self.layer.new_channel("broadcast"))
+                return str(await self.layer.new_channel(channel_start()))
             if loop.time() >= until:
                 break
-        return str(await self.layer.new_channel("broadcast"))
+        return str(await self.layer.new_channel(channel_start()))
 
     async def changed(self, topic: Topic) -> None:
         """Somebody came to `topic` or went: presence follows, and an unused topic is left."""

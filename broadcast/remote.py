@@ -1,12 +1,17 @@
-"""Publishing from a process that is not the server, through its MessagePack-RPC port.
+"""What a process that is no server says to the one that runs, through its MessagePack-RPC port.
 
 A `Client` is one connection, for one thread. Calls may be pipelined: `send` many, then `receive`
 as many. The server answers as calls finish, and `receive` in the order in which they were sent.
+
+Another installation on this machine may have the port. So a client first asks the server which
+installation it is of, and says nothing else, no secret either, unless that is its own.
 """
 
+import math
 import socket
+import time
 from collections.abc import Iterable, Iterator
-from contextlib import contextmanager
+from contextlib import closing, contextmanager
 from typing import Any
 
 import msgpack
@@ -14,24 +19,34 @@ import msgpack
 from . import exceptions
 from .conf import conf
 from .exceptions import BadRequest, BroadcastError, Unavailable
+from .installation import get_prefix
 from .publications import MARKS, Draft, Kind, Position
 
 #: The numbers of calls are this wide.
 MSGID = 0xFFFFFFFF
 #: Seconds to wait for the server to take or to answer anything.
 TIMEOUT = 30.0
+#: Streams that are asked for in one call.
+MOST_NAMES = 1000
+#: Seconds in which a program says whose port it has.
+OWNER_SECONDS = 2.0
 
 
 class Client:
-    """A connection to the server's MessagePack-RPC port. Unavailable: nobody answers there."""
+    """A connection to a server's MessagePack-RPC port. Unavailable: nobody answers there.
 
-    def __init__(self) -> None:
-        address = (conf.RPC_HOST.strip("[]"), conf.RPC_PORT)
+    `timeout`: the most seconds for anything, and `most` for all, about.
+    """
+
+    def __init__(
+        self, host: str, port: int, timeout: float = TIMEOUT, most: float = math.inf
+    ) -> None:
+        self.until = time.monotonic() + most
         try:
-            self.socket = socket.create_connection(address, timeout=TIMEOUT)
+            self.socket = socket.create_connection((host.strip("[]"), port), timeout)
         except OSError as error:
             raise Unavailable(
-                f"no server answers at {address[0]}:{address[1]} ({error.strerror or error}). "
+                f"no server answers at {host}:{port} ({error.strerror or error}). "
                 "Without a shared channel layer, and among greenlets, publishing from another "
                 "process goes through the MessagePack-RPC port of a running server: start it with "
                 "`manage.py start`, or beside Redis with `manage.py rpcserver`"
@@ -113,6 +128,8 @@ class Client:
                 raise Unavailable("what answers there speaks no MessagePack-RPC") from None
 
     def _read(self) -> None:
+        if time.monotonic() > self.until:
+            raise Unavailable("the server does not answer in time")
         try:
             data = self.socket.recv(65536)
         except OSError as error:
@@ -137,14 +154,48 @@ def _error(said: str) -> BroadcastError:
 
 @contextmanager
 def connected() -> Iterator[Client]:
-    """A `Client` that may call. Forbidden: this installation has another secret."""
-    client = Client()
-    try:
+    """A `Client` of this installation's server that may call.
+
+    Forbidden: it has another secret. Unavailable: the port is that of another installation, or of
+    another program.
+    """
+    with closing(Client(conf.RPC_HOST, conf.RPC_PORT)) as client:
+        where, prefix, owner = f"{conf.RPC_HOST}:{conf.RPC_PORT}", get_prefix(), _owner(client)
+        if not owner:
+            raise Unavailable(f"the server at {where} is of an earlier version: restart it")
+        if owner != prefix:
+            raise Unavailable(
+                f"the server at {where} is of another installation ({owner!r}, and this one is "
+                f"{prefix!r}). Set BROADCAST_RPC_PORT to the port of this one's server"
+            )
         if conf.RPC_SECRET:
             client.call("authenticate", conf.RPC_SECRET)
         yield client
-    finally:
-        client.close()
+
+
+def owner_of(host: str, port: int) -> str:
+    """The prefix of the installation whose server has the port; "": none says that it has it."""
+    try:
+        with closing(Client(host, port, OWNER_SECONDS, OWNER_SECONDS)) as client:
+            return _owner(client)
+    except Unavailable:
+        return ""
+
+
+def _owner(client: Client) -> str:
+    """The prefix that a server names; "": it does not know the question, but is Broadcast's.
+
+    Unavailable: it is something else.
+    """
+    try:
+        owner = client.call("installation")
+    except Unavailable:
+        raise
+    except BroadcastError:
+        return ""
+    if not isinstance(owner, str):
+        raise Unavailable("what answers there is no server of Broadcast")
+    return owner
 
 
 def publish_params(stream: str, draft: Draft, idempotency_key: str = "") -> tuple[Any, ...]:
@@ -164,6 +215,26 @@ def publish(stream: str, draft: Draft, idempotency_key: str = "") -> Position:
     with connected() as client:
         answer = client.call("publish", *publish_params(stream, draft, idempotency_key))
     return as_position(answer)
+
+
+def look(streams: list[str]) -> dict[str, dict[str, Any]]:
+    """What `positions` of the running server answers. BroadcastError as it tells it."""
+    parts = (streams[start : start + MOST_NAMES] for start in range(0, len(streams), MOST_NAMES))
+    found: dict[str, dict[str, Any]] = {}
+    with connected() as client:
+        for part in parts:
+            answer = client.call("positions", part)
+            if not isinstance(answer, dict) or not all(map(_is_place, answer.values())):
+                raise Unavailable("what answers there is no server of Broadcast")
+            found.update(answer)
+    return found
+
+
+def _is_place(value: Any) -> bool:
+    match value:
+        case {"epoch": str(), "offset": int(), "streamer": str(), "listeners": int()}:
+            return True
+    return False
 
 
 def as_position(answer: Any) -> Position:

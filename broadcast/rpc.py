@@ -23,6 +23,7 @@ from .backends import get_backend
 from .conf import conf
 from .exceptions import BadRequest, BroadcastError, Forbidden
 from .feeding import Feeds
+from .installation import get_prefix, learn
 from .logs import get_logger
 from .models import EVERYONE, Stream
 from .publications import MARKS, MAX_NAME, Draft, Kind, Publication, decode_json
@@ -269,6 +270,28 @@ def _number_of(digits: str) -> int | float:
     return number if -(2**63) <= number < 2**64 else float(digits)
 
 
+async def positions(streams: Any) -> dict[str, dict[str, Any]]:
+    """Where streams stand, and who is there, by their names, whether they have a row or not.
+
+    Left out: those whose part of the engine does not answer.
+    """
+    if not isinstance(streams, list) or len(streams) > MAX_CHANNELS:
+        raise BadRequest(f"streams are a list of at most {MAX_CHANNELS} names")
+    names = [check_name(_text(name)) for name in streams]
+    backend = get_backend()
+    presences, found = await asyncio.gather(backend.presence(names), backend.positions(names))
+    return {
+        name: {
+            "epoch": epoch,
+            "offset": offset,
+            "streamer": presences[name].streamer,
+            "listeners": presences[name].listeners,
+        }
+        for name, (epoch, offset) in found.items()
+        if name in presences
+    }
+
+
 async def streams() -> list[dict[str, Any]]:
     """The streams that have a row and were not closed, and where they stand."""
     rows = {row.slug: row async for row in Stream.objects.filter(closed_at=None)}
@@ -308,6 +331,12 @@ async def ping() -> str:
     return "pong"
 
 
+async def installation() -> str:
+    """The prefix of this installation. It may be asked for before `authenticate`."""
+    await learn()
+    return get_prefix()
+
+
 async def authenticate(secret: Any) -> None:
     """The first call on a connection, where `RPC_SECRET` is set; elsewhere it says nothing."""
     given, wanted = (
@@ -334,7 +363,10 @@ def _method(function: Callable[..., Awaitable[Any]]) -> Method:
 
 METHODS = {
     function.__name__: _method(function)
-    for function in (publish, feed, push, push_data, history, streams, stats, ping, authenticate)
+    for function in (
+        *(publish, feed, push, push_data, history, positions, streams, stats, ping),
+        *(installation, authenticate),
+    )
 }
 
 

@@ -19,12 +19,13 @@ from collections.abc import Callable
 from contextlib import suppress
 from functools import partial
 
-from . import metrics
+from . import metrics, remote
 from .backends import get_backend
 from .checks import is_loopback
 from .conf import conf
-from .exceptions import BadRequest
+from .exceptions import BadRequest, Unavailable
 from .feeding import Feeds
+from .installation import get_prefix, learn
 from .logs import get_logger
 from .publishing import serve_here
 from .rpc import METHODS, Call, Decoder, answer, encode_answer, figures
@@ -95,10 +96,10 @@ class Connection:
     async def _read_all(self) -> None:
         while data := await self.reader.read(READ_BYTES):
             for call in self.decoder.feed(data):
-                if self.locked:
+                await self._wait_for_room()
+                if self.locked and call.method != "installation":
                     await self._unlock(call)
                 else:
-                    await self._wait_for_room()
                     self._begin(call, self.decoder.size)
 
     async def _unlock(self, call: Call) -> None:
@@ -180,16 +181,22 @@ class Connection:
             logger.exception("What a program fed could not be ended")
 
 
-async def serve(host: str, port: int, announce: Callable[[], None] = lambda: None) -> None:
+async def serve(
+    host: str,
+    port: int,
+    announce: Callable[[], None] = lambda: None,
+    taken: Callable[[bool], None] = lambda is_ours: None,
+) -> None:
     """Listen at `host`:`port` until cancelled; while another process does, wait for it.
 
     Of several server processes on one machine so one listens, and another when it is gone.
-    `announce` is called when it listens. Cancelled, it answers what was begun. OSError,
-    OverflowError: it cannot be had, and no waiting will help.
+    `announce` is called when it listens, `taken` when another process does: is it one of this
+    installation? Cancelled, it answers what was begun. OSError, OverflowError: it cannot be had,
+    and no waiting will help.
     """
     serve_here()
     connections: set[Connection] = set()
-    server = await _listen(connections, host, port)
+    server = await _listen(connections, host, port, taken)
     announce()
     try:
         await asyncio.Event().wait()
@@ -201,17 +208,23 @@ async def serve(host: str, port: int, announce: Callable[[], None] = lambda: Non
             await asyncio.wait({connection.life for connection in connections if connection.life})
 
 
-async def serve_beside() -> None:
-    """`serve` within a server, which goes on without it."""
+async def serve_beside(settled: Callable[[bool], None]) -> None:
+    """`serve` within a server, which goes on without it.
+
+    `settled` is called when it is known whether a process of this installation has the port.
+    """
     try:
-        await serve(conf.RPC_HOST, conf.RPC_PORT)
+        await serve(conf.RPC_HOST, conf.RPC_PORT, lambda: settled(True), settled)
     except (OSError, OverflowError) as error:
         logger.error("No MessagePack-RPC here: %s", getattr(error, "strerror", None) or error)
+        settled(False)
 
 
-async def _listen(connections: set[Connection], host: str, port: int) -> asyncio.Server:
+async def _listen(
+    connections: set[Connection], host: str, port: int, taken: Callable[[bool], None]
+) -> asyncio.Server:
     """Listen as soon as nobody else does. It is logged once that somebody does, and the end."""
-    waits = False
+    is_told, asked = False, 0
     while True:
         try:
             server = await asyncio.start_server(
@@ -220,14 +233,16 @@ async def _listen(connections: set[Connection], host: str, port: int) -> asyncio
         except OSError as error:
             if error.errno != errno.EADDRINUSE:
                 raise
-            if not waits:
-                # It does not matter who of many listens, where all have the same streams.
-                level = logging.INFO if get_backend().shared else logging.WARNING
-                logger.log(level, "No MessagePack-RPC here yet: another process listens")
-                waits = True
+            if not is_told:
+                owner = await asyncio.to_thread(remote.owner_of, host, port)
+                # A process that is about to leave the port need not answer: it is asked twice.
+                asked += 1
+                if owner or asked > 1:
+                    taken(await _tell_who_listens(owner, host, port))
+                    is_told = True
             await asyncio.sleep(RETRY_SECONDS)
         else:
-            if waits:
+            if is_told:
                 logger.info("MessagePack-RPC is here now, at %s:%s", host, port)
             if not is_loopback(host):
                 logger.warning(
@@ -235,6 +250,23 @@ async def _listen(connections: set[Connection], host: str, port: int) -> asyncio
                     *(host, port),
                 )
             return server
+
+
+async def _tell_who_listens(owner: str, host: str, port: int) -> bool:
+    """Log it; answers whether it is a process of this installation."""
+    with suppress(Unavailable):
+        await learn()
+        if owner == get_prefix():
+            # It does not matter who of many listens, where all have the same streams.
+            level = logging.INFO if get_backend().shared else logging.WARNING
+            logger.log(level, "No MessagePack-RPC here yet: another process listens")
+            return True
+    who = f"another installation ({owner!r})" if owner else "a program that names no installation"
+    logger.error(
+        "No MessagePack-RPC here: %s listens at %s:%s. Set BROADCAST_RPC_PORT to another port",
+        *(who, host, port),
+    )
+    return False
 
 
 async def _talk(

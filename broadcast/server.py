@@ -31,15 +31,16 @@ import daphne.server  # first: it installs the reactor
 from daphne.http_protocol import WebRequest
 from twisted.internet import reactor
 
-from . import health, housekeeping, metrics, room_hours, signaling
+from . import alone, health, housekeeping, metrics, room_hours, signaling
 from .api.events import EXTENSION as REQUEST
 from .backends import get_backend
 from .conf import conf
-from .exceptions import CloseCode
+from .exceptions import CloseCode, Unavailable
 from .frames import event
 from .http_channel import Channel
 from .http_protocol import HTTPRequest
 from .hub import tell_all
+from .installation import get_prefix
 from .limits import EXTENSION as CONNECTION
 from .logs import get_logger
 from .loops import Failures, spawn
@@ -79,6 +80,9 @@ class Server(daphne.server.Server):  # type: ignore[misc]
             # Daphne insists on a description of it, but has none that fits IPv6: see `_ready`.
             kwargs["endpoints"] = [f"fd:fileno={listening.fileno()}"]
         super().__init__(*args, **kwargs)
+        with suppress(Unavailable):
+            # No socket is to wait for that.
+            get_prefix()
         if listening is not None:
             self.endpoints: list[str] = []
         self.listening = listening
@@ -86,6 +90,8 @@ class Server(daphne.server.Server):  # type: ignore[misc]
         self.connections: dict[Any, dict[str, Any]]
         self.draining = self.stopping = False
         self.failures = Failures("drain")
+        #: Whether MessagePack-RPC is there, of this process or another of this installation.
+        self.has_rpc = False
         self.announce: Callable[[], None] | None = kwargs.get("ready_callable")
         self.ready_callable: Callable[[], None] = self._ready
 
@@ -107,9 +113,10 @@ class Server(daphne.server.Server):  # type: ignore[misc]
             loop = asyncio.get_event_loop()
             for number in (signal.SIGTERM, signal.SIGINT):
                 signal.signal(number, lambda *_: loop.call_soon_threadsafe(self.drain))
-        self.rpc = spawn(serve_beside())
+        self.rpc = spawn(serve_beside(self._settled))
         # The loop has made its first turn then.
         asyncio.get_event_loop().call_soon(housekeeping.start)
+        asyncio.get_event_loop().call_soon(alone.look_out)
         # Each socket is a file, and shells allow 1,024 of them unless asked.
         _, most = resource.getrlimit(resource.RLIMIT_NOFILE)
         resource.setrlimit(resource.RLIMIT_NOFILE, (most, most))
@@ -121,8 +128,13 @@ class Server(daphne.server.Server):  # type: ignore[misc]
         # A thread that looks up a session must not wait 5 ms for a busy event loop's lock, again
         # and again: private streams took 670 joins per second so.
         sys.setswitchinterval(0.0005)
-        if self.announce:
-            self.announce()
+
+    def _settled(self, has_rpc: bool) -> None:
+        """All is there, or known not to be."""
+        self.has_rpc = has_rpc
+        announce, self.announce = self.announce, None
+        if announce:
+            announce()
 
     def _adopt(self, listening: socket.socket) -> None:
         """Listen at a socket of others; when this server stops listening, they go on."""
@@ -164,6 +176,7 @@ class Server(daphne.server.Server):  # type: ignore[misc]
             return
         self.draining = True
         health.note_drain()
+        alone.end()
         for port in self.ports:
             port.stopListening()
         self.rpc.cancel()

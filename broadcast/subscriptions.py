@@ -27,6 +27,7 @@ from .backends import get_backend
 from .exceptions import BadRequest, Unavailable
 from .greenlets import to_sync
 from .groups import PAGE_PREFIX
+from .installation import learn
 from .models import Subscription
 from .publications import Draft, Position
 from .publishing import apublish_draft, at_engine, check_name, tell_everybody
@@ -129,6 +130,7 @@ class PageSocket:
         """This page hears the channels from now on, on its socket or as soon as that opens."""
         names = channel_names(channels)
         digest = await self.adigest()
+        await learn()
         begins = await at_engine(positions(names, digest))
         await sync_to_async(self._subscribe)(digest, begins)
 

@@ -2,9 +2,9 @@
 
 `SECRET_KEY`, `DEBUG`, `ALLOWED_HOSTS`, `DATABASE_URL`, `REDIS_URL`, `RECORDINGS_DIR`, `HTTPS`,
 `HSTS_SECONDS`,
-`BROADCAST_PROXIES`, `BROADCAST_RPC_HOST`, `BROADCAST_RPC_PORT`, `BROADCAST_RPC_SECRET` and
-`BROADCAST_METRICS_TOKEN`; the README says what each is for. Without any of them the project runs in
-one process, on SQLite, reachable from its machine only.
+`BROADCAST_PREFIX`, `BROADCAST_PROXIES`, `BROADCAST_RPC_HOST`, `BROADCAST_RPC_PORT`,
+`BROADCAST_RPC_SECRET` and `BROADCAST_METRICS_TOKEN`; the README says what each is for. Without any
+of them the project runs in one process, on SQLite, reachable from its machine only.
 """
 
 import logging
@@ -184,6 +184,7 @@ SECURE_REDIRECT_EXEMPT = ["^healthz$", "^metrics$"]
 if BROADCAST_PROXIES := env_list("BROADCAST_PROXIES", ""):
     SECURE_PROXY_SSL_HEADER = ("HTTP_X_FORWARDED_PROTO", "https")
 
+BROADCAST_PREFIX = os.environ.get("BROADCAST_PREFIX", "")
 BROADCAST_RPC_HOST = os.environ.get("BROADCAST_RPC_HOST", "127.0.0.1")
 BROADCAST_RPC_PORT = env_int("BROADCAST_RPC_PORT", 18800)
 BROADCAST_RPC_SECRET = os.environ.get("BROADCAST_RPC_SECRET", "")

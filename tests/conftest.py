@@ -13,14 +13,14 @@ from channels.layers import channel_layers
 from django.test import override_settings
 from pytest_django.fixtures import Settings
 
-from broadcast import backends, publishing, room_hours, rows, threads
+from broadcast import alone, backends, publishing, room_hours, rows, threads
 from broadcast.backends import Backend
 from broadcast.backends.redis import RedisBackend
 from tests.backends import BACKENDS
 from tests.clock import Clock
 from tests.doors import Door, InProcessDoor, ServerDoor
 from tests.pages import Person
-from tests.processes import Installation, RedisProcess, ServerProcess
+from tests.processes import PREFIX, Installation, RedisProcess, ServerProcess
 
 
 @pytest.hookimpl(tryfirst=True)
@@ -56,11 +56,15 @@ def clean_slate(monkeypatch: pytest.MonkeyPatch) -> Iterator[None]:
     monkeypatch.setattr(threads, "_threads", threads.Threads())
     monkeypatch.setattr(channel_layers, "backends", {})
     monkeypatch.setattr(backends, "_backend", None)
-    monkeypatch.setattr(publishing, "_serving", True)
+    monkeypatch.setattr(backends, "_serving", True)
     monkeypatch.setattr(publishing, "_loop", None)
     monkeypatch.setattr(room_hours, "_counts", Counter())
+    # Nobody else serves what is in a test's transaction.
+    monkeypatch.setattr(alone, "_company", None)
+    monkeypatch.setattr(alone, "look_out", lambda: None)
     rows.forget()
-    with override_settings(BROADCAST_LINGER_SECONDS=0.05, BROADCAST_WATCH_SECONDS=0.2):
+    soon = {"BROADCAST_LINGER_SECONDS": 0.05, "BROADCAST_WATCH_SECONDS": 0.2}
+    with override_settings(BROADCAST_PREFIX=PREFIX, **soon):
         yield
     rows.forget()
 

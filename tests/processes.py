@@ -57,6 +57,14 @@ POOLS: dict[str, dict[str, Any]] = {
 #: How many streams of each kind a server has.
 POOL_SIZE = 1000
 
+#: The prefix of all installations of the tests that have no other.
+PREFIX = "tests"
+#: What has it in the database, where that of an installation without the setting is.
+NAME = f"""
+from broadcast.models import Installation
+Installation.objects.update(prefix={PREFIX!r})
+"""
+
 SETUP = f"""
 from broadcast.models import Stream
 Stream.objects.setup()
@@ -334,7 +342,7 @@ class ServerProcess:
         assert done.returncode == 0, done.stderr
 
     def set_up(self) -> None:
-        done = self.manage("shell", "-v0", "-c", self.setup)
+        done = self.manage("shell", "-v0", "-c", NAME + self.setup)
         assert done.returncode == 0, done.stderr
 
     def __enter__(self) -> "ServerProcess":

@@ -70,6 +70,12 @@ def test_what_the_project_is_on_redis_is_fine_to_deploy() -> None:
         ("MAX_CONNECTIONS", 0),
         ("MAX_JOINS_PER_SECOND", "many"),
         ("EMBED_ANCESTORS", None),
+        ("PREFIX", "a.b"),
+        ("PREFIX", "a:b"),
+        ("PREFIX", "ä"),
+        ("PREFIX", "a\n"),
+        ("PREFIX", "x" * 21),
+        ("PREFIX", None),
     ],
 )
 def test_a_value_that_makes_no_sense_is_an_error(name: str, value: Any, settings: Settings) -> None:
@@ -90,6 +96,8 @@ def test_a_value_that_makes_no_sense_is_an_error(name: str, value: Any, settings
         ("SLOW_SECONDS", 0.1),
         ("RPC_MAX_CONNECTIONS", 0),
         ("ALLOWED_ORIGINS", ("https://www.example.org",)),
+        ("PREFIX", "a-_Z0"),
+        ("PREFIX", "x" * 20),
     ],
 )
 def test_a_value_that_makes_sense_is_none(name: str, value: Any) -> None:

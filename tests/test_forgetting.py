@@ -17,7 +17,7 @@ from pytest_django.fixtures import Settings
 from broadcast import apublish, housekeeping
 from broadcast.backends import GRACE_SECONDS, RETRY_SECONDS, Limits, Run, get_backend, memory
 from broadcast.backends.memory import MemoryBackend
-from broadcast.backends.redis import STREAM_KEYS, RedisBackend
+from broadcast.backends.redis import HISTORY_KEYS, RedisBackend
 from broadcast.backends.rooms import HISTORY
 from broadcast.groups import room_stream
 from broadcast.models import Subscription
@@ -198,7 +198,7 @@ async def test_what_somebody_is_at_is_prolonged_and_loses_what_is_too_old(
 ) -> None:
     await redis_backend.append("s", [text()], SHORT)
     client = redis_backend.servers()[0].client
-    keys = redis_backend.keys("s", *STREAM_KEYS)
+    keys = redis_backend.keys("s", *HISTORY_KEYS)
     await client.expire(keys[0], 5)
     await client.expire(keys[1], 5)
     await redis_backend.count_listeners("s", 1)

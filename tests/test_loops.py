@@ -124,8 +124,7 @@ ROOT = Path(broadcast.__file__).parent
 
 #: Coroutines with an endless loop of their own, and why no error of theirs ends anything for good.
 OWN_LOOPS = {
-    "consumers.py:__call__": "the loop of one socket, which ends with it",
-    "api/events.py:_stay": "the loop of one response, which ends with it",
+    "api/publications.py:slices": "one answer, which ends with its client or with history",
     "relay.py:_fetch": "ends when it has what it came for, or with an error that is told",
     "rpc_server.py:_listen": "ends when it listens, or with the reason why it never will",
     "figures.py:_tell": "the loop of one socket, which is closed when it fails",
@@ -134,9 +133,11 @@ OWN_LOOPS = {
 #: Who begins a task that is not `loops.spawn`'s, and who keeps and ends it.
 OWN_TASKS = {
     "api/events.py": "a response waits for what comes first, and cancels both",
+    "consumers.py": "one socket waits for what comes first, and cancels both",
     "feeding.py": "a feed leaves once",
     "figures.py": "a socket, until it is closed",
     "health.py": "a question, which answers whatever happens",
+    "http.py": "one answer waits for what comes first, and cancels both",
     "listeners.py": "a read of one listener, which closes it when it fails",
     "loops.py": "here they are all begun",
     "management/commands/rpcserver.py": "what the command waits for",

@@ -2,16 +2,18 @@
 
 import json
 from collections.abc import Iterator
-from contextlib import ExitStack
+from contextlib import ExitStack, contextmanager
 from pathlib import Path
+from types import SimpleNamespace
 from typing import Any
 from uuid import uuid4
 
 import pytest
 
 from tests.doors import Closed, ServerDoor, eventually
+from tests.launcher import Launched
 from tests.pages import Page, Person
-from tests.processes import ServerProcess
+from tests.processes import ServerProcess, free_port, wait_until_it_answers
 
 URLS = {"DJANGO_SETTINGS_MODULE": "tests.settings", "ROOT_URLCONF": "tests.page_views"}
 
@@ -346,3 +348,49 @@ async def test_neither_ids_nor_keys_are_logged(person: Person, door: ServerDoor)
     log = door.process.new_log()
     for secret in (page.id, page.digest, person.cookie["Cookie"].partition("=")[2]):
         assert secret not in log
+
+
+# -- pages of another process ----------------------------------------------------------------
+
+#: Whoever waits for it connects, too.
+RENDER = """
+from wsgiref.simple_server import make_server
+from django.core.wsgi import get_wsgi_application
+with make_server("127.0.0.1", {port}, get_wsgi_application()) as server:
+    for _ in ("connected", "answered"):
+        server.handle_request()
+"""
+
+
+@contextmanager
+def renderer(door: ServerDoor) -> Iterator[ServerDoor]:
+    """A WSGI server with one page of the same installation, and no sockets."""
+    port = free_port()
+    log = door.process.log.with_name(f"wsgi-{port}.log")
+    arguments = ["shell", "-v0", "-c", RENDER.format(port=port)]
+    process = Launched(arguments, door.process.environment, log, log)
+    try:
+        wait_until_it_answers(port, process)
+        server: Any = SimpleNamespace(url=f"http://127.0.0.1:{port}", ws="")
+        yield ServerDoor(server)
+    finally:
+        process.kill()
+        process.wait()
+
+
+async def test_what_is_pushed_while_a_page_of_another_process_opens_is_not_lost(
+    door: ServerDoor, person: Person, name: str
+) -> None:
+    await push(person, "before", name)
+    with renderer(door) as elsewhere:
+        visitor = Person(elsewhere)
+        if door.process.kind == "uvicorn":
+            # There is no port to ask at: the page must not come out as if it heard.
+            assert (await visitor.get("/page/", subscribe=[name])).status == 503
+            return
+        page = await visitor.page(name)
+    await push(person, "between", name)
+    socket = await page.open(door)
+    await push(person, "after", name)
+    for payload in ("between", "after"):
+        assert await socket.receive() == {"payload": payload, "channel": name}

@@ -16,8 +16,9 @@ from channels.layers import InMemoryChannelLayer, channel_layers
 from django.utils import timezone
 from pytest_django.fixtures import Settings
 
-from broadcast import Position, apublish, publish, publishing, rows
+from broadcast import Position, apublish, backends, publish, rows
 from broadcast.backends import get_backend
+from broadcast.connections import remove
 from broadcast.exceptions import (
     BadRequest,
     BroadcastError,
@@ -256,7 +257,7 @@ def outside(
     monkeypatch: pytest.MonkeyPatch, settings: Settings, our_door: ServerDoor
 ) -> ServerDoor:
     """This process is no server; there is one."""
-    monkeypatch.setattr(publishing, "_serving", False)
+    monkeypatch.setattr(backends, "_serving", False)
     settings.BROADCAST_RPC_PORT = our_door.process.rpc_port
     return our_door
 
@@ -268,7 +269,39 @@ async def test_outside_a_server_it_goes_through_the_running_one(outside: ServerD
     for offset, payload in enumerate(published, 1):
         assert await apublish(slug, payload) == Position(listener.first["epoch"], offset)
         assert await listener.told() == (offset, payload)
-    assert await history(slug) == []
+
+
+async def test_outside_a_server_where_streams_stand_is_asked_of_the_running_one(
+    outside: ServerDoor,
+) -> None:
+    slug, silent = await outside.stream(), "nobody publishes here"
+    listener, streamer = await outside.listener(slug), await outside.streamer(slug)
+    await streamer.publish("x")
+    assert await listener.told() == (1, "x")
+    found = await get_backend().positions([slug, silent])
+    assert found[slug] == (listener.first["epoch"], 1)
+    assert found[silent] == (await get_backend().positions([silent]))[silent]
+    presences = await get_backend().presence([slug, silent])
+    assert (presences[slug].listeners, presences[slug].live) == (1, True)
+    assert (presences[silent].listeners, presences[silent].live) == (0, False)
+    many = [f"many-{number}" for number in range(1001)]
+    assert list(await get_backend().positions(many)) == many
+
+
+async def test_outside_a_server_nothing_is_answered_out_of_an_empty_memory(
+    outside: ServerDoor,
+) -> None:
+    slug = await outside.stream()
+    await apublish(slug, "x")
+    for question in (
+        get_backend().read(slug, 0, 10, 1000),
+        get_backend().state(slug),
+        get_backend().clear(slug),
+        get_backend().rooms.states([slug]),
+        remove(slug, "a connection"),
+    ):
+        with pytest.raises(Unavailable, match="running server"):
+            await question
 
 
 async def test_marks_and_keys_arrive_from_outside(outside: ServerDoor) -> None:
@@ -306,18 +339,21 @@ async def test_errors_are_the_same_outside_a_server(
 async def test_without_a_server_it_says_what_to_do(
     monkeypatch: pytest.MonkeyPatch, settings: Settings
 ) -> None:
-    monkeypatch.setattr(publishing, "_serving", False)
+    monkeypatch.setattr(backends, "_serving", False)
     settings.BROADCAST_RPC_PORT = free_port()
-    with pytest.raises(Unavailable) as caught:
-        await apublish("s", "x")
-    assert "manage.py start" in str(caught.value)
+    for question in (apublish("s", "x"), get_backend().positions(["s"])):
+        with pytest.raises(Unavailable) as caught:
+            await question
+        assert "manage.py start" in str(caught.value)
+    # A page of streams can be shown without.
+    assert await get_backend().presence(["s"]) == {}
     assert str(settings.BROADCAST_RPC_PORT) in str(caught.value)
 
 
 @pytest.fixture
 def stranger(settings: Settings, monkeypatch: pytest.MonkeyPatch) -> Iterator[list[bytes]]:
     """Another program at the port of ours, which answers with what is in the list."""
-    monkeypatch.setattr(publishing, "_serving", False)
+    monkeypatch.setattr(backends, "_serving", False)
     answer: list[bytes] = []
 
     def serve() -> None:

@@ -306,7 +306,7 @@ async def test_what_killed_processes_said_is_removed(redis: RedisProcess, settin
         await backend.count_listeners("s", listeners)
         await backend.renew()
     for fields, passes in ((2, PRESENCE_SECONDS + 1), (2, PRESENCE_SECONDS + 1), (1, 0)):
-        assert len(redis.command("HKEYS", "broadcast:{s}:presence")) == fields
+        assert len(redis.command("HKEYS", "broadcast:tests:{s}:presence")) == fields
         clock.now += passes
         await here.renew()
         counted = (await here.presence(["s"]))["s"].listeners

@@ -27,7 +27,7 @@ from broadcast.exceptions import Unavailable
 from broadcast.faults import DEAF, find_faults
 from tests.backends import append, use_redis
 from tests.doors import eventually
-from tests.processes import RedisProcess, ServerProcess, free_port
+from tests.processes import PREFIX, RedisProcess, ServerProcess, free_port
 from tests.stand_ins import SentinelProcess
 
 SECRET = "open-sesame"
@@ -156,7 +156,11 @@ async def test_the_rights_that_the_readme_names_are_enough(
 def test_a_server_does_not_start_there_and_says_why(tmp_path: Path, redis: RedisProcess) -> None:
     redis.command("ACL", "SETUSER", "app", "on", f">{SECRET}", "~*", "+@all")
     server = ServerProcess(
-        "broadcast", tmp_path, REDIS_URL=f"redis://app:{SECRET}@127.0.0.1:{redis.port}/0"
+        "broadcast",
+        tmp_path,
+        REDIS_URL=f"redis://app:{SECRET}@127.0.0.1:{redis.port}/0",
+        # Its database has no tables, which would be told instead.
+        BROADCAST_PREFIX=PREFIX,
     )
     done = server.manage("serve", "--port", str(server.port))
     assert (done.returncode, done.stdout) == (1, "")

@@ -17,13 +17,14 @@ from broadcast.exceptions import CloseCode
 from broadcast.frames import PLAIN_MESSAGES, V1_MESSAGES, Encoding
 from broadcast.listeners import Listener
 from broadcast.publishing import announce_streamer
-from broadcast.relay import REJOIN_SECONDS, get_relay, group_name
+from broadcast.relay import REJOIN_SECONDS, get_relay
 from tests.clock import in_clock_loop
 from tests.doors import Closed, InProcessDoor
+from tests.processes import PREFIX
 from tests.test_hub import FakeSink, numbers
 
 LINGER, WATCH = 1.0, 2.0
-GROUP = group_name("s")
+GROUP = f"broadcast.{PREFIX}.stream.s"
 
 
 class FaultyLayer(InMemoryChannelLayer):  # type: ignore[misc]

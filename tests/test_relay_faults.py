@@ -9,10 +9,12 @@ from channels.layers import InMemoryChannelLayer
 from hypothesis import given
 from hypothesis import settings as hypothesis_settings
 from hypothesis import strategies as st
+from pytest_django.fixtures import Settings
 
 from broadcast.backends import get_backend
 from broadcast.exceptions import Unavailable
-from broadcast.relay import PUBLICATIONS, get_relay, group_name
+from broadcast.groups import channel_start, everybody, group_name
+from broadcast.relay import PUBLICATIONS, get_relay
 from tests import test_relay
 from tests.clock import in_clock_loop
 from tests.test_hub import numbers
@@ -144,17 +146,22 @@ async def test_history_that_cannot_be_read_is_asked_again(
 
 HOSTILE = [
     *("", " ", "a b", "ä", "日本", "a/b", "..", "a\n", "\n", "\x00", "a!b", "a:b", "🎥"),
-    *("\ud800", "x" * 70, "x" * 71, "x" * 10_000, "hashed.a", "A", "a", "a-b_c.d", "-", "."),
+    *("\ud800", "x" * 60, "x" * 61, "x" * 10_000, "hashed.a", "A", "a", "a-b_c.d", "-", "."),
 ]
 
 
-def test_every_name_has_a_group_of_its_own_that_a_layer_takes() -> None:
+@pytest.mark.parametrize("prefix", ["p", "P" * 20, "a-_Z"])
+def test_every_name_has_a_group_of_its_own_that_a_layer_takes(
+    prefix: str, settings: Settings
+) -> None:
+    settings.BROADCAST_PREFIX = prefix
     layer = InMemoryChannelLayer()
-    groups = [group_name(name) for name in HOSTILE]
-    assert len(set(groups)) == len(HOSTILE)
+    groups = [everybody(), *map(group_name, HOSTILE)]
+    assert len(set(groups)) == len(HOSTILE) + 1
     for group in groups:
         layer.require_valid_group_name(group)
-        assert group.startswith("broadcast.")
+        assert group.startswith(f"broadcast.{prefix}.")
+    layer.require_valid_channel_name(f"{channel_start()}.{'0' * 32}!{'0' * 32}")
 
 
 @hypothesis_settings(deadline=None, max_examples=200, derandomize=True)

@@ -1,13 +1,16 @@
 """Who may come in over MessagePack-RPC: the secret, and where it listens."""
 
 import asyncio
-from contextlib import suppress
+from collections.abc import AsyncIterator
+from contextlib import asynccontextmanager, suppress
 
+import msgpack
 import pytest
 from pytest_django.fixtures import Settings
 
-from broadcast import rpc_server
+from broadcast import remote, rpc_server
 from tests.doors import PATIENCE
+from tests.processes import PREFIX, free_port
 from tests.test_rpc import PONG
 from tests.test_rpc_connections import (
     GatedBackend,
@@ -70,6 +73,21 @@ async def test_with_the_secret_all_is_as_it_is_without_one(
         assert await silent.call("ping") == PONG
 
 
+async def test_which_installation_it_is_may_be_asked_before_the_secret_is_told(
+    backend: GatedBackend, secret: str
+) -> None:
+    async with served() as server:
+        client = await server.client()
+        assert await client.call("installation") == [1, 1, None, PREFIX]
+        assert (await client.call("authenticate", secret))[2] is None
+        assert (await client.call("installation"))[3] == PREFIX
+        curious = await server.client()
+        assert (await curious.call("installation"))[3] == PREFIX
+        assert (await curious.call("publish", "s", "x"))[2]
+        assert await curious.is_closed()
+    assert backend.histories == {}
+
+
 async def test_who_does_not_say_the_secret_does_not_keep_the_place(
     backend: GatedBackend, secret: str, monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -112,10 +130,15 @@ async def test_one_listens_and_another_when_it_ends(
     monkeypatch.setattr(rpc_server, "RETRY_SECONDS", 0.01)
     async with served() as first:
         waits = asyncio.Event()
-        second = asyncio.ensure_future(rpc_server.serve("127.0.0.1", first.port, waits.set))
+        taken: asyncio.Future[bool] = asyncio.Future()
+        second = asyncio.ensure_future(
+            rpc_server.serve("127.0.0.1", first.port, waits.set, taken.set_result)
+        )
         client = await first.client()
         for _ in range(20):
             assert await client.call("ping") == PONG
+        async with asyncio.timeout(PATIENCE):
+            assert await taken
         assert not waits.is_set()
         client.writer.close()
         first.task.cancel()
@@ -130,6 +153,79 @@ async def test_one_listens_and_another_when_it_ends(
     ]
 
 
+#: What begins something that is never whole, and goes on so.
+DRIP = b"\x94"
+
+
+@asynccontextmanager
+async def stranger_at(port: int, answer: bytes) -> AsyncIterator[None]:
+    """A program that has the port, and answers so whatever is asked; nothing: it is silent."""
+    writers = []
+
+    async def talk(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+        writers.append(writer)
+        await reader.read(65536)
+        writer.write(answer)
+        while answer is DRIP and not writer.is_closing():
+            await asyncio.sleep(0.02)
+            writer.write(answer)
+
+    server = await asyncio.start_server(talk, "127.0.0.1", port)
+    try:
+        yield
+    finally:
+        server.close()
+        for writer in writers:
+            writer.transport.abort()
+        await asyncio.sleep(0.05)
+
+
+STRANGERS = {
+    "of another installation": (
+        msgpack.packb([1, 1, None, "other"]),
+        "another installation ('other')",
+    ),
+    "of an earlier version": (
+        msgpack.packb([1, 1, "method `installation' is not accepted", None]),
+        "a program that names no installation",
+    ),
+    "of another protocol": (
+        b"HTTP/1.1 400 Bad Request\r\n\r\n",
+        "a program that names no installation",
+    ),
+    "silent": (b"", "a program that names no installation"),
+    "never done": (DRIP, "a program that names no installation"),
+}
+
+
+@pytest.mark.parametrize("stranger", STRANGERS)
+async def test_where_a_stranger_has_the_port_it_says_so_once_and_takes_it_later(
+    backend: GatedBackend,
+    monkeypatch: pytest.MonkeyPatch,
+    caplog: pytest.LogCaptureFixture,
+    stranger: str,
+) -> None:
+    monkeypatch.setattr(rpc_server, "RETRY_SECONDS", 0.01)
+    monkeypatch.setattr(remote, "OWNER_SECONDS", 0.1)
+    answer, said = STRANGERS[stranger]
+    port = free_port()
+    taken: asyncio.Future[bool] = asyncio.Future()
+    listens = asyncio.Event()
+    async with asyncio.timeout(PATIENCE):
+        async with stranger_at(port, answer):
+            serving = asyncio.ensure_future(
+                rpc_server.serve("127.0.0.1", port, listens.set, taken.set_result)
+            )
+            assert not await taken
+            [record] = caplog.records
+            assert said in record.getMessage() and "BROADCAST_RPC_PORT" in record.getMessage()
+            assert record.levelname == "ERROR" and not listens.is_set()
+        await listens.wait()
+    serving.cancel()
+    with suppress(asyncio.CancelledError):
+        await serving
+
+
 async def test_an_address_that_cannot_be_had_is_an_error(backend: GatedBackend) -> None:
     with pytest.raises(OSError):
         await rpc_server.serve("192.0.2.1", 1)
@@ -139,6 +235,8 @@ async def test_a_server_goes_on_without_an_address_that_cannot_be_had(
     settings: Settings, caplog: pytest.LogCaptureFixture
 ) -> None:
     settings.BROADCAST_RPC_HOST = "192.0.2.1"
-    await rpc_server.serve_beside()
+    settled: list[bool] = []
+    await rpc_server.serve_beside(settled.append)
+    assert settled == [False]
     [record] = caplog.records
     assert record.getMessage().startswith("No MessagePack-RPC here: ")

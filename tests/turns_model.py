@@ -620,7 +620,7 @@ class World:
             patch.setattr(backends, "_backend", self.engine)
             patch.setattr(channel_layers, "backends", {"default": Layer(self)})
             patch.setattr(publishing, "_waiting", Waiting())
-            patch.setattr(publishing, "_serving", True)
+            patch.setattr(backends, "_serving", True)
             patch.setattr(publishing, "_loop", None)
             patch.setattr(rows, "_rows", {(Stream, self.slug): (float("inf"), row)})
             patch.setattr(Recorder, "start", self.start_recorder)

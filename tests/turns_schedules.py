@@ -10,6 +10,8 @@ import django
 def main(first: int, last: int) -> None:
     """All schedules from `first` up to `last`; each that shows a fault is printed."""
     os.environ.setdefault("DJANGO_SETTINGS_MODULE", "project.settings")
+    # No database is asked.
+    os.environ.setdefault("BROADCAST_PREFIX", "tests")
     django.setup()
     logging.disable()
     from tests.turns_model import run

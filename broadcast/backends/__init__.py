@@ -23,6 +23,9 @@ from ..publications import Draft, Publication
 if TYPE_CHECKING:
     from .rooms import Rooms
 
+#: What a process has that is no server, where backends are not shared.
+ELSEWHERE = "broadcast.backends.elsewhere.Elsewhere"
+
 
 #: Seconds for which at least what a run, a recording or an idempotency key put in is known.
 RETRY_SECONDS = 3600
@@ -243,18 +246,40 @@ class Backend(Protocol):
 
 _backend: Backend | None = None
 
+#: Whether this process is a server: then what is in its memory is what there is.
+_serving = False
+
 
 def get_backend() -> Backend:
-    """The backend of this process, made when it is first needed."""
+    """The backend of this process, made when it is first needed.
+
+    A process that is no server never answers from a memory of its own: see `elsewhere`.
+    """
     global _backend
     if _backend is None:
-        _backend = import_string(conf.BACKEND)()
+        kind = import_string(conf.BACKEND)
+        # It needs the models, which need this module.
+        kind = kind if kind.shared or _serving else import_string(ELSEWHERE)
+        _backend = kind()
     return _backend
+
+
+def serve() -> None:
+    """Say that this process is a server."""
+    global _backend, _serving
+    if not _serving and _backend is not None and not _backend.shared:
+        _backend = None
+    _serving = True
+
+
+def is_serving() -> bool:
+    """Whether this process is a server."""
+    return _serving
 
 
 def _forget_backend(*, setting: str, **kwargs: object) -> None:
     global _backend
-    if setting == "BROADCAST_BACKEND":
+    if setting in ("BROADCAST_BACKEND", "BROADCAST_PREFIX"):
         _backend = None
 
 

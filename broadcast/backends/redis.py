@@ -22,6 +22,7 @@ import time
 import zlib
 from collections.abc import Awaitable, Callable, Iterable, Iterator, Sequence
 from contextlib import suppress
+from functools import cached_property
 from typing import Any
 from urllib.parse import quote
 from weakref import WeakKeyDictionary
@@ -32,6 +33,7 @@ from redis.asyncio.client import Pipeline
 from ..conf import conf
 from ..exceptions import RunGap, Unavailable
 from ..groups import group_name
+from ..installation import get_prefix
 from ..publications import Draft, Publication
 from . import RETRY_SECONDS, Appended, Limits, Presence, Recording, Run, StreamState
 from .memory import KNOWN_KEYS, KNOWN_RUNS
@@ -49,13 +51,17 @@ HISTORY_KEYS = ("meta", "stream", "run_counts", "runs", "keys", "held")
 
 
 class RedisBackend:
-    """The `Backend` of an installation. `clock` answers the seconds since 1970."""
+    """The `Backend` of an installation. `clock` answers the seconds since 1970.
+
+    `prefix`: how its keys begin, if not as those of this installation do.
+    """
 
     shared = True
 
-    def __init__(self, clock: Callable[[], float] = time.time, prefix: str = "broadcast") -> None:
+    def __init__(self, clock: Callable[[], float] = time.time, prefix: str = "") -> None:
         self.clock = clock
-        self.prefix = prefix
+        if prefix:
+            self.prefix = prefix
         self.process = secrets.token_hex(8)
         #: A connection belongs to an event loop.
         self._servers: WeakKeyDictionary[Any, list[RedisServer]] = WeakKeyDictionary()
@@ -65,6 +71,11 @@ class RedisBackend:
         self.rooms = RedisRooms(self)
 
     # -- Redis ------------------------------------------------------------------------------
+
+    @cached_property
+    def prefix(self) -> str:
+        """How all its keys begin. A prefix has no colon: so none begins as another does."""
+        return f"broadcast:{get_prefix()}"
 
     def server(self, stream: str) -> RedisServer:
         """The server that `stream` lives on."""

@@ -4,8 +4,10 @@ from asgiref.sync import async_to_sync
 from django.core.exceptions import ImproperlyConfigured
 from django.core.management.base import BaseCommand, CommandError
 
+from broadcast.backends import serve
 from broadcast.exceptions import Unavailable
 from broadcast.faults import find_faults
+from broadcast.installation import get_prefix
 
 
 class ServerCommand(BaseCommand):
@@ -13,7 +15,9 @@ class ServerCommand(BaseCommand):
 
     def check_backend(self) -> None:
         """Say now what nobody who publishes or listens could do anything about."""
+        serve()
         try:
+            get_prefix()
             remarks = async_to_sync(find_faults)()
         except ImproperlyConfigured as error:
             raise CommandError(str(error)) from None

@@ -2,6 +2,7 @@
 
 from typing import TYPE_CHECKING
 
+from .installation import Installation as Installation
 from .recordings import Recording as Recording
 from .room_hours import RoomHour as RoomHour
 from .rooms import Room as Room
@@ -15,6 +16,7 @@ if TYPE_CHECKING:
 
 __all__ = [
     "EVERYONE",
+    "Installation",
     "Recording",
     "Room",
     "RoomHour",

@@ -14,9 +14,11 @@ from django.core.files.storage import InvalidStorageError
 from django.core.management.base import CommandError
 from django.db import DatabaseError, connections
 
-from broadcast import workers
+from broadcast import remote, workers
 from broadcast.checks import reason_for_one_process
 from broadcast.conf import conf
+from broadcast.exceptions import Unavailable
+from broadcast.installation import get_prefix
 from broadcast.management.server_command import ServerCommand
 from broadcast.models import Recording
 from broadcast.server import Server
@@ -50,6 +52,7 @@ class Command(ServerCommand):
             return
         self.check(display_num_errors=False)
         self.check_workers(options["workers"])
+        self.migrate()
         self.check_backend()
         self.set_up()
         self.end_lost_recordings()
@@ -68,6 +71,9 @@ class Command(ServerCommand):
         if number > 1 and not getattr(self, "_called_from_command_line", False):
             raise CommandError("several workers can only be had from the command line")
 
+    def migrate(self) -> None:
+        """Make the tables: that is done by hand. `start` does it."""
+
     def set_up(self) -> None:
         """What has to be done before it serves: nothing. `start` has more to do."""
 
@@ -82,10 +88,10 @@ class Command(ServerCommand):
             f"{endpoint}:backlog=2048"
             for endpoint in build_endpoint_description_strings(host=host, port=port)
         ]
-        server = Server(
+        server: Server = Server(
             application=self.application(),
             endpoints=endpoints,
-            ready_callable=lambda: self.announce(host, port),
+            ready_callable=lambda: self.announce(host, port, server.has_rpc),
         )
         server.run()
         if server.abort_start or not server.ports:
@@ -102,7 +108,11 @@ class Command(ServerCommand):
         command = [sys.executable, *sys.orig_argv[1:], "--inherited"]
         with TemporaryDirectory(prefix="broadcast-metrics-") as counts:
             parent = workers.Parent(
-                command, listening, number, counts, lambda: self.announce(host, port)
+                command,
+                listening,
+                number,
+                counts,
+                lambda: self.announce(host, port, is_ours(conf.RPC_HOST, conf.RPC_PORT)),
             )
             failure = asyncio.run(parent.run())
         if failure:
@@ -117,13 +127,22 @@ class Command(ServerCommand):
     def cannot_listen(self, host: str, port: int) -> CommandError:
         return CommandError(f"cannot listen at {address(host, port)}: is another server there?")
 
-    def announce(self, host: str, port: int) -> None:
+    def announce(self, host: str, port: int, has_rpc: bool) -> None:
+        where = address(conf.RPC_HOST, conf.RPC_PORT)
+        rpc = f", MessagePack-RPC at {where}" if has_rpc else ""
         self.stdout.write(
-            f"Broadcast is at http://{address(host, port)}/ , MessagePack-RPC at "
-            f"{address(conf.RPC_HOST, conf.RPC_PORT)}. Stop with Control-C."
+            f"Broadcast is at http://{address(host, port)}/ {rpc}. Stop with Control-C."
         )
         # Into a pipe it would come with the end of the process.
         self.stdout.flush()
+
+
+def is_ours(host: str, port: int) -> bool:
+    """Whether a server of this installation answers MessagePack-RPC there."""
+    try:
+        return remote.owner_of(host, port) == get_prefix()
+    except Unavailable:
+        return False
 
 
 def address(host: str, port: int) -> str:

@@ -17,7 +17,6 @@ class Command(ServeCommand):
     )
 
     def set_up(self) -> None:
-        self.migrate()
         self.make_streams()
         self.make_admin()
 

@@ -1,0 +1,91 @@
+"""Whether this is the only process that serves the installation, where it must be.
+
+Without a shared backend each server process has histories, listeners and rooms of its own. Two that
+serve one installation (`-w 2` of another ASGI server, two machines with one database) each know
+half of what is published. So each process has a name, and looks every few seconds whether that
+stands in the installation's row; where it does not, the process writes it there. A process that
+finds another name where it wrote its own is not alone, logs that once, and `/healthz` tells it.
+
+A killed process leaves its name behind, which alarms nobody. A process that is alone writes once.
+"""
+
+import asyncio
+import secrets
+from contextlib import suppress
+from weakref import WeakKeyDictionary
+
+from channels.db import database_sync_to_async
+from django.db import DatabaseError
+
+from .backends import get_backend, is_serving
+from .logs import get_logger
+from .models import Installation
+from .watch import Watch
+
+logger = get_logger(__name__)
+
+#: Looks in a row that find nobody else, until another process is taken for gone.
+CALM = 3
+
+
+class Company:
+    """What this process knows of others like it. `name`: its own among them."""
+
+    def __init__(self, name: str) -> None:
+        self.name = name
+        #: Looks in a row that found its name; None: it has not written it yet.
+        self.calm: int | None = None
+        self.is_there = False
+        self.has_ended = False
+
+    async def look(self, changed: set[str] | None) -> None:
+        if self.has_ended:
+            return
+        # `/healthz` and every socket tell that the database is away, or has no tables.
+        with suppress(DatabaseError):
+            self.find(await database_sync_to_async(Installation.objects.take)(self.name))
+
+    def find(self, before: str) -> None:
+        """This name stood in the row before this process wrote its own; "": none."""
+        if before == self.name:
+            self.calm = (self.calm or 0) + 1
+            if self.is_there and self.calm >= CALM:
+                self.is_there = False
+                logger.info("No other process serves this installation any more")
+            return
+        if before and self.calm is not None and not self.is_there:
+            self.is_there = True
+            logger.error(
+                "Another process serves this installation, too, and each keeps what is published "
+                "in its own memory: half of it is lost. Run one server process, or set REDIS_URL"
+            )
+        self.calm = 0
+
+
+_company: Company | None = None
+_watches: WeakKeyDictionary[asyncio.AbstractEventLoop, Watch] = WeakKeyDictionary()
+
+
+def look_out() -> None:
+    """Look from now on, where that matters. Called with each request: other ASGI servers do not say
+    when they start, and may fork after all was imported.
+    """
+    global _company
+    loop = asyncio.get_running_loop()
+    if loop in _watches or not is_serving() or get_backend().shared:
+        return
+    if _company is None:
+        _company = Company(secrets.token_hex(8))
+    watch = _watches[loop] = Watch("Whether another process serves, too,", _company.look)
+    watch.start()
+
+
+def end() -> None:
+    """This process goes down: another may serve already."""
+    if _company:
+        _company.has_ended = True
+
+
+def has_company() -> bool:
+    """Whether another process serves this installation out of a memory of its own, too."""
+    return _company is not None and _company.is_there

@@ -1,0 +1,103 @@
+"""The prefix of this installation: it is in every name that other installations could have, too.
+
+Several installations may share a Redis, whatever its database numbers (pub/sub knows none), a
+channel layer and a machine, and never hear, see or remove each other's. So the prefix is in every
+key, channel and group, and `remote` asks for it at the MessagePack-RPC port before it says anything
+there.
+
+The prefix is `BROADCAST_PREFIX`, or else the random one that a migration wrote into the database:
+it stays when `SECRET_KEY` is rotated, and two databases have two. A copied database brings its
+prefix along: one of the two installations then needs the setting.
+
+A process reads the prefix once. Our server does before it serves, other processes when they first
+need a name. Coroutines call `learn` before that, so that no event loop waits for the database.
+"""
+
+import asyncio
+from threading import Thread
+
+from asgiref.sync import sync_to_async
+from django.core.signals import setting_changed
+from django.db import DatabaseError, connections, router
+
+from .conf import conf
+from .exceptions import Unavailable
+from .models import Installation
+
+#: Seconds that an event loop waits for the database where nobody has called `learn`.
+SECONDS = 1.0
+
+_prefix = ""
+#: What reads it for an event loop.
+_reader: Thread | None = None
+
+
+def get_prefix() -> str:
+    """The prefix. Unavailable: the database does not tell it, or has not been set up."""
+    if _prefix:
+        return _prefix
+    try:
+        asyncio.get_running_loop()
+    except RuntimeError:
+        return _read()
+    return _read_beside()
+
+
+async def learn() -> None:
+    """Have the prefix read, where it is not known. Unavailable: as `get_prefix`."""
+    if not _prefix:
+        await sync_to_async(_read)()
+
+
+def _read() -> str:
+    global _prefix
+    try:
+        _prefix = conf.PREFIX or Installation.objects.prefix()
+    except DatabaseError as error:
+        raise Unavailable(_reason()) from error
+    return _prefix
+
+
+def _reason() -> str:
+    """Why the database does not tell it."""
+    connection = connections[router.db_for_read(Installation)]
+    try:
+        tables = connection.introspection.table_names()
+    except DatabaseError:
+        return "the database does not answer"
+    if Installation._meta.db_table in tables:
+        return "the database does not answer"
+    return "the database has not been set up: run `manage.py migrate`"
+
+
+def _read_beside() -> str:
+    """Read it in a thread, and hold up the running event loop for some time at most, and once."""
+    global _reader
+    if conf.PREFIX:
+        return _read()
+    if _reader is None or not _reader.is_alive():
+        _reader = Thread(target=_read_and_close, daemon=True)
+        _reader.start()
+        _reader.join(SECONDS)
+    if not _prefix:
+        raise Unavailable("the database has not told yet which installation this is")
+    return _prefix
+
+
+def _read_and_close() -> None:
+    try:
+        _read()
+    except Exception:
+        # The next who needs it tries again.
+        return
+    finally:
+        connections.close_all()
+
+
+def _forget(*, setting: str, **kwargs: object) -> None:
+    global _prefix
+    if setting == "BROADCAST_PREFIX":
+        _prefix = ""
+
+
+setting_changed.connect(_forget)
