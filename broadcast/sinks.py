@@ -108,8 +108,9 @@ class MessageSink:
         self.drained: Callable[[], None] = lambda: None
         self.waiting: list[Any] = []
         self.closing: dict[str, Any] | None = None
-        #: Set with `closing`.
+        #: Set with `closing`; and what is called then.
         self.given_up = asyncio.Event()
+        self.on_give_up: Callable[[], None] = nothing
         self.task: asyncio.Task[None] | None = None
 
     def on_drain(self, callback: Callable[[], None]) -> None:
@@ -123,6 +124,7 @@ class MessageSink:
     def close(self, code: CloseCode, reason: str) -> None:
         self.closing = self._closing(code, reason)
         self.given_up.set()
+        self.on_give_up()
         self._start()
 
     def answer_close(self) -> None:

@@ -1,5 +1,6 @@
 """Real server processes for tests, each with a database and ports of its own."""
 
+import fcntl
 import itertools
 import os
 import random
@@ -9,6 +10,7 @@ import signal
 import socket
 import subprocess
 import sys
+import tempfile
 import time
 from collections import Counter
 from collections.abc import Iterator
@@ -90,13 +92,37 @@ class Record(NamedTuple):
     text: str
 
 
+#: Ports that no connection of a client is given meanwhile.
+PORTS = range(10_000, 32_000)
+#: Where all processes of tests note the port that was given last.
+LAST_PORT = Path(tempfile.gettempdir()) / f"broadcast-tests-{os.getuid()}.port"
+
+
 def free_port() -> int:
-    """A port that nobody listens at, of those that no connection of a client is given meanwhile."""
-    while True:
-        port = random.SystemRandom().randrange(10_000, 32_000)
-        with socket.socket() as probe, suppress(OSError):
-            probe.bind(("127.0.0.1", port))
-            return port
+    """A port that nobody listens at, and that nobody else is given soon.
+
+    A port is often listened at long after it was given, and again after a while. Two of those that
+    were chosen by lot were the same now and then: a test then talked to a stranger.
+    """
+    with LAST_PORT.open("a+") as file:
+        fcntl.flock(file, fcntl.LOCK_EX)
+        file.seek(0)
+        last = int(file.read() or random.SystemRandom().choice(PORTS))
+        port = next(port for port in itertools.count(last + 1) if is_free(_within(port)))
+        file.truncate(0)
+        file.write(str(_within(port)))
+    return _within(port)
+
+
+def _within(port: int) -> int:
+    return PORTS[(port - PORTS.start) % len(PORTS)]
+
+
+def is_free(port: int) -> bool:
+    with socket.socket() as probe, suppress(OSError):
+        probe.bind(("127.0.0.1", port))
+        return True
+    return False
 
 
 #: Options of a Redis that comes back with all that it ever answered.

@@ -318,7 +318,8 @@ def test_an_address_of_ipv6_has_its_brackets_once(
 ) -> None:
     settings.BROADCAST_RPC_HOST = host
     out = StringIO()
-    monkeypatch.setattr(ServeCommand, "serve", ServeCommand.announce)
+    announce = ServeCommand.announce
+    monkeypatch.setattr(ServeCommand, "serve", lambda self, *where: announce(self, *where, True))
     monkeypatch.setattr(ServeCommand, "end_lost_recordings", lambda self: None)
     call_command(ServeCommand(), host=host, port=80, stdout=out)
     assert "http://[::1]:80/ , MessagePack-RPC at [::1]:18800." in out.getvalue()

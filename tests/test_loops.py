@@ -133,7 +133,6 @@ OWN_LOOPS = {
 #: Who begins a task that is not `loops.spawn`'s, and who keeps and ends it.
 OWN_TASKS = {
     "api/events.py": "a response waits for what comes first, and cancels both",
-    "consumers.py": "one socket waits for what comes first, and cancels both",
     "feeding.py": "a feed leaves once",
     "figures.py": "a socket, until it is closed",
     "health.py": "a question, which answers whatever happens",

@@ -21,7 +21,7 @@ from django.utils.safestring import mark_safe
 from django.utils.translation import gettext_lazy, override
 from pytest_django.fixtures import Settings
 
-from broadcast import apublish, backends, handlers, publish, publishing
+from broadcast import apublish, backends, handlers, publish
 from broadcast.backends import get_backend
 from broadcast.call_route import encode as form
 from broadcast.exceptions import BadRequest, RoomError
@@ -195,7 +195,7 @@ async def test_in_another_process(
     settings: Settings,
 ) -> None:
     process = servers("broadcast")
-    monkeypatch.setattr(publishing, "_serving", False)
+    monkeypatch.setattr(backends, "_serving", False)
     settings.BROADCAST_RPC_PORT = process.rpc_port
     slug = process.unused_stream("long")
     door = ServerDoor(process)

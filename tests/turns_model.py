@@ -64,7 +64,10 @@ class Process:
     def run(self, work: Callable[[], Awaitable[Any]]) -> asyncio.Task[Any]:
         async def running() -> None:
             PROCESS.set(self)
-            await work()
+            try:
+                await work()
+            except Exception as error:
+                self.world.faults.append(error)
 
         task = asyncio.ensure_future(running())
         self.tasks.add(task)
@@ -470,6 +473,9 @@ class Writer:
     def close(self) -> None:
         self.client.end(4501 if self.client.errors else 1000)
 
+    def abort(self) -> None:
+        self.client.end(1006)
+
     async def wait_closed(self) -> None:
         """It is."""
 
@@ -527,6 +533,8 @@ class World:
         self.processes = [Process(self) for _ in range(self.random.randint(1, 3))]
         self.mortal = len(self.processes) > 1 and self.random.random() < 0.2
         self.recorded: list[list[Publication]] = []
+        #: What ended a task of a process, where nothing should.
+        self.faults: list[Exception] = []
         kinds: list[type[Client]] = [SocketClient, V1Client, RunClient, ProgramClient]
         if not self.is_media:
             kinds.append(HTTPClient)
@@ -637,6 +645,7 @@ class World:
     # -- what must hold ---------------------------------------------------------------------
 
     def check(self) -> None:
+        assert not self.faults, (self.faults, self.story([]))
         history = self.engine.backend.histories.get(self.slug)
         found = list(history.publications) if history else []
         sent = {client: self.of(client, found) for client in self.clients}

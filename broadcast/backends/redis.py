@@ -324,11 +324,9 @@ class RedisBackend:
         self.listeners[stream] = listeners
 
     async def renew(self) -> None:
-        until = repr(self.clock() + PRESENCE_SECONDS)
-
         async def renew_all(server: RedisServer, streams: list[str]) -> None:
             told = {stream: self.listeners.get(stream, 0) for stream in streams}
-            await asyncio.gather(*(self._renew(until, *one) for one in told.items()))
+            await asyncio.gather(*(self.say_who_is_there(*one) for one in told.items()))
             for stream, listeners in told.items():
                 if not listeners and not self.listeners.get(stream):
                     self.listeners.pop(stream, None)
@@ -338,7 +336,9 @@ class RedisBackend:
             *(server.follow() for server in self.servers()),
         )
 
-    async def _renew(self, until: str, stream: str, listeners: int) -> None:
+    async def say_who_is_there(self, stream: str, listeners: int) -> None:
+        """Renew what this process says of one stream, which is kept meanwhile."""
+        until = repr(self.clock() + PRESENCE_SECONDS)
         said = (self.process, listeners, self.streamers.get(stream, ""))
         keys = (*HISTORY_KEYS, "presence")
         await self._run("renew", stream, keys, until, *said, PRESENCE_LIFE, repr(self.clock()))

@@ -51,6 +51,7 @@ async def _attend(backend: "RedisBackend", stream: str) -> None:
         (key,) = backend.keys(stream, "presence")
         await server.client.hset(key, "listeners:nobody", "1 0")
     await backend.enter(stream, stream)
+    await backend.say_who_is_there(stream, 1)
     await backend.presence([stream])
     await backend.leave(stream, stream)
     async with server.answering():

@@ -316,12 +316,13 @@ def test_where_the_history_is_lost_with_the_server_it_is_told_so_once(
     site.kill()
     expect_state(page, "reconnecting")
     site.start()
-    push(site, "news", "unheard")
+    # Of the new history nothing is lost.
+    push(site, "news", "meanwhile")
     line.mend()
     expect_state(page, "open")
     push(site, "news", "after")
-    assert heard(page, "after") == ["before", "after"]
-    expect(page.locator("#plain li")).to_have_text(["before", "after"])
+    assert heard(page, "after") == ["before", "meanwhile", "after"]
+    expect(page.locator("#plain li")).to_have_text(["before", "meanwhile", "after"])
     assert page.evaluate("missed").count("news") == 1
     people.leave()
     line.close()
