@@ -28,7 +28,8 @@ from .feeding import Feeds
 from .installation import get_prefix, learn
 from .logs import get_logger
 from .publishing import serve_here
-from .rpc import METHODS, Call, Decoder, answer, encode_answer, figures
+from .rpc import METHODS, answer, encode_answer, figures
+from .rpc_decoder import Call, Decoder
 
 logger = get_logger(__name__)
 

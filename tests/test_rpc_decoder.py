@@ -12,7 +12,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from broadcast.rpc import Call, Decoder
+from broadcast.rpc_decoder import Call, Decoder
 
 LIMIT = 64 * 1024
 
