@@ -136,6 +136,9 @@ class Conf:
     #: Largest frame: bytes. From the streamer of a media stream, and from anybody else.
     MAX_MEDIA_FRAME = Setting(4 * 1024 * 1024, positive=True)
     MAX_FRAME = Setting(1024 * 1024, positive=True)
+    #: Most items of a JSON value, and of a call over MessagePack-RPC: every element of their lists,
+    #: key and value of their objects. Nobody is served while they are made or written.
+    MAX_ITEMS = Setting(130_000, positive=True)
     #: Of a media stream: the largest initialisation segment, and the largest block (of MP4: box).
     MEDIA_HEADER_BYTES = Setting(1024 * 1024, positive=True)
     MEDIA_BLOCK_BYTES = Setting(2 * 1024 * 1024, positive=True)

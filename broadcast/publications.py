@@ -2,7 +2,9 @@
 
 A value means the same on every way in: a view, a shell, a task, a page's push, a room, another
 program. `dump_json` says what it is, where it is given and before it leaves the process, and what
-it refuses is refused everywhere.
+it refuses is refused everywhere. What is published, and any JSON that a client says, has at most
+`MAX_ITEMS` items: it is read and written in one piece of work that nothing interrupts, whose time
+goes by their number.
 
 Also how publications travel between processes: one MessagePack array of arrays, made and read
 here and nowhere else.
@@ -17,10 +19,13 @@ from typing import Any, NamedTuple
 import msgpack
 from django.core.serializers.json import DjangoJSONEncoder
 
-from .exceptions import BadRequest
+from .conf import conf
+from .exceptions import BadRequest, TooLarge
 
 #: The longest name of a stream, in characters.
 MAX_NAME = 200
+#: Characters of JSON whose items need not be counted: so few take no time.
+UNCOUNTED = 1024
 
 
 class Kind(IntEnum):
@@ -61,7 +66,8 @@ class Draft(NamedTuple):
         """`str` is text, bytes are binary, anything else is JSON as Django writes it.
 
         What Django writes as a string (dates, `Decimal`, `UUID`, a lazy text) is that text.
-        BadRequest: it is none of the three (NaN, a set, an unpaired surrogate, …).
+        BadRequest: it is none of the three (NaN, a set, an unpaired surrogate, …). TooLarge: it has
+        too many items.
         """
         if isinstance(payload, str):
             return cls(Kind.TEXT, encode_text(payload), marks)
@@ -70,6 +76,8 @@ class Draft(NamedTuple):
         encoded = encode_json(payload)
         if encoded.startswith(b'"'):
             return cls(Kind.TEXT, encode_text(json.loads(encoded)), marks)
+        if len(encoded) > UNCOUNTED:
+            check_items(encoded.decode())
         return cls(Kind.JSON, encoded, marks)
 
 
@@ -143,11 +151,31 @@ def _refuse_constant(name: str) -> None:
 
 
 def decode_json(text: str | bytes) -> Any:
-    """The value of `text`. BadRequest: it is no JSON, is nested too deeply, or says NaN."""
+    """The value of `text`. BadRequest: it is no JSON, is nested too deeply, or says NaN.
+
+    TooLarge: it has too many items.
+    """
     try:
+        if isinstance(text, bytes):
+            text = text.decode(json.detect_encoding(text), "surrogatepass")
+        check_items(text)
         return json.loads(text, parse_constant=_refuse_constant)
     except (ValueError, RecursionError) as error:
         raise BadRequest(f"not JSON: {error}") from None
+
+
+def check_items(text: str) -> None:
+    """TooLarge: what this JSON says has more items than a value may have. An empty one is two."""
+    if len(text) <= UNCOUNTED or _count_signs(text) <= (most := conf.MAX_ITEMS):
+        return
+    # Strings may have such signs within them. `\"` does not end one, but the `"` of `\\"` does.
+    pieces = text.replace(r"\\", "").replace(r"\"", "").split('"')
+    if _count_signs("".join(pieces[::2])) > most:
+        raise TooLarge(f"a value has at most {most} items")
+
+
+def _count_signs(text: str) -> int:
+    return sum(map(text.count, "[{,:"))
 
 
 def pack(publications: Iterable[Publication]) -> bytes:

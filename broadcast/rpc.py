@@ -29,9 +29,12 @@ from .models import EVERYONE, Stream
 from .publications import MARKS, MAX_NAME, Draft, Kind, Publication, decode_json
 from .publishing import apublish_draft, check_name, enqueue
 from .relay import all_topics
-from .rpc_decoder import RESPONSE, Call, decoded
+from .rpc_decoder import Call, decoded
 
 logger = get_logger(__name__)
+
+#: The first item of an answer.
+RESPONSE = 1
 
 
 def encode_answer(msgid: int, error: str | None, result: Any) -> bytes:
@@ -258,6 +261,17 @@ METHODS = {
         *(installation, authenticate),
     )
 }
+
+#: How many plain calls take the time of such a one. Of others it goes by the names in a list.
+WEIGHTS = {"history": 32, "streams": 32}
+BY_NAMES = frozenset(("push", "positions"))
+
+
+def weigh(call: Call) -> int:
+    """How many plain calls take as long, about, its size aside."""
+    if call.method in BY_NAMES and call.params and isinstance(call.params[0], list):
+        return 1 + len(call.params[0])
+    return WEIGHTS.get(call.method, 1)
 
 
 def _text(value: Any) -> str:

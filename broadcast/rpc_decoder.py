@@ -1,20 +1,44 @@
-"""MessagePack-RPC as bytes: where a message ends, and which call it is."""
+"""MessagePack-RPC as bytes: where a message ends, and which call it is.
+
+To make objects of a message, and JSON of these, is one piece of work each that nothing interrupts:
+its time goes by the number of items. So they are counted while the bytes come.
+"""
 
 from collections.abc import Iterator
+from contextlib import suppress
 from typing import Any, NamedTuple
 
 import msgpack
 
-REQUEST, RESPONSE, NOTIFICATION = 0, 1, 2
+NO_CALL = "a message is [0, msgid, method, [params]] or [2, method, [params]]"
 
 #: First bytes of arrays. Anything else needs not be waited for.
 ARRAYS = frozenset((*range(0x90, 0xA0), 0xDC, 0xDD))
-#: Bytes at the start of a message that hold the msgid of a request, however it is written.
-HEAD = 16
+#: Bytes at the start of a message that hold the msgid of a request, however it is written, and the
+#: name of any method of ours.
+HEAD = 32
+
+#: Bytes of an item by its first one, with what fixed number follows it, but without the items in
+#: it. 0: they are in `LENGTHS`.
+SIZES = bytes(
+    (
+        *([1] * 0xA0),
+        *range(1, 33),
+        *(1, 1, 1, 1, 0, 0, 0, 0, 0, 0, 5, 9, 2, 3, 5, 9),
+        *(2, 3, 5, 9, 3, 4, 6, 10, 18, 0, 0, 0, 3, 5, 3, 5),
+        *([1] * 0x20),
+    )
+)
+#: Of items that say how many bytes they have: how wide that number is, and the bytes beside them.
+LENGTHS = {
+    **{0xC4: (1, 2), 0xC5: (2, 3), 0xC6: (4, 5)},
+    **{0xC7: (1, 3), 0xC8: (2, 4), 0xC9: (4, 6)},
+    **{0xD9: (1, 2), 0xDA: (2, 3), 0xDB: (4, 5)},
+}
 
 
 class Call(NamedTuple):
-    """A request, or with `msgid` None a notification. `error`: it makes no sense, and why."""
+    """A request, or with `msgid` None a notification. `error`: it is not carried out, and why."""
 
     msgid: int | None
     method: str
@@ -22,24 +46,57 @@ class Call(NamedTuple):
     error: str = ""
 
 
+class Counter:
+    """Counts the items of a message that comes in parts, up to the first that is too many.
+
+    The items of an array or a map follow it, so all are in a row, however they are nested.
+    """
+
+    def __init__(self, most: int) -> None:
+        self.most = most
+        self.begin()
+
+    def begin(self) -> None:
+        """The next message."""
+        self.items = self._at = 0
+
+    def is_beyond(self, message: bytearray, end: int) -> bool:
+        """Whether what is there of a message, the bytes up to `end`, has more than `most` items."""
+        items, at = self.items, self._at
+        while at < end and items <= self.most:
+            size = SIZES[message[at]]
+            if not size:
+                width, more = LENGTHS[message[at]]
+                if at + 1 + width > end:
+                    break
+                size = more + int.from_bytes(message[at + 1 : at + 1 + width])
+            at += size
+            items += 1
+        self.items, self._at = items, at
+        return items > self.most
+
+
 class Decoder:
     """Bytes in, calls out. ValueError: what follows on the connection makes no sense any more.
 
-    A message becomes objects when it is whole, and has at most `max_object` bytes: what a client
-    declares costs nothing. One that makes no sense is a `Call` with an error where it has a msgid,
-    else a ValueError.
+    A message becomes objects when it is whole, has at most `max_object` bytes, and at most
+    `max_items` items, nested ones too: what a client declares costs nothing. One that has too many
+    is a `Call` with an error. One that makes no sense is that where it has a msgid, else a
+    ValueError.
 
     Clients that know only the old *raw* type send bytes as `str`, and some send names as `bin`:
     both are taken.
     """
 
-    def __init__(self, max_object: int) -> None:
+    def __init__(self, max_object: int, max_items: int) -> None:
         self.max_object = max_object
         #: Bytes of the message that was given last.
         self.size = 0
         #: Finds where a message ends, and makes nothing of it.
         self._scanner = msgpack.Unpacker(max_buffer_size=0, read_size=HEAD)
         self._scanned = 0
+        self._counter = Counter(max_items)
+        self._is_beyond = False
         #: From the start of the message that is not whole yet.
         self._pending = bytearray()
 
@@ -56,7 +113,7 @@ class Decoder:
                 raise
             if not packed:
                 return
-            yield _call(packed)
+            yield self._too_large(packed) if self._is_beyond else _call(packed)
 
     def _next(self) -> bytes:
         """The next whole message; empty: there is none yet. ValueError: nor will there be."""
@@ -71,10 +128,30 @@ class Decoder:
             raise ValueError("a message is an array")
         if (self.size or len(self._pending)) > self.max_object:
             raise ValueError(f"a message has at most {self.max_object} bytes")
+        self._count()
         packed = bytes(self._pending[: self.size])
         del self._pending[: self.size]
         self._scanned += self.size
         return packed
+
+    def _count(self) -> None:
+        """Count what came of the message: no part of it waits to be counted with the next one."""
+        if not self.size:
+            self._counter.is_beyond(self._pending, len(self._pending))
+            return
+        # A small one, which no item may be missing of, has no more of them than bytes.
+        most = self._counter.most
+        self._is_beyond = self.size > most and self._counter.is_beyond(self._pending, self.size)
+        self._counter.begin()
+
+    def _too_large(self, packed: bytes) -> Call:
+        error = f"TooLarge: a message has at most {self._counter.most} items"
+        match _find_head(packed):
+            case [0, msgid] if _is_msgid(msgid):
+                return Call(msgid, "", [], error)
+            case [2, str() | bytes() as method]:
+                return Call(None, decoded(method), [], error)
+        raise ValueError(NO_CALL)
 
 
 def _call(packed: bytes) -> Call:
@@ -93,7 +170,7 @@ def _call(packed: bytes) -> Call:
             return Call(None, decoded(method), params)
         case [0, msgid, *_] if _is_msgid(msgid):
             return Call(msgid, "", [], "a request is [0, msgid, name of a method, [params]]")
-    raise ValueError("a message is [0, msgid, method, [params]] or [2, method, [params]]")
+    raise ValueError(NO_CALL)
 
 
 def _is_msgid(value: Any) -> bool:
@@ -102,15 +179,23 @@ def _is_msgid(value: Any) -> bool:
 
 def _find_msgid(message: bytes | bytearray) -> int | None:
     """The msgid of a request that cannot be read further; None: it is none, or has none."""
+    match _find_head(message):
+        case [0, msgid] if _is_msgid(msgid):
+            return int(msgid)
+    return None
+
+
+def _find_head(message: bytes | bytearray) -> list[Any]:
+    """The first two items of a message that is not read further, as far as they are there."""
     # Whatever it declares, little is made of it.
-    head = msgpack.Unpacker(max_buffer_size=HEAD)
+    head = msgpack.Unpacker(max_buffer_size=HEAD, unicode_errors="surrogateescape")
     head.feed(message[:HEAD])
-    try:
+    found: list[Any] = []
+    with suppress(msgpack.UnpackException, ValueError, TypeError):
         head.read_array_header()
-        kind, msgid = head.unpack(), head.unpack()
-    except (msgpack.UnpackException, ValueError, TypeError):
-        return None
-    return msgid if kind == REQUEST and _is_msgid(msgid) else None
+        found += [head.unpack()]
+        found += [head.unpack()]
+    return found
 
 
 def decoded(value: str | bytes) -> str:

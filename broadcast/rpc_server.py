@@ -5,6 +5,9 @@ keep theirs, and are answered as they finish. It is read no further while `RPC_M
 calls are under way, while these hold too many bytes, or while its answers are not taken: TCP slows
 the client down, and nothing piles up here.
 
+In one turn of the event loop all connections together begin a bounded piece of work, each in its
+turn (`Pace`): however many send at once, sockets and pages are served in between.
+
 A program that reaches the port may publish on every stream, and read every one, private ones too:
 there are no users here. So it listens on loopback, unless there is a secret; on a machine that
 several people share it needs one as well. A page in
@@ -15,7 +18,7 @@ and end their connection there.
 import asyncio
 import errno
 import logging
-from collections.abc import Callable
+from collections.abc import Awaitable, Callable, Iterator
 from contextlib import suppress
 from functools import partial
 
@@ -28,13 +31,15 @@ from .feeding import Feeds
 from .installation import get_prefix, learn
 from .logs import get_logger
 from .publishing import serve_here
-from .rpc import METHODS, answer, encode_answer, figures
+from .rpc import METHODS, answer, encode_answer, figures, weigh
 from .rpc_decoder import Call, Decoder
 
 logger = get_logger(__name__)
 
 #: Bytes that are read at a time: the calls in them are begun in one go.
 READ_BYTES = 16 * 1024
+#: Calls that are begun in one turn of the event loop, and the bytes of one that count as a call.
+TURN_CALLS, CALL_BYTES = 256, 256
 #: Seconds between two attempts to listen where another process does.
 RETRY_SECONDS = 1.0
 #: Seconds for which what comes is dropped before a connection is closed: closed with something
@@ -47,14 +52,39 @@ UNLOCK_SECONDS = 10.0
 UNLOCK_BYTES = 4096
 
 
+class Pace:
+    """Bounds what all connections of a server do in one turn of the event loop.
+
+    A connection that has the turn takes bytes apart and begins calls, and waits for nobody but the
+    loop meanwhile. Turns have the order in which they were asked for.
+    """
+
+    def __init__(self) -> None:
+        self.turn = asyncio.Lock()
+        #: What was begun, and taken apart, since the loop had its turn.
+        self.calls = self.bytes = 0
+
+    @property
+    def is_spent(self) -> bool:
+        return self.calls + self.bytes // CALL_BYTES >= TURN_CALLS
+
+    async def rest(self) -> None:
+        """Give everybody else a turn of the loop, when enough was done in this one."""
+        if self.is_spent:
+            self.calls = self.bytes = 0
+            await asyncio.sleep(0)
+
+
 class Connection:
     """One client."""
 
-    def __init__(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
-        self.reader, self.writer = reader, writer
+    def __init__(
+        self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter, pace: Pace
+    ) -> None:
+        self.reader, self.writer, self.pace = reader, writer, pace
         self.locked = bool(conf.RPC_SECRET)
         self.max_calls, self.max_bytes = conf.RPC_MAX_CALLS, conf.RPC_MAX_OBJECT
-        self.decoder = Decoder(UNLOCK_BYTES if self.locked else self.max_bytes)
+        self.decoder = Decoder(UNLOCK_BYTES if self.locked else self.max_bytes, conf.MAX_ITEMS)
         #: The calls under way, and the bytes they came in.
         self.calls: set[asyncio.Task[None]] = set()
         self.bytes = 0
@@ -96,12 +126,28 @@ class Connection:
 
     async def _read_all(self) -> None:
         while data := await self.reader.read(READ_BYTES):
-            for call in self.decoder.feed(data):
+            calls = self.decoder.feed(data)
+            is_more = True
+            while is_more:
                 await self._wait_for_room()
-                if self.locked and call.method != "installation":
-                    await self._unlock(call)
-                else:
-                    self._begin(call, self.decoder.size)
+                async with self.pace.turn:
+                    is_more = await self._begin_some(calls, len(data))
+                    await self.pace.rest()
+
+    async def _begin_some(self, calls: Iterator[Call], size: int) -> bool:
+        """Begin what fits into this turn of the loop. False: there were no more in `size` bytes."""
+        while self._has_room() and not self.pace.is_spent:
+            call = next(calls, None)
+            if call is None:
+                self.pace.bytes += size
+                return False
+            self.pace.calls += weigh(call)
+            self.pace.bytes += self.decoder.size
+            if self.locked and call.method != "installation":
+                await self._unlock(call)
+            else:
+                self._begin(call, self.decoder.size)
+        return True
 
     async def _unlock(self, call: Call) -> None:
         if call.method == "authenticate" and not call.error:
@@ -116,8 +162,11 @@ class Connection:
         self.locked = False
         self.decoder.max_object = self.max_bytes
 
+    def _has_room(self) -> bool:
+        return len(self.calls) < self.max_calls and self.bytes < self.max_bytes
+
     async def _wait_for_room(self) -> None:
-        while len(self.calls) >= self.max_calls or self.bytes >= self.max_bytes:
+        while not self._has_room():
             self.room.clear()
             await self.room.wait()
         if self.writer.transport.get_write_buffer_size():
@@ -138,7 +187,7 @@ class Connection:
         error, result = await answer(call, self.feeds)
         if call.msgid is not None:
             self._say(encode_answer(call.msgid, error, result))
-        elif error and call.method in METHODS and not self.has_failed:
+        elif error and (call.error or call.method in METHODS) and not self.has_failed:
             # Nobody else is told. Unknown ones are what programs say to whoever is there.
             self.has_failed = True
             reason = error.partition(":")[0]
@@ -197,7 +246,8 @@ async def serve(
     """
     serve_here()
     connections: set[Connection] = set()
-    server = await _listen(connections, host, port, taken)
+    talk = partial(_talk, connections, Pace())
+    server = await _listen(talk, host, port, taken)
     announce()
     try:
         await asyncio.Event().wait()
@@ -222,15 +272,13 @@ async def serve_beside(settled: Callable[[bool], None]) -> None:
 
 
 async def _listen(
-    connections: set[Connection], host: str, port: int, taken: Callable[[bool], None]
+    talk: Callable[..., Awaitable[None]], host: str, port: int, taken: Callable[[bool], None]
 ) -> asyncio.Server:
     """Listen as soon as nobody else does. It is logged once that somebody does, and the end."""
     is_told, asked = False, 0
     while True:
         try:
-            server = await asyncio.start_server(
-                partial(_talk, connections), host.strip("[]"), port, backlog=256
-            )
+            server = await asyncio.start_server(talk, host.strip("[]"), port, backlog=256)
         except OSError as error:
             if error.errno != errno.EADDRINUSE:
                 raise
@@ -271,14 +319,17 @@ async def _tell_who_listens(owner: str, host: str, port: int) -> bool:
 
 
 async def _talk(
-    connections: set[Connection], reader: asyncio.StreamReader, writer: asyncio.StreamWriter
+    connections: set[Connection],
+    pace: Pace,
+    reader: asyncio.StreamReader,
+    writer: asyncio.StreamWriter,
 ) -> None:
     if len(connections) >= conf.RPC_MAX_CONNECTIONS:
         metrics.note_refusal("rpc", "too_many_connections")
         logger.warning("A MessagePack-RPC connection was refused: there are %d", len(connections))
         writer.close()
         return
-    connection = Connection(reader, writer)
+    connection = Connection(reader, writer, pace)
     connections.add(connection)
     figures.connections += 1
     try:

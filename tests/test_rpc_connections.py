@@ -259,6 +259,77 @@ async def test_who_takes_no_answers_is_read_no_further(
         assert answered == set(range(count))
 
 
+# -- turns of the loop ----------------------------------------------------------------------
+
+
+async def most_of_one_turn(most: list[int]) -> None:
+    """The most calls that were carried out in one turn of the loop, until cancelled."""
+    while True:
+        before = figures.calls
+        await asyncio.sleep(0)
+        most[0] = max(most[0], figures.calls - before)
+
+
+@pytest.mark.parametrize(
+    ("call", "least"),
+    [
+        (notification("x"), 1),
+        (notification("publish", "s", "x" * 1000), 4),
+        (notification("history", "s"), 32),
+        (notification("push", [f"{number:x}" for number in range(100)], None), 100),
+    ],
+)
+async def test_in_one_turn_few_calls_of_all_connections_are_begun(
+    backend: GatedBackend, call: bytes, least: int
+) -> None:
+    """Each is as much as `least` calls."""
+    count, most = 300 // least + 3, [0]
+    watch = asyncio.ensure_future(most_of_one_turn(most))
+    async with served() as server:
+        clients = [await server.client() for _ in range(4)]
+        for client in clients:
+            client.writer.write(call * count)
+        assert [await client.call("ping") for client in clients] == [PONG] * 4
+        await eventually(lambda: under_way(4 * count + 4))
+    watch.cancel()
+    assert 0 < most[0] <= rpc_server.TURN_CALLS // least + 1
+
+
+async def test_who_says_little_waits_for_nobody_who_says_much(backend: GatedBackend) -> None:
+    async with served() as server:
+        quiet, *busy = [await server.client() for _ in range(4)]
+        assert await quiet.call("ping") == PONG
+        count = 10_000
+        for client in busy:
+            client.writer.write(notification("x") * count)
+        for _ in range(10):
+            before = figures.calls
+            assert await quiet.call("ping") == PONG
+            # It had its turn after each of the others had one, or two.
+            assert figures.calls - before <= 10 * rpc_server.TURN_CALLS
+        assert figures.calls - calls_before < len(busy) * count
+
+
+async def test_a_call_of_too_many_items_is_told_and_the_connection_goes_on(
+    backend: GatedBackend, caplog: pytest.LogCaptureFixture
+) -> None:
+    caplog.set_level(logging.INFO, "broadcast")
+    error = "TooLarge: a message has at most 130000 items"
+    async with served() as server:
+        client = await server.client()
+        await client.say(notification("publish", "s", [[]] * 200_000) * 3)
+        assert await client.call("publish", "s", [None] * 200_000) == [1, 1, error, None]
+        answer = await client.call("publish", "s", [1.5] * 100_000)
+        assert answer[2] is None
+        assert await client.call("publish", "s", "[" + "[]," * 200_000, {"json": True}) == [
+            *(1, 1, "TooLarge: a value has at most 130000 items", None),
+        ]
+        assert await client.call("ping") == PONG
+    assert [len(data) for data in backend.published("s")] == [100_000]
+    said = [record.getMessage() for record in caplog.records if record.name.startswith("broadcast")]
+    assert said == ["A MessagePack-RPC notification of publish failed: TooLarge"]
+
+
 # -- the end --------------------------------------------------------------------------------
 
 

@@ -12,6 +12,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
+from broadcast.conf import conf
 from broadcast.rpc_decoder import Call, Decoder
 
 LIMIT = 64 * 1024
@@ -29,7 +30,7 @@ def raw(value: bytes) -> bytes:
 
 
 def decode(*parts: bytes) -> list[Call]:
-    decoder = Decoder(LIMIT)
+    decoder = Decoder(LIMIT, LIMIT)
     return [call for part in parts for call in decoder.feed(part)]
 
 
@@ -118,7 +119,7 @@ def test_what_cannot_be_read_is_answered_and_what_follows_is_read(data: bytes) -
 @pytest.mark.parametrize("step", [5, 1000, 10**9])
 def test_before_the_end_a_request_is_answered(start: bytes, rest: bytes, step: int) -> None:
     data = start + rest
-    decoder = Decoder(LIMIT)
+    decoder = Decoder(LIMIT, LIMIT)
     found = []
     with pytest.raises(ValueError, match="."):
         for at in range(0, len(data), step):
@@ -129,7 +130,7 @@ def test_before_the_end_a_request_is_answered(start: bytes, rest: bytes, step: i
 
 def test_what_a_client_declares_takes_no_memory() -> None:
     tracemalloc.start()
-    decoder = Decoder(LIMIT)
+    decoder = Decoder(LIMIT, LIMIT)
     try:
         assert list(decoder.feed(b"\x94\x00\x01\xa1m" + b"\xdd\x00\xff\xff\xff" * 900)) == []
         assert tracemalloc.get_traced_memory()[1] < 1_000_000
@@ -171,7 +172,7 @@ def test_what_is_no_call_is_a_value_error(data: bytes) -> None:
 
 
 def test_calls_before_one_that_makes_no_sense_are_given() -> None:
-    decoder = Decoder(LIMIT)
+    decoder = Decoder(LIMIT, LIMIT)
     calls = decoder.feed(BYTES + b"\xc1" + BYTES)
     assert list(itertools.islice(calls, len(CALLS))) == CALLS
     with pytest.raises(ValueError, match="."):
@@ -186,7 +187,7 @@ def test_nesting_within_reason_is_taken(nested: int) -> None:
 
 def outcome(data: bytes, cuts: Iterable[int] = ()) -> tuple[list[Call], bool]:
     """The calls in it when it is cut there, and whether it ended with a ValueError."""
-    decoder = Decoder(LIMIT)
+    decoder = Decoder(LIMIT, LIMIT)
     calls: list[Call] = []
     try:
         for start, end in itertools.pairwise([0, *sorted(cuts), len(data)]):
@@ -268,3 +269,93 @@ def test_mutated_calls_are_calls_or_a_value_error() -> None:
     for _ in range(FUZZ):
         data = mutated(chance)
         assert_sound(data, [chance.randrange(len(data) + 1) for _ in range(3)])
+
+
+# -- how many items -----------------------------------------------------------------------------
+
+
+def items(value: Any) -> int:
+    """The items of a value, and itself."""
+    if isinstance(value, dict):
+        return 1 + sum(items(key) + items(inner) for key, inner in value.items())
+    return 1 + (sum(map(items, value)) if isinstance(value, list) else 0)
+
+
+def in_parts(data: bytes, most: int, *sizes: int) -> list[Call]:
+    """The calls in it, when it comes in parts of these sizes, and then in one of the rest."""
+    decoder, found, start = Decoder(1 << 24, most), list[Call](), 0
+    for size in (*sizes, len(data)):
+        found += decoder.feed(data[start : start + size])
+        start += size
+    return found
+
+
+#: An item of every kind, with each width of its length.
+KINDS: list[Any] = [
+    *(None, True, 0, -1, 200, -100, 2**12, -(2**12), 2**20, -(2**20), 2**40, -(2**40), 1.5),
+    *("x" * length for length in (0, 31, 32, 255, 256, 65536)),
+    *(b"x" * length for length in (0, 255, 256, 65536)),
+    *(msgpack.ExtType(5, bytes(length)) for length in (1, 2, 4, 8, 16, 3, 255, 256, 65536)),
+    *([None] * length for length in (0, 15, 16, 65536)),
+    *({str(key): key for key in range(length)} for length in (0, 15, 16, 65536)),
+    msgpack.Timestamp(0, 1),
+    [[[{"a": [{}, []]}]], [1, [2, [3]]]],
+]
+
+
+@pytest.mark.parametrize("kind", range(len(KINDS)))
+def test_items_of_every_kind_are_counted(kind: int) -> None:
+    message = [0, 7, "m", [KINDS[kind], KINDS[kind], [1.5, "end", {"a": [2]}]]]
+    data, count = msgpack.packb(message), items(message)
+    for part in (len(data), 5000):
+        [taken] = in_parts(data, count, *[part] * (len(data) // part))
+        assert not taken.error and len(taken.params) == 3
+        [refused] = in_parts(data, count - 1, *[part] * (len(data) // part))
+        assert refused == Call(7, "", [], f"TooLarge: a message has at most {count - 1} items")
+
+
+MANY = msgpack.packb([0, 7, "publish", ["s", [[], {}, {"a": [0, 200, 1.5]}, "ä" * 20, b"x" * 30]]])
+NOTICE = msgpack.packb([2, "publish", ["s", [[]] * 20]])
+
+
+@pytest.mark.parametrize("message", [MANY, NOTICE])
+def test_too_many_items_are_the_error_of_that_call_wherever_it_is_split(message: bytes) -> None:
+    data = PING + message + PING
+    error = "TooLarge: a message has at most 15 items"
+    [before, found, after] = in_parts(data, 15)
+    assert before == after == Call(1, "ping", [])
+    assert found == (
+        Call(7, "", [], error) if message is MANY else Call(None, "publish", [], error)
+    )
+    for at in range(1, len(data)):
+        assert in_parts(data, 15, at) == [before, found, after], f"split at {at}"
+    assert in_parts(data, 15, *[1] * len(data)) == [before, found, after]
+
+
+def test_too_many_items_of_no_call_end_the_connection() -> None:
+    with pytest.raises(ValueError, match="a message is"):
+        in_parts(msgpack.packb([1, 1, None, [[]] * 100]), 50)
+
+
+def test_of_too_many_items_nothing_is_made_and_few_are_looked_at(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    made: list[bytes] = []
+    monkeypatch.setattr(msgpack, "unpackb", lambda packed, **kwargs: made.append(packed))
+    data = msgpack.packb([0, 7, "publish", ["s", [[]] * 60_000]])
+    decoder = Decoder(LIMIT, 30_000)
+    looked_at, found = [0], list[Call]()
+    for start in range(0, len(data), 1000):
+        found += decoder.feed(data[start : start + 1000])
+        looked_at.append(decoder._counter.items)
+    [call] = found
+    assert call.error and not made
+    # Each part is counted when it comes, and nothing after the first item that is too many.
+    assert max(after - before for before, after in itertools.pairwise(looked_at)) <= 1000
+    assert max(looked_at) == 30_001
+
+
+def test_a_hundred_thousand_numbers_are_taken() -> None:
+    data = msgpack.packb([0, 7, "publish", ["s", [1.5] * 100_000]])
+    [call] = Decoder(conf.RPC_MAX_OBJECT, conf.MAX_ITEMS).feed(data)
+    assert not call.error and len(call.params[1]) == 100_000

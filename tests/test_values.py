@@ -21,13 +21,13 @@ from django.utils.safestring import mark_safe
 from django.utils.translation import gettext_lazy, override
 from pytest_django.fixtures import Settings
 
-from broadcast import apublish, backends, handlers, publish
+from broadcast import apublish, backends, handlers, publications, publish
 from broadcast.backends import get_backend
 from broadcast.call_route import encode as form
-from broadcast.exceptions import BadRequest, RoomError
+from broadcast.exceptions import BadRequest, RoomError, TooLarge
 from broadcast.models import Subscription
 from broadcast.page_actions import Actions
-from broadcast.publications import Draft, Kind, Position
+from broadcast.publications import Draft, Kind, Position, decode_json, dump_json
 from broadcast.room_messages import encode
 from broadcast.subscriptions import PageSocket, topic_of
 from tests.backends import redis_backend
@@ -97,6 +97,7 @@ VALUES: dict[str, tuple[Any, Any]] = {
         {"at": "2024-01-01T00:00:00", "by": [str(uuid.UUID(int=2)), "0.1", "wer"]},
     ),
     "deeply nested": (nested(600), nested(600)),
+    "many numbers": ([1.5] * 100_000, [1.5] * 100_000),
     "bytes": (b"\xff", b"\xff"),
     "a subclass of bytes": (Chunk(b"\xfe"), b"\xfe"),
     "a bytearray": (bytearray(b"\xfd"), b"\xfd"),
@@ -298,3 +299,58 @@ def test_a_number_that_is_none_is_no_input_of_a_call() -> None:
 
 def test_a_string_is_text_however_it_is_said() -> None:
     assert Draft.of(lazystr('"')) == Draft(Kind.TEXT, b'"')
+
+
+# -- how many items -----------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize("way", WAYS)
+async def test_too_many_items_are_refused_on_every_way(db: None, way: str) -> None:
+    with pytest.raises(TooLarge, match="a value has at most 130000 items"):
+        await WAYS[way]([{}] * 65_001)
+
+
+def items(value: Any) -> int:
+    """The items of a value, and itself."""
+    if isinstance(value, dict):
+        return 1 + len(value) + sum(map(items, value.values()))
+    return 1 + (sum(map(items, value)) if isinstance(value, list) else 0)
+
+
+@pytest.mark.parametrize(
+    "value",
+    [
+        [1, 2, 3],
+        [[[[0]]]],
+        {"a": 1, "b": {"c": [None]}},
+        [{"": 0}, {"": [0]}],
+        ['[,,,"{:', "\\", '\\"', '","', {'\\\\":"': '[\\""'}, "ä" * 9, "\x00,,\n"],
+        # Long enough to be looked at, and of one item.
+        [",[{:" * 100],
+    ],
+)
+def test_items_are_counted_and_not_what_strings_say(
+    value: Any, settings: Settings, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(publications, "UNCOUNTED", 0)
+    # Of the whole value one less is said: nothing separates it from another.
+    settings.BROADCAST_MAX_ITEMS = items(value) - 1
+    text = dump_json(value)
+    assert decode_json(text) == decode_json(text.encode()) == value
+    assert decode_json(text.encode("utf-16")) == value
+    assert Draft.of(value).payload == text.encode()
+    settings.BROADCAST_MAX_ITEMS -= 1
+    for refused in (text, text.encode(), text.encode("utf-16")):
+        with pytest.raises(TooLarge, match="at most"):
+            decode_json(refused)
+    with pytest.raises(TooLarge, match="at most"):
+        Draft.of(value)
+
+
+def test_json_of_too_many_items_is_not_read(monkeypatch: pytest.MonkeyPatch) -> None:
+    read: list[str] = []
+    monkeypatch.setattr(json, "loads", lambda text, **kwargs: read.append(text))
+    for text in ("[" + "[]," * 300_000, "[" + '"",' * 300_000, '{"a":[' + "{}," * 300_000):
+        with pytest.raises(TooLarge, match="at most"):
+            decode_json(text)
+    assert not read
