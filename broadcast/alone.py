@@ -76,7 +76,7 @@ def look_out() -> None:
         return
     if _company is None:
         _company = Company(secrets.token_hex(8))
-    watch = _watches[loop] = Watch("Whether another process serves, too,", _company.look)
+    watch = _watches[loop] = Watch("alone", _company.look)
     watch.start()
 
 

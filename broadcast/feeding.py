@@ -132,7 +132,7 @@ class Program:
 async def feeding(name: str) -> AsyncIterator[Program]:
     """A program feeds the stream while the block runs: it is live, and recorded if its row says so.
 
-    NoSuchStream, StreamClosed: nobody can.
+    NoSuchStream, StreamClosed: nobody can. Removed and others: it was sent away while it waited.
     """
     stream = await find_stream(name)
     if stream is None:
@@ -146,7 +146,11 @@ async def feeding(name: str) -> AsyncIterator[Program]:
             # Not before: it would lose a turn that it has not taken yet.
             get_guard().enter(program)
             await program.turn.wait()
-            program.turn.begin(await get_backend().state(stream.slug))
+            state = await get_backend().state(stream.slug)
+            if program.error:
+                # Its turn is over already: nothing would end what begins now.
+                raise program.error
+            program.turn.begin(state)
             yield program
         finally:
             await program.leave()

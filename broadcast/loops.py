@@ -3,8 +3,7 @@
 Every loop of this process runs through `rounds`, and no error ends one: a round that fails is
 logged once, with its traceback, until one succeeds again, which is logged, too; each is counted in
 the metric `broadcast_failed_rounds_total` by the loop's name; and the next one comes after a pause
-that grows to `MOST_SECONDS`. What drains a queue runs through `drain`: whatever happens to it, who
-waits is told, and the next one finds the queue working.
+that grows to `MOST_SECONDS`.
 """
 
 import asyncio
@@ -22,6 +21,7 @@ FIRST_SECONDS, MOST_SECONDS = 0.5, 5.0
 #: The names of all loops, as metrics have them, and what fails with each, as the log says it.
 LOOPS = {
     "access": "Who may still be at the streams is not known",
+    "alone": "Whether another process serves, too, is not known",
     "channel_layer": "The channel layer brings nothing",
     "drain": "Sockets could not be closed for the end of this server",
     "messages": "A message of the channel layer could not be handled",

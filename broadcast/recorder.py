@@ -24,7 +24,7 @@ from typing import Any, NamedTuple, TypeVar
 
 from channels.db import database_sync_to_async
 from django.core.files.storage import InvalidStorageError
-from django.db import DatabaseError
+from django.db import Error as DatabaseError
 from django.utils import timezone
 
 from .conf import conf
@@ -260,13 +260,19 @@ class Recorder:
             await self._stop()
 
     async def _count(self) -> None:
-        """Say how large it is by now, and ask how large it may become beside all others."""
+        """Say how large it is by now, and ask how large it may become beside all others.
+
+        A database that is away meanwhile ends no recording: it is asked again some bytes later.
+        """
         assert self.file and self.row
         self.counted = self.file.size
         rows = Recording.objects.exclude(pk=self.row.pk)
         count = Recording.objects.filter(pk=self.row.pk).update
-        await database_sync_to_async(count)(size=self.counted)
-        self.space = await database_sync_to_async(rows.space)(self.stream)
+        try:
+            await database_sync_to_async(count)(size=self.counted)
+            self.space = await database_sync_to_async(rows.space)(self.stream)
+        except DatabaseError as error:
+            logger.warning("The recording of %r goes on uncounted: %s", self.stream.slug, error)
 
     async def _stop(self) -> None:
         """Until the next header nothing is recorded."""

@@ -107,14 +107,23 @@ class Relay:
         self._groups.add(group)
 
     async def _join(self, name: str) -> Topic:
-        await self._enter(partial(group_name, name))
+        try:
+            await self._enter(partial(group_name, name))
+            topic = await self._new_topic(name)
+        except BaseException:
+            # No topic would ever leave the group; a layer that failed may have it all the same.
+            spawn(self._leave_unused(name))
+            raise
+        self.topics[name] = topic
+        return topic
+
+    async def _new_topic(self, name: str) -> Topic:
         # After joining: what is published from here on arrives, and what the state has already
         # is dropped by its offset.
         state = await get_backend().state(name)
         topic = Topic(name, state.epoch, state.offset)
         if not is_room(name) and (presence := (await get_backend().presence([name])).get(name)):
             topic.streamer, topic.elsewhere = presence.streamer, presence.elsewhere
-        self.topics[name] = topic
         return topic
 
     async def _open(self) -> None:
@@ -160,12 +169,20 @@ class Relay:
         async with self._locks.setdefault(topic.name, asyncio.Lock()):
             if not topic.in_use and self.topics.get(topic.name) is topic:
                 del self.topics[topic.name]
-                self._groups.discard(group_name(topic.name))
-                try:
-                    await self.layer.group_discard(group_name(topic.name), self.channel)
-                except Exception as error:
-                    # What the layer still brings for it is dropped.
-                    logger.info("The group of %r could not be left: %r", topic.name, error)
+                await self._leave_group(topic.name)
+
+    async def _leave_unused(self, name: str) -> None:
+        async with self._locks.setdefault(name, asyncio.Lock()):
+            if self.channel and name not in self.topics:
+                await self._leave_group(name)
+
+    async def _leave_group(self, name: str) -> None:
+        self._groups.discard(group_name(name))
+        try:
+            await self.layer.group_discard(group_name(name), self.channel)
+        except Exception as error:
+            # What the layer still brings for it is dropped.
+            logger.info("The group of %r could not be left: %r", name, error)
 
     # -- what the layer brings --------------------------------------------------------------
 

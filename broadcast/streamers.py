@@ -172,11 +172,15 @@ class StreamerConsumer(SocketConsumer):
             await self._take(Draft(Kind.TEXT, payload))
         else:
             await self._receive_text(text)
-        if len(self.waiting) >= conf.STREAMER_QUEUE or self.size >= STREAMER_BYTES:
+        if not self.ending and self._is_full():
+            # Who ends takes nothing more, and may have nobody left who makes space.
             self.space.clear()
             self.blocked = True
             await self.space.wait()
             self.blocked = False
+
+    def _is_full(self) -> bool:
+        return len(self.waiting) >= conf.STREAMER_QUEUE or self.size >= STREAMER_BYTES
 
     async def _receive_text(self, text: str) -> None:
         try:

@@ -74,8 +74,8 @@ class Turn:
     """One streamer's turn at its stream; a `hub.Streamer`. It is left once, taken or not."""
 
     recorder: Recorder | None = None
-    #: Whether its streamer publishes, and whether it has left.
-    begun = left = False
+    #: Whether its streamer publishes, whether it is overtaken, and whether it has left.
+    begun = overtaken = left = False
     listeners = 0
     _making_room: asyncio.Task[None] | None = None
 
@@ -191,6 +191,9 @@ class Turn:
     def overtake(self) -> None:
         if self._making_room is None:
             self._making_room = spawn(self._make_room())
+        elif self.overtaken:
+            # One more has come, who has not heard it yet.
+            spawn(announce_leaving(self.stream.slug, self.id, left=False))
 
     def hear_leaving(self, streamer: str, left: bool) -> None:
         if left and streamer in self.formers:
@@ -201,9 +204,13 @@ class Turn:
 
     async def _make_room(self) -> None:
         # Two announcements may arrive in either order: only the backend knows who is newer.
-        if not await is_fed_by_another(self.stream.slug, self.id):
+        while (feeder := await feeder_of(self.stream.slug)) is None:  # noqa: ASYNC110
+            # Nobody would say it again.
+            await asyncio.sleep(LOOK_SECONDS)
+        if feeder in ("", self.id):
             self._making_room = None
             return
+        self.overtaken = True
         await announce_leaving(self.stream.slug, self.id, left=False)
         loop = asyncio.get_running_loop()
         came, since = -1, None
@@ -220,9 +227,14 @@ class Turn:
         return quiet and self.source.idle or seconds >= DRAIN_SECONDS
 
 
-async def is_fed_by_another(stream: str, streamer: str) -> bool:
-    """Whether somebody else feeds it, as far as can be known."""
+async def feeder_of(stream: str) -> str | None:
+    """The id of who feeds it; "": nobody does; None: that cannot be known now."""
     with suppress(Unavailable):
         found = (await get_backend().presence([stream])).get(stream)
-        return found is not None and found.streamer not in ("", streamer)
-    return False
+        return found and found.streamer
+    return None
+
+
+async def is_fed_by_another(stream: str, streamer: str) -> bool:
+    """Whether somebody else feeds it, as far as can be known."""
+    return await feeder_of(stream) not in (None, "", streamer)

@@ -1,12 +1,13 @@
 """Programs that feed a stream: who has the place, and who loses it."""
 
+import asyncio
 from collections.abc import Awaitable, Callable
 
 import pytest
 from django.utils import timezone
 
-from broadcast import connections
-from broadcast.backends import get_backend
+from broadcast import connections, recorder
+from broadcast.backends import get_backend, new_streamer
 from broadcast.exceptions import NoSuchStream, Removed, StreamClosed
 from broadcast.feeding import feeding
 from broadcast.models import Stream
@@ -49,6 +50,31 @@ async def test_a_program_that_says_nothing_is_sent_away(
         with pytest.raises(error):
             await program.append([Draft.of("two")])
         assert not await connections.who_is_at(slug)
+
+
+async def test_a_program_that_is_removed_while_it_waits_for_its_turn_begins_nothing(
+    in_process: InProcessDoor,
+) -> None:
+    slug = await in_process.stream("recorded")
+    former = new_streamer(0)
+    await get_backend().enter(slug, former)
+
+    async def feed() -> None:
+        async with feeding(slug):
+            pass
+
+    task = asyncio.create_task(feed())
+
+    async def is_waiting() -> bool:
+        return await streamer_of(slug) != former and bool(await connections.who_is_at(slug))
+
+    await eventually(is_waiting)
+    await remove(slug)
+    await get_backend().leave(slug, former)
+    with pytest.raises(Removed):
+        await task
+    assert not await streamer_of(slug)
+    assert not recorder._running
 
 
 async def streamer_of(slug: str) -> str:

@@ -220,6 +220,17 @@ async def test_what_an_older_version_left_for_ever_has_an_end_when_it_is_pruned(
     await redis_backend.aclose()
 
 
+async def test_who_prunes_often_puts_off_no_end(redis_backend: RedisBackend) -> None:
+    await redis_backend.append("s", [text()], SHORT)
+    client = redis_backend.servers()[0].client
+    for key in redis_backend.keys("s", "meta", "stream"):
+        await client.expire(key, 50)
+    await redis_backend.prune()
+    for key in redis_backend.keys("s", "meta", "stream"):
+        assert 0 < await client.ttl(key) <= 50
+    await redis_backend.aclose()
+
+
 # -- rooms -----------------------------------------------------------------------------------------
 
 

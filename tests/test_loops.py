@@ -248,7 +248,7 @@ async def test_a_loop_goes_on_after_an_error_in_it(
         monkeypatch.setattr(module, seconds, 0.01)
     monkeypatch.setattr(housekeeping, "SECONDS", 0.01)
     slug = await in_process.stream()
-    listener = await in_process.connect(f"/ws/listener/{slug}/")
+    listener = await in_process.plain_listener(slug)
     page = await in_process.connect("/ws/socket/")
     meetings.get_meetings().enter("r", "a", SimpleNamespace())  # type: ignore[arg-type]
     before = failed(name)

@@ -1,6 +1,7 @@
 """Recordings: files that players open, whatever happens to the server, disk and streamer."""
 
 import asyncio
+import itertools
 import re
 import threading
 from collections.abc import Iterator
@@ -16,6 +17,7 @@ from channels.db import database_sync_to_async
 from django.core.exceptions import ValidationError
 from django.core.files.storage import InMemoryStorage
 from django.core.management import call_command
+from django.db import InterfaceError
 from django.test import AsyncClient, Client
 from django.utils import timezone
 from pytest_django.fixtures import Settings
@@ -533,6 +535,26 @@ async def test_a_recording_says_on_the_way_how_large_it_is(
     monkeypatch.setattr(Recording.objects.get_queryset().__class__, "space", told)
     await record(in_process, HEADER + KEY, KEY)
     assert spaces[-1] >= len(HEADER + KEY)
+
+
+async def test_a_recording_goes_on_while_the_database_is_away_that_counts_it(
+    in_process: InProcessDoor,
+    directory: Path,
+    monkeypatch: pytest.MonkeyPatch,
+    caplog: pytest.LogCaptureFixture,
+) -> None:
+    monkeypatch.setattr(recorder, "COUNT_BYTES", 1)
+    rows = Recording.objects.get_queryset().__class__
+    space, calls = rows.space, itertools.count()
+
+    def fail_later(of: Any, stream: Any) -> int | None:
+        if next(calls):
+            raise InterfaceError("connection already closed")
+        return space(of, stream)
+
+    monkeypatch.setattr(rows, "space", fail_later)
+    assert await record(in_process, HEADER + KEY, KEY, KEY) == HEADER + KEY * 3
+    assert "goes on uncounted" in caplog.text
 
 
 async def test_a_storage_that_is_no_file_system_is_handed_the_file_at_the_end(

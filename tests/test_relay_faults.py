@@ -16,7 +16,7 @@ from broadcast.exceptions import Unavailable
 from broadcast.groups import channel_start, everybody, group_name
 from broadcast.relay import PUBLICATIONS, get_relay
 from tests import test_relay
-from tests.clock import in_clock_loop
+from tests.clock import in_clock_loop, settle
 from tests.test_hub import numbers
 from tests.test_relay import GROUP, LINGER, WATCH, FaultyLayer, listen, publish
 
@@ -206,3 +206,26 @@ async def test_a_topic_that_is_left_when_a_look_at_it_has_just_begun_is_no_fault
     await asyncio.sleep(2 * WATCH)
     assert not get_relay().topics
     assert not caplog.records
+
+
+@pytest.mark.parametrize("fails", ["layer", "engine"])
+@in_clock_loop
+async def test_a_group_that_could_not_be_joined_or_read_is_not_stayed_in(
+    layer: FaultyLayer, monkeypatch: pytest.MonkeyPatch, fails: str
+) -> None:
+    async def fail(*args: Any) -> None:
+        # As channels-redis does: it joins again when Redis is back.
+        layer.groups.setdefault(GROUP, {})[get_relay().channel] = 0.0
+        raise Unavailable("away")
+
+    thing, deed = {"layer": (layer, "group_add"), "engine": (get_backend(), "state")}[fails]
+    with monkeypatch.context() as patched:
+        patched.setattr(thing, deed, fail)
+        with pytest.raises(Unavailable):
+            await listen()
+    await settle()
+    assert GROUP not in layer.groups and GROUP not in get_relay()._groups
+    sink = await listen()
+    await publish(1, 3)
+    await asyncio.sleep(WATCH)
+    assert sink.heard == numbers(1, 3)

@@ -13,7 +13,10 @@ from uuid import uuid4
 import msgpack
 import pytest
 
+from broadcast import media, streamers, turns
 from broadcast.backends import get_backend, new_streamer
+from broadcast.exceptions import Unavailable
+from broadcast.relay import get_relay
 from tests import turns_model
 from tests.doors import InProcessDoor, ServerDoor, Socket, eventually
 from tests.films import VOID, block, cluster, element, webm
@@ -241,3 +244,75 @@ async def test_a_streamer_that_goes_on_sending_is_overtaken_all_the_same(
     _, found = await get_backend().read(slug, 0, 10_000, 1_000_000)
     assert found[-1].data == "x"
     assert [one.data for one in found[:-1]] == [str(number) for number in range(len(found) - 1)]
+
+
+async def test_a_streamer_is_overtaken_although_the_engine_was_silent_when_it_looked_who_is_newer(
+    in_process: InProcessDoor, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    slug = await in_process.stream()
+    former = await in_process.streamer(slug)
+    feeder_of, silence = turns.feeder_of, [None, None]
+
+    async def silent_at_first(stream: str) -> str | None:
+        return silence.pop() if silence else await feeder_of(stream)
+
+    monkeypatch.setattr(turns, "feeder_of", silent_at_first)
+    newcomer = await in_process.streamer(slug)
+    assert await former.closed() == 4501
+    await newcomer.publish("x")
+    await newcomer.accepted(1)
+    assert not silence
+
+
+async def test_who_comes_late_hears_that_all_of_those_before_are_still_there(
+    in_process: InProcessDoor, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    slug = await in_process.stream()
+    topic_of = get_relay().topics
+    first = await in_process.streamer(slug)
+    may_append, append = asyncio.Event(), streamers.append
+
+    async def append_late(*args: Any) -> Any:
+        await may_append.wait()
+        return await append(*args)
+
+    monkeypatch.setattr(streamers, "append", append_late)
+    await first.publish("of the first")
+    waiting = [await in_process.connect(f"/ws/streamer/{slug}/", "broadcast.v1")]
+
+    async def is_answered() -> bool:
+        turn = list(topic_of[slug].streamers.values())[-1]
+        assert isinstance(turn, turns.Turn)
+        return len(turn.formers) == len(waiting) and turn.formers == turn.answered & turn.formers
+
+    await eventually(is_answered)
+    waiting.append(await in_process.connect(f"/ws/streamer/{slug}/", "broadcast.v1"))
+    await eventually(is_answered)
+    may_append.set()
+    for socket in waiting:
+        await socket.publish("of a later one")
+    assert (await waiting[-1].event())["offset"] == 2
+    assert await first.closed() == await waiting[0].closed() == 4501
+
+
+async def test_what_a_streamer_sends_while_it_fails_keeps_no_connection(
+    in_process: InProcessDoor, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(media, "TURN", 1)
+    monkeypatch.setattr(streamers, "STREAMER_BYTES", 1)
+    slug = await in_process.stream("recorded")
+    streamer = await in_process.streamer(slug)
+    (turn,) = get_relay().topics[slug].streamers.values()
+    assert isinstance(turn, turns.Turn) and isinstance(turn.source, streamers.StreamerConsumer)
+    source = turn.source
+
+    async def fail_while_more_comes(*args: Any) -> Any:
+        while not source.cutting:  # noqa: ASYNC110
+            await asyncio.sleep(0)
+        raise Unavailable("away")
+
+    monkeypatch.setattr(streamers, "append", fail_while_more_comes)
+    await streamer.send(webm() + cluster(block(key=True)))
+    await streamer.send(cluster(block(key=True), *[block()] * 8) * 2)
+    assert await streamer.closed() == 4200
+    assert not source.blocked
