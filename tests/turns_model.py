@@ -32,7 +32,7 @@ from broadcast.publications import Mark, Publication
 from broadcast.publishing import apublish
 from broadcast.recorder import Recorder
 from broadcast.relay import Relay
-from broadcast.rpc_server import Connection
+from broadcast.rpc_server import Connection, Pace
 from broadcast.streamers import StreamerConsumer
 from tests.clock import ClockLoop
 from tests.films import VOID, block, cluster, element, webm
@@ -59,6 +59,7 @@ class Process:
         self.dead = False
         #: What it says to the engine takes its turn.
         self.saying = asyncio.Lock()
+        self.pace = Pace()
         self.tasks: set[asyncio.Task[Any]] = set()
 
     def run(self, work: Callable[[], Awaitable[Any]]) -> asyncio.Task[Any]:
@@ -489,7 +490,8 @@ class ProgramClient(Client):
         self.numbers = itertools.count()
         self.is_fed = asyncio.Event()
         self.line = Line(self.world, self._arrive)
-        connection = Connection(self.reader, Writer(self))  # type: ignore[arg-type]
+        writer: Any = Writer(self)
+        connection = Connection(self.reader, writer, self.process.pace)
         assert isinstance(connection.feeds, Feeds)
 
         async def run() -> None:
