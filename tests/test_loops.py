@@ -18,6 +18,7 @@ from pytest_django.fixtures import Settings
 
 import broadcast
 from broadcast import (
+    alone,
     apublish,
     guard,
     housekeeping,
@@ -33,10 +34,11 @@ from broadcast.backends import get_backend
 from broadcast.backends.redis_server import RedisServer
 from broadcast.exceptions import Unavailable
 from broadcast.loops import FIRST_SECONDS, LOOPS, MOST_SECONDS, rounds
-from broadcast.models import Recording, Room, RoomHour, Stream
+from broadcast.models import Installation, Recording, Room, RoomHour, Stream
 from broadcast.relay import get_relay
 from tests.clock import clock, in_clock_loop
 from tests.doors import InProcessDoor
+from tests.test_alone import LOOK_OUT
 from tests.test_rooms import HOUR, left
 
 
@@ -267,6 +269,23 @@ async def test_a_loop_goes_on_after_an_error_in_it(
     await page.close()
     faults = [one for one in caplog.records if one.exc_info]
     assert [one.message for one in faults] == [f"{LOOPS[name]}; trying again"]
+    caplog.clear()
+
+
+async def test_a_process_goes_on_looking_for_others_after_an_error(
+    db: None, monkeypatch: pytest.MonkeyPatch, settings: Settings, caplog: pytest.LogCaptureFixture
+) -> None:
+    settings.BROADCAST_WATCH_SECONDS = 0.02
+    monkeypatch.setattr(loops, "FIRST_SECONDS", 0.01)
+    monkeypatch.setattr(alone, "is_serving", lambda: True)
+    monkeypatch.setattr(alone, "_company", alone.Company("this"))
+    take = Broken(Installation.objects.take)
+    monkeypatch.setattr(Installation.objects, "take", take)
+    before = failed("alone")
+    LOOK_OUT()
+    await asyncio.wait_for(take.worked.wait(), 5)
+    assert failed("alone") == before + 1
+    assert [one.message for one in caplog.records] == [f"{LOOPS['alone']}; trying again"]
     caplog.clear()
 
 
