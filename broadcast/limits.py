@@ -11,6 +11,9 @@ What counts as a connection:
   socket, an event stream, requests one after another, or silence. It counts in all, and for the
   address that it comes from. Only its request can be told why it is refused, so a connection too
   many may still ask once; of these there are at most `MOST_REFUSED`, and others are cut at once.
+* A socket that our server has closed counts no more from that moment, although its client may keep
+  the connection for some seconds. That holds for `MOST_GIVEN_UP` at a time; others count on, so
+  that nobody has any number of connections by making the server close them.
 * A connection of a proxy that is named in `BROADCAST_PROXIES` has many people behind it, and who
   they are, each request says anew. It counts in all from its accept, and for the person's address
   as long as that request, event stream or socket lasts.
@@ -40,6 +43,8 @@ BURST_SECONDS = 5.0
 MOST = 20_000
 #: Connections too many that are told so at a time.
 MOST_REFUSED = 100
+#: Connections at a time that count no more, since the server has closed their sockets.
+MOST_GIVEN_UP = 1000
 #: What our server puts into the extensions of a scope: the `Place` of its connection.
 EXTENSION = "broadcast.connection"
 
@@ -78,12 +83,14 @@ class Pace:
 class Place:
     """A connection of our server that is counted: from where, and why it may not stay."""
 
-    __slots__ = ("home", "refusal")
+    __slots__ = ("home", "is_given_up", "refusal")
 
     def __init__(self, home: str, refusal: TooMany | None = None) -> None:
         #: Its household; "": it counts in all alone.
         self.home = home
         self.refusal = refusal
+        #: Whether it counts no more, although it is not gone.
+        self.is_given_up = False
 
 
 class Limits:
@@ -93,8 +100,8 @@ class Limits:
         self.connections = 0
         #: Connections by household, of those that have any.
         self.households: dict[str, int] = {}
-        #: Those too many that are being told so.
-        self.refused = 0
+        #: Those too many that are being told so, and those that the server has given up on.
+        self.refused = self.given_up = 0
         self.joins = Pace()
         self.publications = Pace()
         self.bytes = Pace()
@@ -130,10 +137,19 @@ class Limits:
             return Place("", error)
         return Place(household(address) if address else "")
 
+    def give_up(self, place: Place) -> None:
+        """The server has closed what the connection was for; it is still there."""
+        if not place.refusal and self.given_up < MOST_GIVEN_UP:
+            self.leave(place.home)
+            self.given_up += 1
+            place.is_given_up = True
+
     def end(self, place: Place) -> None:
         """A connection that was accepted is gone."""
         if place.refusal:
             self.refused -= 1
+        elif place.is_given_up:
+            self.given_up -= 1
         else:
             self.leave(place.home)
 
@@ -257,6 +273,11 @@ def accept(peer: str) -> Place | None:
     if conf.PROXIES and peer in named_proxies():
         peer = ""
     return get_limits().accept(peer, asyncio.get_running_loop().time())
+
+
+def give_up(place: Place) -> None:
+    """The server has closed a socket, whose TCP connection is still there. Once for each."""
+    get_limits().give_up(place)
 
 
 def end(place: Place) -> None:

@@ -388,8 +388,11 @@ class WebSocketProtocol(DaphneWebSocketProtocol):  # type: ignore[misc]
         # Nothing may follow it.
         self._keep_socket()
         super().sendCloseFrame(code, reason, is_reply)
-        if was_open and not self.hears_out:
-            self._tell_end(self.remoteCloseCode if is_reply else code)
+        if not was_open or self.hears_out:
+            return
+        self._tell_end(self.remoteCloseCode if is_reply else code)
+        if self.place and not is_reply:
+            limits.give_up(self.place)
 
     def _tell_end(self, code: int | None) -> None:
         """Tell the application that nothing more comes. The first code stands."""

@@ -19,7 +19,15 @@ from broadcast import limits
 from broadcast.api import events
 from broadcast.api.answers import resource
 from broadcast.exceptions import BroadcastError, Forbidden, TooLarge, TooMany
-from broadcast.limits import BURST_SECONDS, MOST, MOST_REFUSED, Limits, Pace, Place
+from broadcast.limits import (
+    BURST_SECONDS,
+    MOST,
+    MOST_GIVEN_UP,
+    MOST_REFUSED,
+    Limits,
+    Pace,
+    Place,
+)
 from broadcast.sparing import LOG_SECONDS
 from tests.conftest import door_of
 from tests.doors import V1, Closed, Door, InProcessDoor, Socket, eventually
@@ -236,6 +244,20 @@ def test_only_so_many_are_told_that_they_are_too_many(settings: Settings) -> Non
     assert told[0]
     limits.end(told[0])
     assert limits.accept("192.0.2.1", 0.0)
+
+
+def test_so_many_that_the_server_has_closed_count_no_more_though_they_are_there() -> None:
+    limits = Limits()
+    ghosts = [limits.accept("192.0.2.1", 0.0) for _ in range(MOST_GIVEN_UP + 2)]
+    for ghost in ghosts:
+        assert ghost
+        limits.give_up(ghost)
+    # Nobody gets any number of connections so.
+    assert (limits.connections, limits.households) == (2, {"192.0.2.1": 2})
+    for ghost in ghosts:
+        assert ghost
+        limits.end(ghost)
+    assert (limits.connections, limits.households, limits.given_up) == (0, {}, 0)
 
 
 def test_refusals_are_logged_together(settings: Settings, caplog: pytest.LogCaptureFixture) -> None:
