@@ -38,6 +38,7 @@ from .exceptions import (
 )
 from .frames import Message, event
 from .logs import get_logger
+from .loops import spawn
 from .media import Segmenter, Snapshot
 from .models import Stream
 from .publications import Draft, Kind, Mark, decode_json
@@ -359,12 +360,16 @@ class StreamerConsumer(SocketConsumer):
             self.waiting.extend(self.segmenter.finish())
 
     async def closed(self) -> None:
+        if self.turn:
+            # Daphne cancels who takes longer than 10 s: it publishes and leaves all the same.
+            await asyncio.shield(spawn(self._leave(self.turn)))
+            self.answer_close()
+            await self.turn.finish()
+
+    async def _leave(self, turn: Turn) -> None:
         if self.feeding:
             # What had come before the socket went is published all the same.
             if not self.ending:
                 self._end()
             await self.feeding
-        if self.turn:
-            await self.turn.leave()
-            self.answer_close()
-            await self.turn.finish()
+        await turn.leave()

@@ -18,6 +18,7 @@ from pytest_django.fixtures import Settings
 
 from broadcast import handlers, limits
 from broadcast.api import events
+from broadcast.backends import get_backend
 from broadcast.exceptions import Removed
 from broadcast.guard import get_guard
 from broadcast.page_actions import Actions
@@ -254,6 +255,39 @@ async def test_on_any_server_a_socket_that_is_sent_away_leaves_at_that_moment(
     assert limits.get_limits().connections == 0
     assert slug not in get_guard().connections
     assert not any(topic.listeners for topic in all_topics())
+
+
+async def test_a_streamer_whose_socket_is_killed_while_it_ends_publishes_and_leaves(
+    in_process: InProcessDoor, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    slug = await in_process.stream()
+    backend, goes_on, begun = get_backend(), asyncio.Event(), asyncio.Event()
+    append = backend.append
+
+    async def slow(*arguments: Any) -> Any:
+        begun.set()
+        await goes_on.wait()
+        return await append(*arguments)
+
+    monkeypatch.setattr(backend, "append", slow)
+    socket = WebsocketCommunicator(websocket_application, f"/ws/streamer/{slug}/")
+    await socket.connect(PATIENCE)
+    await socket.send_to(text_data="the last word")
+    await begun.wait()
+    await socket.send_input({"type": "websocket.disconnect", "code": 1006})
+    for _ in range(3):
+        # As Daphne does, once a second.
+        await asyncio.sleep(0)
+        socket.future.cancel()
+    await asyncio.wait({socket.future}, timeout=PATIENCE)
+    goes_on.set()
+
+    async def has_left() -> bool:
+        return not (await backend.presence([slug]))[slug].streamer
+
+    await eventually(has_left)
+    _, found = await backend.read(slug, 0, 10, MIB)
+    assert [one.data for one in found] == ["the last word"]
 
 
 async def test_on_any_server_a_member_that_is_sent_away_leaves_its_room(
