@@ -11,6 +11,7 @@ from django.http import HttpRequest, StreamingHttpResponse
 from django.urls import path
 from pytest_django.fixtures import Settings
 
+from broadcast.exceptions import Unavailable
 from broadcast.http import PIECE, HTTPApplication
 from broadcast.limits import get_limits
 from tests.doors import PATIENCE
@@ -158,9 +159,25 @@ async def test_requests_count_as_long_as_they_last(settings: Settings) -> None:
     assert (await Request("/rooms/").go()).status == 200
 
 
-# -- a view of a project, as the URLs of one test have it ----------------------------------------
+@pytest.mark.parametrize("path", ["/rooms/", "/api/streams/demo/"])
+async def test_a_middleware_that_gets_no_thread_says_when_to_come_back(
+    settings: Settings, path: str
+) -> None:
+    settings.MIDDLEWARE = ["tests.test_http_application.busy"]
+    request = await Request(path).go()
+    assert (request.status, request.headers[b"retry-after"]) == (503, b"1")
+
+
+# -- of a project: a middleware, and a view as the URLs of one test have it ----------------------
 
 closed: list[str] = []
+
+
+def busy(get_response: Any) -> Any:
+    def middleware(request: HttpRequest) -> Any:
+        raise Unavailable("the server is too busy")
+
+    return middleware
 
 
 async def parts() -> AsyncIterator[bytes]:

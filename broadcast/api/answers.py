@@ -15,7 +15,7 @@ from django.views.decorators.csrf import csrf_exempt
 from .. import metrics
 from ..database import unavailable
 from ..decorators import unkept, without_transaction
-from ..exceptions import BadToken, BroadcastError, NoSuchStream, StreamClosed
+from ..exceptions import BadToken, BroadcastError, NoSuchStream, StreamClosed, Unavailable
 from ..middleware import not_now
 from ..models import Stream
 from ..rows import find_stream
@@ -125,7 +125,8 @@ def bad_request(request: HttpRequest, exception: Exception) -> HttpResponseBase:
 
 def server_error(request: HttpRequest) -> HttpResponseBase:
     """Django calls it while it handles the exception."""
-    if away := unavailable(sys.exc_info()[1]):
+    error = sys.exc_info()[1]
+    if away := error if isinstance(error, Unavailable) else unavailable(error):
         return failure(away) if is_api(request) else not_now(request, away)
     if is_api(request):
         return unkept(JsonResponse({"error": "the server failed"}, status=500))
