@@ -7,6 +7,8 @@
   from the accept or the first byte; its body within `BODY_SECONDS`. Between two requests a
   connection may be silent for `IDLE_SECONDS`. When it is closed, its client takes the rest of the
   answer within `SLOW_SECONDS`, or is cut off.
+* *A request waits until the answer before it was taken*, for so long, too. Of a client that sends
+  many at once and reads nothing, Twisted keeps all answers.
 """
 
 import asyncio
@@ -31,6 +33,8 @@ class Channel(HTTPChannel):  # type: ignore[misc]
     #: What happens if it is late, and whether it is waited for the first byte of a request.
     late: asyncio.TimerHandle | None = None
     is_idle = True
+    #: A request that is answered, while its client has to take what there is of answers.
+    answered: Any = None
 
     def connectionMade(self) -> None:
         # Twisted's time is not absolute.
@@ -53,6 +57,10 @@ class Channel(HTTPChannel):  # type: ignore[misc]
         self._no_limit()
         if place := self.give_place():
             limits.end(place)
+        if self.answered:
+            # It is over, and has nothing to lose.
+            self.requests.clear()
+            self.answered = None
         super().connectionLost(reason)
 
     # -- times ------------------------------------------------------------------------------
@@ -96,9 +104,19 @@ class Channel(HTTPChannel):  # type: ignore[misc]
         super().allContentReceived()
 
     def requestDone(self, request: Any) -> None:
+        if self.persistent and self._waitingForTransport:
+            self.answered = request
+            self._cut_later()
+            return
         self.is_idle = True
         if self.persistent:
             self._within(conf.IDLE_SECONDS)
         else:
             self._cut_later()
         super().requestDone(request)
+
+    def resumeProducing(self) -> None:
+        super().resumeProducing()
+        if request := self.answered:
+            self.answered = None
+            self.requestDone(request)
