@@ -63,6 +63,10 @@ class Channel(HTTPChannel):  # type: ignore[misc]
             self.answered = None
         super().connectionLost(reason)
 
+    @property
+    def _is_refused(self) -> bool:
+        return bool(self.place is None or self.place.refusal)
+
     # -- times ------------------------------------------------------------------------------
 
     def _within(self, seconds: float, late: Callable[[], None] | None = None) -> None:
@@ -90,13 +94,13 @@ class Channel(HTTPChannel):  # type: ignore[misc]
     def dataReceived(self, data: bytes) -> None:
         if self.is_idle and data:
             self.is_idle = False
-            if self.place and not self.place.refusal:
+            if not self._is_refused:
                 self._within(conf.HEADER_SECONDS, self._is_slow)
         super().dataReceived(data)
 
     def allHeadersReceived(self) -> None:
         super().allHeadersReceived()
-        if self.length != 0:
+        if self.length != 0 and not self._is_refused:
             self._within(conf.BODY_SECONDS, self.requests[-1].is_late)
 
     def allContentReceived(self) -> None:

@@ -2,6 +2,7 @@
 
 from typing import Any
 
+from pytest_django.fixtures import Settings
 from twisted.internet.error import ConnectionDone
 from twisted.internet.testing import StringTransport
 from twisted.python.failure import Failure
@@ -67,3 +68,12 @@ async def test_who_takes_no_answer_and_goes_leaves_nothing_behind() -> None:
     lose(channel)
     # It was answered, and is no request any more.
     assert (lost, channel.requests) == ([], [])
+
+
+async def test_one_too_many_has_no_more_time_for_a_body(settings: Settings) -> None:
+    settings.BROADCAST_MAX_CONNECTIONS = 0
+    channel = open_channel()
+    ends = channel.late.when()
+    channel.dataReceived(b"POST / HTTP/1.1\r\nHost: localhost\r\nContent-Length: 10\r\n\r\nx")
+    assert channel.late.when() == ends
+    lose(channel)
