@@ -77,7 +77,7 @@ async def healthz(request: HttpRequest) -> JsonResponse:
     return answer(body | ({"reasons": reasons} if reasons else {}), 200 if ready else 503)
 
 
-#: A server with as many connections as it takes is well.
+#: A server with as many connections as it takes, or as many views at work, is well.
 healthz.is_always_answered = True  # type: ignore[attr-defined]
 
 

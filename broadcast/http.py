@@ -2,7 +2,7 @@
 
 A view may have an `application`, an ASGI application that takes its place; a `max_body`, which
 answers the most bytes of a body that are read for it; and `is_always_answered`: whether it is, even
-if there are too many connections.
+if there are too many connections or all threads are taken.
 
 What every request that Django answers keeps to, on any server:
 
@@ -83,6 +83,8 @@ class Exchange:
             uncount = self._count()
             self._check_length()
             async with own_turn() as self.turn:
+                if self._is_always_answered:
+                    self.turn.move_out()
                 await django(self.scope, self.receive, self.send)
             if self.refusal:
                 raise self.refusal
@@ -97,9 +99,14 @@ class Exchange:
         try:
             return limits.begin(self.scope, joins=False)
         except TooMany:
-            if self.match and getattr(self.match.func, "is_always_answered", False):
+            if self._is_always_answered:
                 return limits.nothing
             raise
+
+    @property
+    def _is_always_answered(self) -> bool:
+        view = self.match and self.match.func
+        return bool(getattr(view, "is_always_answered", False))
 
     async def _refuse(self, error: BroadcastError | Refusal) -> None:
         if isinstance(error, BroadcastError):

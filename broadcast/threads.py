@@ -15,7 +15,8 @@ so whatever the traffic and whatever `CONN_MAX_AGE`, there are no more connectio
   to be done borrows a thread for each piece of work. Only an answer that does not say its length
   may be a generator that goes on asking the database, for which Django promises one thread, too:
   it gets one of its own, outside the limit, when it first does synchronous work. That has a
-  connection only if the generator asks the database.
+  connection only if the generator asks the database. A view that is always answered (`http`) has
+  one of its own from the beginning.
 * *What outlives its request* (a task that was begun in it) borrows, too.
 
 Connections are closed, or go back to their pool, where Django would do so: before a thread goes on

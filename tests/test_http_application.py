@@ -3,14 +3,17 @@
 import asyncio
 import json
 from collections.abc import AsyncIterator
+from threading import Event
 from typing import Any
 
 import pytest
+from asgiref.sync import sync_to_async
 from django.core.asgi import get_asgi_application
 from django.http import HttpRequest, StreamingHttpResponse
 from django.urls import path
 from pytest_django.fixtures import Settings
 
+from broadcast import threads
 from broadcast.exceptions import Unavailable
 from broadcast.http import PIECE, HTTPApplication
 from broadcast.limits import get_limits
@@ -166,6 +169,30 @@ async def test_a_middleware_that_gets_no_thread_says_when_to_come_back(
     settings.MIDDLEWARE = ["tests.test_http_application.busy"]
     request = await Request(path).go()
     assert (request.status, request.headers[b"retry-after"]) == (503, b"1")
+
+
+def test_whether_a_server_lives_it_says_when_all_threads_are_taken(
+    settings: Settings, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    settings.BROADCAST_THREADS = 1
+    monkeypatch.setattr(threads, "_threads", threads.Threads())
+    over = Event()
+
+    async def hold() -> None:
+        async with threads.own_turn():
+            await sync_to_async(over.wait)()
+
+    async def run() -> int:
+        holding = asyncio.ensure_future(hold())
+        await asyncio.sleep(0)
+        try:
+            return (await asyncio.wait_for(Request("/healthz").go(), 5)).status
+        finally:
+            over.set()
+            await holding
+
+    # With no synchronous code around that has a thread.
+    assert asyncio.run(run()) == 200
 
 
 # -- of a project: a middleware, and a view as the URLs of one test have it ----------------------
