@@ -127,7 +127,8 @@ class Guard:
             spawn(self._answer(**message))
 
     async def _answer(self, stream: str, question: str, channel: str, type: str) -> None:
-        some = nlargest(MOST, self.connections[stream], key=lambda one: one.behind)
+        here = self.connections.get(stream, ())
+        some = nlargest(MOST, here, key=lambda one: one.behind)
         names = await asyncio.gather(
             *(sessions.name_of(one.visitor) for one in some), return_exceptions=True
         )

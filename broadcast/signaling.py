@@ -59,6 +59,10 @@ class SignalingConsumer(SocketConsumer):
     way = "palava"
     listener: Listener | None = None
     peer: Peer | None = None
+    #: Bytes that it was told since its socket took something.
+    owed = 0
+    #: Whether it did something wrong.
+    erred = False
 
     async def enter(self) -> None:
         self.since = time.time()
@@ -71,9 +75,6 @@ class SignalingConsumer(SocketConsumer):
         self.size = 0
         self.space = asyncio.Event()
         self.working: asyncio.Task[None] | None = None
-        #: Bytes that it was told since its socket took something.
-        self.owed = 0
-        self.erred = False
         self.sink.on_drain(self._drained)
         transport = self.scope.get("extensions", {}).get(EXTENSION)
         if transport is not None:

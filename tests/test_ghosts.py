@@ -257,6 +257,16 @@ async def test_on_any_server_a_socket_that_is_sent_away_leaves_at_that_moment(
     assert not any(topic.listeners for topic in all_topics())
 
 
+@pytest.mark.parametrize("most, query", [(None, "?a=1&a=2"), (0, "")])
+async def test_on_any_server_a_client_of_rooms_is_told_why_it_may_not_come_in(
+    in_process: InProcessDoor, settings: Settings, most: int | None, query: str
+) -> None:
+    settings.BROADCAST_MAX_CONNECTIONS = most
+    async with unanswered(PATH + query) as socket:
+        assert '"error"' in (await socket.receive_output(PATIENCE))["text"]
+        assert (await socket.receive_output(PATIENCE))["type"] == "websocket.close"
+
+
 async def test_a_streamer_whose_socket_is_killed_while_it_ends_publishes_and_leaves(
     in_process: InProcessDoor, monkeypatch: pytest.MonkeyPatch
 ) -> None:

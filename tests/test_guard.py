@@ -16,7 +16,7 @@ from django.utils import timezone
 
 from broadcast import apublish, changes, guard
 from broadcast.models import Room, Stream
-from tests.doors import V1, InProcessDoor, ServerDoor, Socket
+from tests.doors import V1, InProcessDoor, ServerDoor, Socket, eventually
 from tests.processes import Installation
 
 PERMISSIONS = {"listener": "listen_stream", "streamer": "publish_stream"}
@@ -371,3 +371,28 @@ async def test_a_change_in_another_process_is_heard_at_once(
         assert await socket.closed() == 4503
     refused = await here.connect(f"/ws/listener/{slug}/", V1)
     assert await refused.closed() == 4503
+
+
+async def test_who_is_asked_for_may_leave_before_that_is_answered(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    answers: list[Any] = []
+
+    async def answer(channel: str, **message: Any) -> None:
+        answers.append(message["connections"])
+
+    monkeypatch.setattr(guard, "answer", answer)
+
+    class Somebody:
+        slug = "s"
+
+    async def is_answered() -> bool:
+        return answers == [[]]
+
+    somebody: Any = Somebody()
+    guard.get_guard().enter(somebody)
+    guard.get_guard().hear_question(
+        {"stream": "s", "question": "q", "channel": "c", "type": guard.WHO}
+    )
+    guard.get_guard().leave(somebody)
+    await eventually(is_answered)
