@@ -25,7 +25,8 @@ from .threads import own_turn
 
 logger = get_logger(__name__)
 
-#: Calls of all pages that run at a time in one event loop: each needs a thread.
+#: Calls of all pages that run at a time in one event loop. Their synchronous work waits for one of
+#: the `threads`.
 CALLS = 100
 
 _slots: WeakKeyDictionary[asyncio.AbstractEventLoop, asyncio.Semaphore] = WeakKeyDictionary()

@@ -217,10 +217,8 @@ class WebSocketProtocol(DaphneWebSocketProtocol):  # type: ignore[misc]
         at, end, left = 0, len(data), TURN_FRAMES
         self.needed = 0
         while end - at >= 2:
-            if self.held:
-                return None
-            if self.state == self.STATE_CLOSED:
-                return at
+            if self.held or self.state == self.STATE_CLOSED:
+                return None if self.held else at
             if not left:
                 self._go_on_later()
                 break

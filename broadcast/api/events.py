@@ -110,7 +110,6 @@ class EventStream:
     removed: BroadcastError | None = None
     #: Whether the answer has begun: its status stands.
     begun = False
-    #: Whether it counts as a connection.
 
     def __init__(self, scope: dict[str, Any], receive: Any, send: Send) -> None:
         self.scope = scope
