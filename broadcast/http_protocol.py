@@ -20,6 +20,7 @@ from urllib.parse import unquote
 import daphne.server  # noqa: F401 (first: it installs the reactor)
 from daphne.http_protocol import WebRequest
 
+from . import metrics
 from .addresses import named_proxies
 from .api.answers import Refusal, describe, failure
 from .exceptions import BroadcastError
@@ -86,6 +87,8 @@ class HTTPRequest(WebRequest):  # type: ignore[misc]
     def _refuse(self, error: BroadcastError | Refusal) -> None:
         """Say so now; what still comes is read and dropped."""
         self.refused = True
+        if isinstance(error, BroadcastError):
+            metrics.note_refusal("http", type(error))
         # Who waits to be told to go on is not.
         self.requestHeaders.removeHeader(b"Expect")
         self.content.truncate(0)

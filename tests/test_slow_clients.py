@@ -153,6 +153,8 @@ async def test_a_slow_body_that_comes_in_time_is_taken(door: ServerDoor) -> None
 
 @pytest.mark.parametrize("path", ["/", "/rooms/", "/admin/login/", "/nowhere", "/static/x.js"])
 async def test_a_body_has_a_limit_at_every_path(door: ServerDoor, path: str) -> None:
+    counted = "refusals_total{http,too_large}"
+    before = scrape(door.process)[counted]
     for headers, body in (
         (b"Content-Length: %d" % (MAX_BODY + 1), b""),
         (CHUNKED, b"%x\r\n%b\r\n" % (MAX_BODY + 1, b"x" * (MAX_BODY + 1))),
@@ -162,6 +164,7 @@ async def test_a_body_has_a_limit_at_every_path(door: ServerDoor, path: str) -> 
             answer = await client.answer()
             assert (answer.status, answer.headers["connection"]) == (413, "close")
             assert await answer.error() == f"a body has at most {MAX_BODY} bytes here"
+    assert scrape(door.process)[counted] - before == 2
 
 
 async def test_a_handshake_has_no_body(door: ServerDoor) -> None:
