@@ -14,7 +14,9 @@ from django.conf import settings
 from django.contrib.sessions.backends.db import SessionStore
 from django.utils import timezone
 
+from . import database
 from .backends import get_backend
+from .exceptions import Unavailable
 from .groups import PAGE_PREFIX
 from .loops import rounds, spawn
 from .models import Subscription
@@ -30,14 +32,17 @@ class Housekeeping:
 
     def __init__(self) -> None:
         self.rows_at = asyncio.get_running_loop().time() + ROWS_SECONDS
-        self.task = spawn(rounds("housekeeping", self._wait_and_work))
+        self.task = spawn(rounds("housekeeping", self._wait_and_work, known=Unavailable))
 
     async def _wait_and_work(self) -> None:
         await asyncio.sleep(SECONDS)
         await get_backend().sweep()
         now = asyncio.get_running_loop().time()
-        if now >= self.rows_at and not await drop_expired():
-            self.rows_at = now + ROWS_SECONDS
+        if now < self.rows_at:
+            return
+        with database.expected():
+            if not await drop_expired():
+                self.rows_at = now + ROWS_SECONDS
 
 
 async def drop_expired() -> bool:

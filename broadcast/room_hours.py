@@ -9,8 +9,9 @@ from collections import Counter
 
 from channels.db import database_sync_to_async
 
-from . import metrics
+from . import database, metrics
 from .backends.rooms import Left
+from .exceptions import Unavailable
 from .loops import rounds, spawn
 from .models import RoomHour
 from .models.room_hours import Counted
@@ -40,14 +41,15 @@ def note(left: Left) -> None:
 async def _write_all() -> None:
     global _writing
     try:
-        await rounds("room_hours", _wait_and_write, until=lambda: not _counts)
+        await rounds("room_hours", _wait_and_write, Unavailable, until=lambda: not _counts)
     finally:
         _writing = None
 
 
 async def _wait_and_write() -> None:
     await asyncio.sleep(SECONDS)
-    await write()
+    with database.expected():
+        await write()
 
 
 async def write() -> None:

@@ -34,7 +34,7 @@ from broadcast.backends import get_backend
 from broadcast.backends.redis_server import RedisServer
 from broadcast.exceptions import Unavailable
 from broadcast.loops import FIRST_SECONDS, LOOPS, MOST_SECONDS, rounds
-from broadcast.models import Installation, Recording, Room, RoomHour, Stream
+from broadcast.models import Installation, Recording, Room, RoomHour, Stream, Subscription
 from broadcast.relay import get_relay
 from tests.clock import clock, in_clock_loop
 from tests.doors import InProcessDoor
@@ -269,6 +269,31 @@ async def test_a_loop_goes_on_after_an_error_in_it(
     await page.close()
     faults = [one for one in caplog.records if one.exc_info]
     assert [one.message for one in faults] == [f"{LOOPS[name]}; trying again"]
+    caplog.clear()
+
+
+@pytest.mark.parametrize("name", ["housekeeping", "room_hours"])
+async def test_a_database_that_went_away_is_no_fault_of_a_loop(
+    db: None,
+    monkeypatch: pytest.MonkeyPatch,
+    caplog: pytest.LogCaptureFixture,
+    name: str,
+) -> None:
+    for module, seconds in ((loops, "FIRST_SECONDS"), (room_hours, "SECONDS")):
+        monkeypatch.setattr(module, seconds, 0.01)
+    for seconds in ("SECONDS", "ROWS_SECONDS"):
+        monkeypatch.setattr(housekeeping, seconds, 0.01)
+    rows: Any = {"housekeeping": Subscription.objects, "room_hours": RoomHour.objects}[name]
+    method = {"housekeeping": "prune_some", "room_hours": "add"}[name]
+    broken = Broken(getattr(rows, method), InterfaceError)
+    monkeypatch.setattr(rows, method, broken)
+    before = failed(name)
+    keeper = housekeeping.Housekeeping()
+    room_hours.note(left(1))
+    await asyncio.wait_for(broken.worked.wait(), 5)
+    keeper.task.cancel()
+    assert failed(name) == before + 1
+    assert not [one for one in caplog.records if one.exc_info]
     caplog.clear()
 
 
