@@ -227,8 +227,11 @@ class Server(daphne.server.Server):  # type: ignore[misc]
         # What waits for the end of this turn comes before a close.
         get_writes().flush()
         sockets = self._open_sockets()
-        # A call goes on to the last moment.
-        going = [protocol for protocol in sockets if steps <= 1 or not protocol.stays]
+        # A call goes on to the last moment, and so does who has closed: another answer than its own
+        # code would say that not all of what it sent is published.
+        going = [
+            protocol for protocol in sockets if steps <= 1 or not (protocol.stays or protocol.held)
+        ]
         for protocol in going[: math.ceil(len(going) / max(steps, 1))]:
             protocol.close_with(CloseCode.SHUTDOWN, "the server is going down", hear_out=True)
         self._end_requests()

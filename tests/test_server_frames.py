@@ -443,6 +443,24 @@ async def test_what_could_not_be_handled_is_said_in_the_answer_to_a_close() -> N
     assert connection.transport.disconnecting
 
 
+async def test_a_server_that_goes_lets_a_close_be_answered_while_there_is_time() -> None:
+    connection = Connection()
+    sink, server = FrameSink(connection.protocol), connection.protocol.server
+    loop = asyncio.get_running_loop()
+    server.connections = {connection.protocol: {}}
+    server.rpc, server.drain_until = loop.create_future(), loop.time() + 5
+    connection.feed(frame(TEXT, b"x") + frame(CLOSE, close_payload(1000)))
+    assert not server._close_some(2) and connection.sent() == []
+    sink.answer_close()
+    assert connection.close_code() == 1000
+    late = Connection()
+    FrameSink(late.protocol)
+    late.feed(frame(CLOSE, close_payload(1000)))
+    server.connections = {late.protocol: {}}
+    server._close_some(1)
+    assert late.close_code() == 4200
+
+
 def test_a_close_is_answered_in_time_whatever_the_application_does() -> None:
     async def close() -> None:
         connection = Connection()
