@@ -8,7 +8,10 @@ that grows to `MOST_SECONDS`.
 
 import asyncio
 from collections.abc import Awaitable, Callable, Coroutine
+from contextvars import copy_context
 from typing import Any
+
+from asgiref.sync import SyncToAsync
 
 from . import metrics
 from .logs import get_logger
@@ -39,8 +42,14 @@ _tasks: set[asyncio.Task[Any]] = set()
 
 
 def spawn(coroutine: Coroutine[Any, Any, Any]) -> asyncio.Task[Any]:
-    """Have it run beside what runs now. Its errors are its own."""
-    task = asyncio.ensure_future(coroutine)
+    """Have it run beside what runs now. Its errors are its own.
+
+    So are its threads: what all need is not to wait for the turn of the request that needs it first
+    (`threads`).
+    """
+    context = copy_context()
+    context.run(SyncToAsync.thread_sensitive_context.set, None)  # type: ignore[arg-type]
+    task = asyncio.get_event_loop().create_task(coroutine, context=context)
     _tasks.add(task)
     task.add_done_callback(_tasks.discard)
     return task

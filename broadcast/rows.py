@@ -13,6 +13,7 @@ from asgiref.sync import sync_to_async
 from django.db import close_old_connections, transaction
 from django.db.models.signals import post_delete, post_save
 
+from .loops import spawn
 from .models import Room, Stream
 
 SECONDS = 2.0
@@ -54,7 +55,7 @@ async def _find(name: Name) -> Any:
     key = (asyncio.get_running_loop(), name)
     reading = _reading.get(key)
     if reading is None:
-        reading = _reading[key] = asyncio.ensure_future(_read(name))
+        reading = _reading[key] = spawn(_read(name))
         reading.add_done_callback(lambda task: _reading.pop(key, None))
     return await asyncio.shield(reading)
 

@@ -144,7 +144,6 @@ OWN_TASKS = {
     "management/commands/rpcserver.py": "what the command waits for",
     "page_actions.py": "a call of one page, which is answered whatever happens",
     "recorder.py": "a recording, from one streamer's coming to its going",
-    "rows.py": "a query, awaited by all who ask for it",
     "rpc_server.py": "a call of one connection, which is answered whatever happens",
     "server.py": "an application, which Daphne keeps and ends",
     "signaling.py": "what one client said, which is answered whatever happens",

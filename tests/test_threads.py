@@ -13,6 +13,7 @@ from pytest_django.fixtures import Settings
 
 from broadcast import threads
 from broadcast.exceptions import Unavailable
+from broadcast.loops import spawn
 from broadcast.threads import Threads, own_turn
 from tests.doors import eventually
 
@@ -215,3 +216,21 @@ async def test_connections_are_looked_after_before_the_next_request() -> None:
 
         await eventually(are_tidy)
     assert sorted(idents) == sorted(tidied)
+
+
+@on_a_server
+async def test_what_all_wait_for_needs_no_thread_of_the_request_that_began_it() -> None:
+    over = threading.Event()
+
+    async def hold() -> None:
+        async with own_turn():
+            await sync_to_async(over.wait)()
+
+    holding = [asyncio.ensure_future(hold()) for _ in range(2)]
+    await asyncio.sleep(0)
+    async with own_turn():
+        try:
+            assert await asyncio.wait_for(spawn(work()), 5)
+        finally:
+            over.set()
+    await asyncio.gather(*holding)
