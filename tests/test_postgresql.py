@@ -15,7 +15,7 @@ from tests.conftest import door_of
 from tests.doors import PATIENCE, V1, Closed, ServerDoor
 from tests.events import hear
 from tests.pages import PageSocket
-from tests.postgres import PostgresProcess
+from tests.postgres import OTHERS, PostgresProcess
 from tests.processes import SETUP, ServerProcess
 from tests.rooms import enter, heard
 
@@ -162,11 +162,18 @@ async def test_a_database_that_was_restarted_is_asked_again_at_once(
 @contextmanager
 def full(postgres: PostgresProcess) -> Iterator[None]:
     """Meanwhile others have all of its connections."""
+    held: list[psycopg.Connection[Any]] = []
     with ExitStack() as stack:
-        postgres.cut_off()
-        with pytest.raises(psycopg.OperationalError, match="too many clients"):
-            while True:
-                stack.enter_context(psycopg.connect(postgres.url))
+        while True:
+            with pytest.raises(psycopg.OperationalError, match="too many clients"):
+                while True:
+                    one = stack.enter_context(psycopg.connect(postgres.url, autocommit=True))
+                    held.append(one)
+            # The server may have had some, or may have come back while these came.
+            own = [one.info.backend_pid for one in held]
+            end = f"SELECT pg_terminate_backend(pid) {OTHERS} AND pid <> ALL(%s)"
+            if not held[0].execute(end, [own]).fetchall():
+                break
         yield
 
 
