@@ -101,6 +101,8 @@ class SocketConsumer(AsyncConsumer):  # type: ignore[misc]
                 self.answer_close()
         if self.is_accepted and isinstance(self.sink, MessageSink):
             await self.sink.until_closed()
+        if self.is_accepted:
+            self.sink.forget()
 
     @property
     def address(self) -> str:

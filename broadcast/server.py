@@ -56,6 +56,9 @@ logger = get_logger(__name__)
 
 #: Seconds a client has to answer a close, after it has read what was sent before.
 CLOSE_SECONDS = 10
+#: Requests and sockets that end before their garbage is collected; where more are open, so many.
+#: Then a collection, which looks at all that are open, takes a small part of the time.
+COLLECT_AFTER = 2000
 #: Seconds between two batches of closes of a drain.
 DRAIN_STEP = 0.1
 #: Seconds in which the backend takes the last word of a process.
@@ -90,6 +93,8 @@ class Server(daphne.server.Server):  # type: ignore[misc]
         self.connections: dict[Any, dict[str, Any]]
         self.draining = self.stopping = False
         self.failures = Failures("drain")
+        #: Requests and sockets that ended since the last garbage collection for them.
+        self.gone = 0
         #: Whether MessagePack-RPC is there, of this process or another of this installation.
         self.has_rpc = False
         self.announce: Callable[[], None] | None = kwargs.get("ready_callable")
@@ -128,6 +133,15 @@ class Server(daphne.server.Server):  # type: ignore[misc]
         # A thread that looks up a session must not wait 5 ms for a busy event loop's lock, again
         # and again: private streams took 670 joins per second so.
         sys.setswitchinterval(0.0005)
+
+    def protocol_disconnected(self, protocol: Any) -> None:
+        super().protocol_disconnected(protocol)
+        # Each leaves a few KB of objects that hold each other, and the thresholds above let these
+        # wait for 100 million new objects.
+        self.gone += 1
+        if self.gone >= max(COLLECT_AFTER, len(self.connections)):
+            self.gone = 0
+            asyncio.get_event_loop().call_soon(gc.collect)
 
     def _settled(self, has_rpc: bool) -> None:
         """All is there, or known not to be."""

@@ -79,6 +79,10 @@ class FrameSink:
     def on_drain(self, callback: Callable[[], None]) -> None:
         self.drained = callback
 
+    def forget(self) -> None:
+        """Its socket is gone. A sink and what it calls hold each other: that ends here."""
+        self.drained = self.closing = nothing
+
     def on_close(self, callback: Callable[[], None]) -> None:
         self.closing = callback
 
@@ -115,6 +119,10 @@ class MessageSink:
 
     def on_drain(self, callback: Callable[[], None]) -> None:
         self.drained = callback
+
+    def forget(self) -> None:
+        """Its socket is gone. A sink and what it calls hold each other: that ends here."""
+        self.drained = self.on_give_up = nothing
 
     def write(self, messages: list[Any]) -> bool:
         self.waiting.extend(messages)

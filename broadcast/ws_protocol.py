@@ -64,7 +64,8 @@ class InboundQueue:
     __slots__ = ("messages", "over", "paused", "protocol", "size", "taken", "waiter")
 
     def __init__(self, protocol: "WebSocketProtocol") -> None:
-        self.protocol = protocol
+        #: Until the last message: they hold each other.
+        self.protocol: WebSocketProtocol | None = protocol
         self.messages: list[dict[str, Any]] = []
         self.size = 0
         #: What was taken since others had their turn, in parts of a turn.
@@ -83,7 +84,8 @@ class InboundQueue:
         if self.over:
             # The client's own close must be read, however much still waits.
             self._resume()
-        elif not self.paused and self._is_full():
+            self.protocol = None
+        elif self.protocol and not self.paused and self._is_full():
             self.paused = True
             self.protocol.pause_reading()
         if self.waiter is not None and not self.waiter.done():
@@ -112,7 +114,7 @@ class InboundQueue:
         return len(self.messages) >= INBOUND_COUNT or self.size >= INBOUND_BYTES
 
     def _resume(self) -> None:
-        if self.paused:
+        if self.paused and self.protocol:
             self.paused = False
             self.protocol.resume_reading()
 
@@ -459,7 +461,8 @@ class WebSocketProtocol(DaphneWebSocketProtocol):  # type: ignore[misc]
         self._keep_socket()
         if self.sink:
             self.sink.closing()
-        self.sink = self.held = None
+        # Autobahn's Deferred has this as its result: they hold each other.
+        self.sink = self.held = self.is_closed = None
         if self.held_until:
             self.held_until.cancel()
         self.server.protocol_disconnected(self)

@@ -10,14 +10,16 @@ from daphne.http_protocol import HTTPFactory
 from daphne.ws_protocol import WebSocketFactory
 from hypothesis import given, settings
 from hypothesis import strategies as st
+from twisted.internet.error import ConnectionDone
 from twisted.internet.task import Clock
 from twisted.internet.testing import StringTransport
+from twisted.python.failure import Failure
 
 from broadcast import ws_protocol
 from broadcast.conf import conf
 from broadcast.exceptions import CloseCode
 from broadcast.server import Server
-from broadcast.sinks import FrameSink
+from broadcast.sinks import FrameSink, nothing
 from broadcast.ws_protocol import (
     CLOSE_SECONDS,
     INBOUND_COUNT,
@@ -472,6 +474,34 @@ def test_a_close_is_answered_in_time_whatever_the_application_does() -> None:
         assert connection.close_code() == 4200
 
     in_clock_loop(close)()
+
+
+async def test_what_belongs_to_a_socket_that_ended_does_not_hold_it() -> None:
+    connection = Connection()
+    sink = FrameSink(connection.protocol)
+    sink.on_drain(connection.feed)
+    sink.on_close(lambda: None)
+    connection.feed(frame(CLOSE, close_payload(1000)))
+    sink.answer_close()
+    connection.protocol.connectionLost(Failure(ConnectionDone()))
+    sink.forget()
+    # Of each of these one side held the other, so both waited for the garbage collector.
+    assert connection.protocol.sink is connection.protocol.is_closed is None
+    assert connection.queue.protocol is None
+    assert sink.drained is sink.closing is nothing
+
+
+async def test_what_ended_sockets_leave_is_collected(monkeypatch: pytest.MonkeyPatch) -> None:
+    collected: list[float] = []
+    monkeypatch.setattr("broadcast.server.gc.collect", lambda: collected.append(1))
+    monkeypatch.setattr("broadcast.server.COLLECT_AFTER", 10)
+    server = FakeServer(1000)
+    server.connections = {number: {} for number in range(20)}
+    for number in range(20):
+        assert not collected
+        server.protocol_disconnected(number)
+        await asyncio.sleep(0)
+    assert collected == [1]
 
 
 async def test_the_default_limit_is_the_one_of_the_settings() -> None:
