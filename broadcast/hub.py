@@ -267,11 +267,15 @@ class Topic:
     def set_streamer(self, streamer: str) -> None:
         """`streamer` feeds it now, wherever that is connected; "": nobody does."""
         self.streamer = streamer
+        self.overtake_others(streamer)
+        for listener in list(self.listeners):
+            listener.tell_live()
+
+    def overtake_others(self, streamer: str) -> None:
+        """`streamer` seems to feed it: whoever else does here looks, and says so again."""
         for other in list(self.streamers.values()):
             if streamer and other.id != streamer:
                 other.overtake()
-        for listener in list(self.listeners):
-            listener.tell_live()
 
     def add_streamer(self, streamer: Streamer) -> None:
         self.streamers[streamer.id] = streamer

@@ -347,6 +347,9 @@ class Relay:
             # What was announced while we asked is newer than the answer.
             if topic.streamer == known[name] != presence.streamer and not forgotten:
                 topic.set_streamer(presence.streamer)
+            else:
+                # Announced again: what those before it answered may have been lost.
+                topic.overtake_others(presence.streamer)
 
     async def _look_for_lost(self, names: list[str]) -> None:
         topics = [self.topics[name] for name in names if name in self.topics]

@@ -111,7 +111,8 @@ class Turn:
                     await self._news.wait()
                     started = loop.time()
                     continue
-            await announce_streamer(self.stream.slug, self.id)
+            if not self.overtaken:
+                await announce_streamer(self.stream.slug, self.id)
             self.formers &= set(await get_backend().replaced(self.stream.slug))
             if len(self.formers) < before:
                 started = loop.time()

@@ -4,6 +4,7 @@ import asyncio
 import random
 from collections import Counter
 from collections.abc import Callable
+from types import SimpleNamespace
 from typing import Any
 
 import pytest
@@ -370,6 +371,22 @@ async def test_live_is_heard_through_the_layer(layer: FaultyLayer) -> None:
     await announce_streamer("s", "")
     await asyncio.sleep(0.001)
     assert sink.heard == [("live",), ("idle",)]
+
+
+@in_clock_loop
+async def test_a_streamer_that_was_overtaken_is_told_as_often_as_that_is_announced(
+    layer: FaultyLayer,
+) -> None:
+    sink = await listen()
+    topic, told = sink.listener.topic, list[str]()
+    former: Any = SimpleNamespace(id="one", overtake=lambda: told.append("one"))
+    topic.streamers["one"] = former
+    await get_backend().enter("s", "two")
+    for times in (1, 2, 3):
+        # What it answered the last time may have been lost.
+        await announce_streamer("s", "two")
+        await asyncio.sleep(0.001)
+        assert len(told) == times
 
 
 @in_clock_loop

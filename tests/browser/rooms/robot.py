@@ -39,7 +39,7 @@ class Robot:
         self.loop.call_soon_threadsafe(self.task.cancel)
         self.thread.join()
         self.loop.close()
-        assert self.errors == []
+        assert not self.errors, self.errors
 
     def _run(self) -> None:
         try:
