@@ -50,7 +50,8 @@ from .page_writes import get_writes
 from .relay import all_topics
 from .rpc_server import serve_beside
 from .sinks import EXTENSION
-from .ws_protocol import InboundQueue, WebSocketProtocol
+from .ws_inbound import InboundQueue
+from .ws_protocol import WebSocketProtocol
 
 logger = get_logger(__name__)
 

@@ -15,17 +15,14 @@ from twisted.internet.task import Clock
 from twisted.internet.testing import StringTransport
 from twisted.python.failure import Failure
 
-from broadcast import ws_protocol
+from broadcast import ws_writing
 from broadcast.conf import conf
 from broadcast.exceptions import CloseCode
 from broadcast.server import Server
 from broadcast.sinks import FrameSink, nothing
-from broadcast.ws_protocol import (
-    CLOSE_SECONDS,
-    INBOUND_COUNT,
-    InboundQueue,
-    WebSocketProtocol,
-)
+from broadcast.ws_inbound import INBOUND_COUNT, InboundQueue
+from broadcast.ws_protocol import WebSocketProtocol
+from broadcast.ws_writing import CLOSE_SECONDS
 from tests.clock import in_clock_loop
 from tests.raw import (
     BINARY,
@@ -363,7 +360,7 @@ async def test_a_client_that_closes_and_takes_nothing_is_cut_off_in_the_end(
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
     later = Clock()
-    monkeypatch.setattr(ws_protocol, "reactor", later)
+    monkeypatch.setattr(ws_writing, "reactor", later)
     connection = Connection()
     connection.transport.dataBuffer = b"nobody takes it"
     connection.feed(frame(CLOSE, close_payload(1000)))

@@ -17,7 +17,7 @@ from broadcast.media.steps import MOST, STEPS, Steps
 from broadcast.publications import Draft, Mark
 from broadcast.publishing import append
 from broadcast.relay import get_relay
-from broadcast.ws_protocol import TURN_BYTES, TURN_COUNT, InboundQueue
+from broadcast.ws_inbound import TURN_BYTES, TURN_COUNT, InboundQueue
 from tests.doors import InProcessDoor
 from tests.films import block, cluster, webm
 
