@@ -134,8 +134,13 @@ KINDS = {"listener": listen, "streamer": feed, "room": meet, "page": open_page}
 async def test_a_client_that_breaks_the_protocol_leaves_before_its_connection_ends(
     our_door: ServerDoor, kind: str, data: bytes, code: int
 ) -> None:
-    async with our_door.raw() as raw:
-        has_left = await KINDS[kind](our_door, raw)
+    await leaves_at_once(our_door, kind, data, code)
+
+
+async def leaves_at_once(door: ServerDoor, kind: str, data: bytes, code: int) -> None:
+    """Who sends this is closed with the code, and has left while its connection is still open."""
+    async with door.raw() as raw:
+        has_left = await KINDS[kind](door, raw)
         await raw.send(data)
         await eventually(has_left)
         await until_closed(raw, code)
@@ -145,13 +150,7 @@ async def test_a_client_that_breaks_the_protocol_leaves_before_its_connection_en
 async def test_a_listener_that_is_sent_away_leaves_before_its_connection_ends(
     our_door: ServerDoor,
 ) -> None:
-    data, code = SENSELESS
-    async with our_door.raw() as raw:
-        has_left = await listen(our_door, raw)
-        await raw.send(data)
-        await eventually(has_left)
-        await until_closed(raw, code)
-        assert is_open(raw)
+    await leaves_at_once(our_door, "listener", *SENSELESS)
 
 
 async def test_a_streamer_that_another_one_replaced_is_waited_for_by_nobody(

@@ -120,8 +120,8 @@ async def test_who_waits_for_something_else_gives_its_thread_to_others() -> None
         assert await asyncio.wait_for(polling, 5)
 
 
-@on_a_server
-async def test_who_waits_too_long_is_told_that_the_server_is_busy() -> None:
+async def hold_both() -> tuple[threading.Event, list[asyncio.Future[None]]]:
+    """Requests that have both threads until the event is set."""
     over = threading.Event()
 
     async def hold() -> None:
@@ -130,6 +130,12 @@ async def test_who_waits_too_long_is_told_that_the_server_is_busy() -> None:
 
     holding = [asyncio.ensure_future(hold()) for _ in range(2)]
     await asyncio.sleep(0)
+    return over, holding
+
+
+@on_a_server
+async def test_who_waits_too_long_is_told_that_the_server_is_busy() -> None:
+    over, holding = await hold_both()
     with pytest.MonkeyPatch.context() as patch:
         patch.setattr(threads, "PATIENCE", 0.1)
         async with own_turn():
@@ -220,14 +226,7 @@ async def test_connections_are_looked_after_before_the_next_request() -> None:
 
 @on_a_server
 async def test_what_all_wait_for_needs_no_thread_of_the_request_that_began_it() -> None:
-    over = threading.Event()
-
-    async def hold() -> None:
-        async with own_turn():
-            await sync_to_async(over.wait)()
-
-    holding = [asyncio.ensure_future(hold()) for _ in range(2)]
-    await asyncio.sleep(0)
+    over, holding = await hold_both()
     async with own_turn():
         try:
             assert await asyncio.wait_for(spawn(work()), 5)

@@ -93,39 +93,47 @@ def schemas() -> Json:
             epoch={"type": "string", "minLength": 1},
             offset=OFFSET,
         ),
-        "Stream": thing(
-            slug=TEXT,
-            title=TEXT,
-            description=TEXT,
-            kind={"enum": list(Stream.Kind.values)},
-            live={"type": "boolean", "description": "Whether a streamer is connected."},
-            listeners={"type": "integer", "minimum": 0},
-            position=schema_of("Position"),
-            limits=thing(
-                frame={"type": "integer", "description": "Bytes of a publication."},
-                history=thing(
-                    count={"type": "integer"},
-                    bytes={"type": "integer"},
-                    seconds={"type": "number"},
-                ),
-            ),
-            url=TEXT,
-        ),
-        "Publication": thing(
-            "",
-            ["offset", "time", "type", "data"],
-            offset={"type": "integer", "minimum": 1},
-            time={"type": "number", "description": "Seconds since 1970."},
-            type={"enum": ["text", "json", "binary"]},
-            marks={
-                "type": "array",
-                "items": {"enum": ["header", "entry", "reset"]},
-                "minItems": 1,
-            },
-            data={"description": "Text as a string, JSON as it is, binary in Base64."},
-        ),
+        "Stream": stream_schema(),
+        "Publication": publication_schema(),
         "History": history_schema(),
     }
+
+
+def stream_schema() -> Json:
+    return thing(
+        slug=TEXT,
+        title=TEXT,
+        description=TEXT,
+        kind={"enum": list(Stream.Kind.values)},
+        live={"type": "boolean", "description": "Whether a streamer is connected."},
+        listeners={"type": "integer", "minimum": 0},
+        position=schema_of("Position"),
+        limits=thing(
+            frame={"type": "integer", "description": "Bytes of a publication."},
+            history=thing(
+                count={"type": "integer"},
+                bytes={"type": "integer"},
+                seconds={"type": "number"},
+            ),
+        ),
+        url=TEXT,
+    )
+
+
+def publication_schema() -> Json:
+    return thing(
+        "",
+        ["offset", "time", "type", "data"],
+        offset={"type": "integer", "minimum": 1},
+        time={"type": "number", "description": "Seconds since 1970."},
+        type={"enum": ["text", "json", "binary"]},
+        marks={
+            "type": "array",
+            "items": {"enum": ["header", "entry", "reset"]},
+            "minItems": 1,
+        },
+        data={"description": "Text as a string, JSON as it is, binary in Base64."},
+    )
 
 
 def history_schema() -> Json:
@@ -175,13 +183,34 @@ def components() -> Json:
     }
 
 
-def publications() -> Json:
+def publish_operation() -> Json:
     key = parameter(
         "Idempotency-Key",
         {"type": "string", "pattern": f"^[!-~]{{1,{MOST_KEY}}}$"},
         "A repeat with the same key publishes nothing, and answers the first position.",
         "header",
     )
+    return operation(
+        "Publish",
+        "publish",
+        {
+            "201": answer("It is published there.", schema_of("Position")),
+            **errors(400, 401, 403, 404, 410, 413, 415, 429, 503),
+        },
+        parameters=[key],
+        requestBody={
+            "required": True,
+            "description": "One publication.",
+            "content": {
+                "application/json": {"schema": {}},
+                "text/plain": {"schema": {"type": "string"}},
+                "application/octet-stream": {"schema": {"type": "string", "format": "binary"}},
+            },
+        },
+    )
+
+
+def publications() -> Json:
     limit = parameter(
         "limit",
         {"type": "integer", "minimum": 1, "maximum": 10**20 - 1, "default": conf.HISTORY_LIMIT},
@@ -200,24 +229,7 @@ def publications() -> Json:
             description="What came after `since`, or the last `limit` without one. When `since` "
             "cannot be continued from, `complete` is false, and the last `limit` come instead.",
         ),
-        "post": operation(
-            "Publish",
-            "publish",
-            {
-                "201": answer("It is published there.", schema_of("Position")),
-                **errors(400, 401, 403, 404, 410, 413, 415, 429, 503),
-            },
-            parameters=[key],
-            requestBody={
-                "required": True,
-                "description": "One publication.",
-                "content": {
-                    "application/json": {"schema": {}},
-                    "text/plain": {"schema": {"type": "string"}},
-                    "application/octet-stream": {"schema": {"type": "string", "format": "binary"}},
-                },
-            },
-        ),
+        "post": publish_operation(),
     }
 
 
