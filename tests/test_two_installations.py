@@ -49,18 +49,12 @@ def start(
 
 
 @pytest.fixture(scope="module")
-def redis(tmp_path_factory: pytest.TempPathFactory) -> Iterator[RedisProcess]:
-    with RedisProcess(tmp_path_factory.mktemp("redis")) as process:
-        yield process
-
-
-@pytest.fixture(scope="module")
 def servers(
-    tmp_path_factory: pytest.TempPathFactory, redis: RedisProcess
+    tmp_path_factory: pytest.TempPathFactory, own_redis: RedisProcess
 ) -> Iterator[dict[str, ServerProcess]]:
     directory = tmp_path_factory.mktemp("installations")
     with ExitStack() as stack:
-        found = {name: start(stack, directory / name, redis, name) for name in PREFIXES}
+        found = {name: start(stack, directory / name, own_redis, name) for name in PREFIXES}
         found["ours"].start()
         # The port of ours is taken when this one starts.
         found["same number"].environment["BROADCAST_RPC_PORT"] = str(found["ours"].rpc_port)
@@ -234,20 +228,20 @@ async def be_busy(door: ServerDoor) -> list[Socket]:
 
 
 async def test_every_key_and_channel_in_redis_begins_with_an_installation(
-    servers: dict[str, ServerProcess], redis: RedisProcess
+    servers: dict[str, ServerProcess], own_redis: RedisProcess
 ) -> None:
     doors = [ServerDoor(server) for server in servers.values()]
     sockets = await asyncio.gather(*map(be_busy, doors))
     assert all(sockets)
     starts = {name: f"broadcast:{prefix}:" for name, prefix in PREFIXES.items()}
-    keys = {number: await asyncio.to_thread(keys_of, redis, number) for number in (0, 1)}
+    keys = {number: await asyncio.to_thread(keys_of, own_redis, number) for number in (0, 1)}
     assert all(key.startswith(starts["other number"]) for key in keys[1])
     assert all(key.startswith((starts["ours"], starts["same number"])) for key in keys[0])
     for name, start in starts.items():
         found = [key for key in keys[name == "other number"] if key.startswith(start)]
         kinds = {key.rpartition(":")[2] for key in found}
         assert kinds >= {"meta", "stream", "presence", "generation", "rooms", "members", "keys"}
-    channels = redis.command("PUBSUB", "CHANNELS")
+    channels = own_redis.command("PUBSUB", "CHANNELS")
     for prefix in PREFIXES.values():
         groups = f"asgi__group__broadcast.{prefix}."
         own = [one for one in channels if one.startswith((groups, f"asgibroadcast.{prefix}."))]

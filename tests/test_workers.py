@@ -51,16 +51,10 @@ async def listeners_at_all(door: ServerDoor, slug: str) -> dict[int, Socket]:
 
 
 @pytest.fixture(scope="module")
-def redis(tmp_path_factory: pytest.TempPathFactory) -> Iterator[RedisProcess]:
-    with RedisProcess(tmp_path_factory.mktemp("redis")) as redis:
-        yield redis
-
-
-@pytest.fixture(scope="module")
 def first(
-    tmp_path_factory: pytest.TempPathFactory, redis: RedisProcess
+    tmp_path_factory: pytest.TempPathFactory, own_redis: RedisProcess
 ) -> Iterator[WorkersProcess]:
-    process = WorkersProcess(tmp_path_factory.mktemp("first"), REDIS_URL=redis.url)
+    process = WorkersProcess(tmp_path_factory.mktemp("first"), REDIS_URL=own_redis.url)
     process.arguments = ["start", "--workers", str(WORKERS)]
     if socket.has_dualstack_ipv6():
         process.arguments += ["--host", "::"]
