@@ -272,7 +272,9 @@ class Topic:
             listener.tell_live()
 
     def overtake_others(self, streamer: str) -> None:
-        """`streamer` seems to feed it: whoever else does here looks, and says so again."""
+        """`streamer` came, or waits: each other streamer here looks whether it is overtaken, and
+        answers if it is.
+        """
         for other in list(self.streamers.values()):
             if streamer and other.id != streamer:
                 other.overtake()

@@ -32,7 +32,7 @@ from .logs import get_logger
 from .loops import spawn
 from .models import Stream
 from .publications import MAX_NAME, Draft, Mark, Position, Publication, encode_text, pack
-from .relay import LEAVING, PUBLICATIONS, STREAMER
+from .relay import LEAVING, PUBLICATIONS, STREAMER, WAITING
 from .rows import find_stream
 
 logger = get_logger(__name__)
@@ -345,6 +345,11 @@ async def announce_streamer(stream: str, streamer: str) -> None:
 async def announce_leaving(stream: str, streamer: str, left: bool) -> None:
     """Tell every process that `streamer`, which was replaced, is about to leave, or has left."""
     await _send(stream, type=LEAVING, streamer=streamer, left=left)
+
+
+async def announce_waiting(stream: str, streamer: str) -> None:
+    """Ask in every process for streamers that `streamer` waits for: they announce themselves."""
+    await _send(stream, type=WAITING, streamer=streamer)
 
 
 def tell_everybody(**message: Any) -> None:

@@ -46,6 +46,7 @@ REJOIN_SECONDS = 3600.0
 PUBLICATIONS = "broadcast.publications"
 STREAMER = "broadcast.streamer"
 LEAVING = "broadcast.leaving"
+WAITING = "broadcast.waiting"
 
 
 class Relay:
@@ -214,6 +215,8 @@ class Relay:
             self._hear_streamer(topic, message["streamer"])
         elif message["type"] == LEAVING:
             topic.hear_leaving(message["streamer"], message["left"])
+        elif message["type"] == WAITING:
+            topic.overtake_others(message["streamer"])
 
     def _hear_streamer(self, topic: Topic, streamer: str) -> None:
         if topic.streamers.keys() - {streamer}:
@@ -347,9 +350,6 @@ class Relay:
             # What was announced while we asked is newer than the answer.
             if topic.streamer == known[name] != presence.streamer and not forgotten:
                 topic.set_streamer(presence.streamer)
-            else:
-                # Announced again: what those before it answered may have been lost.
-                topic.overtake_others(presence.streamer)
 
     async def _look_for_lost(self, names: list[str]) -> None:
         topics = [self.topics[name] for name in names if name in self.topics]

@@ -6,9 +6,10 @@ streamer's bytes. So:
 
 * A `Turn` is taken before the client learns that it is connected. Turns have the order in which
   connections were opened, whatever else takes its time.
-* A streamer publishes nothing before all former ones have left (`wait`). That is bounded: a former
-  one whose process does not answer is given up on after `SILENT_SECONDS`, and all of them when none
-  has left for `TAKE_OVER_SECONDS`; the newcomer is told.
+* A streamer publishes nothing before all former ones have left (`wait`). It asks for them again and
+  again, and they answer for as long as they have not left. That is bounded: it gives up a former
+  one that has not answered for `SILENT_SECONDS`, and the oldest of them when none has left for
+  `TAKE_OVER_SECONDS`; the newcomer is told.
 * A streamer that is overtaken goes on for as long as something comes that had reached this machine
   before, and leaves when all of it is published; also when it is overtaken while it waits itself.
 * A clean close is answered when the streamer has left (`SocketConsumer.answer_close`). An answer
@@ -27,7 +28,7 @@ from .hub import Topic
 from .logs import get_logger
 from .loops import spawn
 from .models import Stream
-from .publishing import announce_leaving, announce_streamer
+from .publishing import announce_leaving, announce_streamer, announce_waiting
 from .recorder import Recorder
 from .relay import get_relay
 
@@ -36,11 +37,10 @@ logger = get_logger(__name__)
 TAKEN_OVER = "another streamer took over"
 TOO_LATE = "the streamer before did not end in time: what it sent last may be missing, or come late"
 
-#: Seconds that a newcomer waits for the next of those before it, and for a first word of their
-#: processes.
+#: Seconds in which the next of those before a newcomer has to leave, and each of them to answer.
 TAKE_OVER_SECONDS = 5.0
 SILENT_SECONDS = 2.0
-#: Seconds between two looks whether those before have left: announcements may be lost.
+#: Seconds between two questions to those before, whether they have left: messages may be lost.
 LOOK_SECONDS = 0.25
 #: Seconds between two looks whether anything more comes of an overtaken streamer.
 TICK_SECONDS = 0.025
@@ -84,10 +84,12 @@ class Turn:
         self.topic = topic
         self.source = source
         self.id = source.id
-        #: Those before it that have not left, and those of them whose process has answered.
+        #: Those before it that have not left, and when each answered last, by the loop's clock.
         self.formers: set[str] = set()
-        self.answered: set[str] = set()
+        self.answered: dict[str, float] = {}
         self._news = asyncio.Event()
+        #: When it last answered those that wait for it.
+        self._said_at = 0.0
 
     async def take(self) -> None:
         """Feed the stream from now on; the streamer that did is told."""
@@ -103,6 +105,7 @@ class Turn:
         """Wait until those before have left. False: some had not, in time."""
         loop = asyncio.get_running_loop()
         started, late = loop.time(), set[str]()
+        self.answered = dict.fromkeys(self.formers, started) | self.answered
         while self.formers:
             before = len(self.formers)
             self._news.clear()
@@ -111,22 +114,22 @@ class Turn:
                     await self._news.wait()
                     started = loop.time()
                     continue
-            if not self.overtaken:
-                await announce_streamer(self.stream.slug, self.id)
+            await announce_waiting(self.stream.slug, self.id)
             self.formers &= set(await get_backend().replaced(self.stream.slug))
+            late |= await self._give_up(started)
             if len(self.formers) < before:
                 started = loop.time()
-            late |= await self._give_up(loop.time() - started)
         if late:
             logger.warning("%d streamers of %r did not end in time", len(late), self.stream.slug)
         return not late
 
-    async def _give_up(self, waited: float) -> set[str]:
-        late = set[str]()
-        if waited >= TAKE_OVER_SECONDS:
-            late = set(self.formers)
-        elif waited >= SILENT_SECONDS:
-            late = self.formers - self.answered
+    async def _give_up(self, started: float) -> set[str]:
+        """Wait for some no longer. `started`: when the last of them left."""
+        now = asyncio.get_running_loop().time()
+        late = {one for one in self.formers if self.answered[one] <= now - SILENT_SECONDS}
+        if self.formers and now - started >= TAKE_OVER_SECONDS:
+            # The others may wait for this one themselves: an id begins with the time.
+            late.add(min(self.formers))
         for former in late:
             # The next one is not to wait for it, too.
             await get_backend().leave(self.stream.slug, former)
@@ -193,26 +196,32 @@ class Turn:
         if self._making_room is None:
             self._making_room = spawn(self._make_room())
         elif self.overtaken:
-            # One more has come, who has not heard it yet.
-            spawn(announce_leaving(self.stream.slug, self.id, left=False))
+            spawn(self._answer())
 
     def hear_leaving(self, streamer: str, left: bool) -> None:
         if left and streamer in self.formers:
             self.formers.discard(streamer)
             self._news.set()
         elif not left:
-            self.answered.add(streamer)
+            self.answered[streamer] = asyncio.get_running_loop().time()
+
+    async def _answer(self) -> None:
+        """Tell those that wait that this one is still about to leave: all of them at once."""
+        now = asyncio.get_running_loop().time()
+        if now - self._said_at >= LOOK_SECONDS / 2:
+            self._said_at = now
+            await announce_leaving(self.stream.slug, self.id, left=False)
 
     async def _make_room(self) -> None:
-        # Two announcements may arrive in either order: only the backend knows who is newer.
-        while (feeder := await feeder_of(self.stream.slug)) is None:  # noqa: ASYNC110
-            # Nobody would say it again.
+        # Two announcements may arrive in either order: only the backend knows which is newer.
+        while (overtaken := await self._is_overtaken()) is None:  # noqa: ASYNC110
+            # The engine does not answer, and nobody would say it again.
             await asyncio.sleep(LOOK_SECONDS)
-        if feeder in ("", self.id):
+        if not overtaken:
             self._making_room = None
             return
         self.overtaken = True
-        await announce_leaving(self.stream.slug, self.id, left=False)
+        await self._answer()
         loop = asyncio.get_running_loop()
         came, since = -1, None
         while since is None or not self._is_drained(came, loop.time() - since):
@@ -221,6 +230,15 @@ class Turn:
                 since = loop.time()
             await asyncio.sleep(TICK_SECONDS)
         self.source.end(CloseCode.REPLACED, TAKEN_OVER)
+
+    async def _is_overtaken(self) -> bool | None:
+        """None: that cannot be known now."""
+        with suppress(Unavailable):
+            if self.id in await get_backend().replaced(self.stream.slug):
+                return True
+            feeder = await feeder_of(self.stream.slug)
+            return None if feeder is None else feeder not in ("", self.id)
+        return None
 
     def _is_drained(self, came: int, seconds: float) -> bool:
         """`came`: what had come at the last look; `seconds` since the first."""

@@ -4,6 +4,7 @@ import asyncio
 import random
 from collections import Counter
 from collections.abc import Callable
+from functools import partial
 from types import SimpleNamespace
 from typing import Any
 
@@ -17,7 +18,7 @@ from broadcast.backends import get_backend
 from broadcast.exceptions import CloseCode
 from broadcast.frames import PLAIN_MESSAGES, V1_MESSAGES, Encoding
 from broadcast.listeners import Listener
-from broadcast.publishing import announce_streamer
+from broadcast.publishing import announce_streamer, announce_waiting
 from broadcast.relay import REJOIN_SECONDS, get_relay
 from tests.clock import in_clock_loop
 from tests.doors import Closed, InProcessDoor
@@ -374,19 +375,19 @@ async def test_live_is_heard_through_the_layer(layer: FaultyLayer) -> None:
 
 
 @in_clock_loop
-async def test_a_streamer_that_was_overtaken_is_told_as_often_as_that_is_announced(
+async def test_a_streamer_that_others_wait_for_is_asked_as_often_as_they_ask(
     layer: FaultyLayer,
 ) -> None:
     sink = await listen()
-    topic, told = sink.listener.topic, list[str]()
-    former: Any = SimpleNamespace(id="one", overtake=lambda: told.append("one"))
-    topic.streamers["one"] = former
-    await get_backend().enter("s", "two")
+    topic, asked = sink.listener.topic, list[str]()
+    for id in ("one", "two"):
+        streamer: Any = SimpleNamespace(id=id, overtake=partial(asked.append, id))
+        topic.streamers[id] = streamer
     for times in (1, 2, 3):
         # What it answered the last time may have been lost.
-        await announce_streamer("s", "two")
+        await announce_waiting("s", "two")
         await asyncio.sleep(0.001)
-        assert len(told) == times
+        assert asked == ["one"] * times
 
 
 @in_clock_loop

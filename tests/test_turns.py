@@ -6,6 +6,7 @@ import random
 from collections.abc import AsyncIterator, Callable, Iterator
 from contextlib import asynccontextmanager
 from pathlib import Path
+from types import SimpleNamespace
 from typing import Any
 from urllib.request import Request, urlopen
 from uuid import uuid4
@@ -16,8 +17,12 @@ import pytest
 from broadcast import media, streamers, turns
 from broadcast.backends import get_backend, new_streamer
 from broadcast.exceptions import Unavailable
+from broadcast.hub import Topic
+from broadcast.models import Stream
 from broadcast.relay import get_relay
+from broadcast.turns import SILENT_SECONDS, TAKE_OVER_SECONDS, Turn
 from tests import turns_model
+from tests.clock import in_clock_loop
 from tests.doors import InProcessDoor, ServerDoor, Socket, eventually
 from tests.films import VOID, block, cluster, element, webm
 from tests.processes import Installation, ServerProcess
@@ -220,6 +225,44 @@ async def test_a_streamer_that_never_leaves_is_waited_for_within_bounds_and_it_i
     assert await get_backend().replaced(slug) == []
 
 
+@in_clock_loop
+async def test_one_that_answers_is_waited_for_and_one_that_stopped_answering_is_not() -> None:
+    loop, started = asyncio.get_running_loop(), asyncio.get_running_loop().time()
+    for id in ("1-dies", "2-slow", "3-waits"):
+        await get_backend().enter("s", id)
+    source: Any = SimpleNamespace(id="3-waits")
+    turn = Turn(Stream(slug="s"), Topic("s", "epoch", 0), source)
+    turn.formers = {"1-dies", "2-slow"}
+    # The first one has answered once, and then its process was killed.
+    turn.hear_leaving("1-dies", left=False)
+    waiting = asyncio.create_task(turn.wait())
+    while loop.time() < started + SILENT_SECONDS + 1:
+        turn.hear_leaving("2-slow", left=False)
+        await asyncio.sleep(0.25)
+    assert turn.formers == {"2-slow"} and not waiting.done()
+    turn.hear_leaving("2-slow", left=True)
+    assert await waiting is False
+    assert await get_backend().replaced("s") == ["2-slow"]
+
+
+@in_clock_loop
+async def test_of_those_that_do_not_leave_the_oldest_is_given_up_first() -> None:
+    for id in ("1-stuck", "2-waits-for-it", "3-waits"):
+        await get_backend().enter("s", id)
+    source: Any = SimpleNamespace(id="3-waits")
+    turn = Turn(Stream(slug="s"), Topic("s", "epoch", 0), source)
+    turn.formers = {"1-stuck", "2-waits-for-it"}
+    waiting = asyncio.create_task(turn.wait())
+    for _ in range(int(TAKE_OVER_SECONDS / 0.25) + 2):
+        for former in tuple(turn.formers):
+            turn.hear_leaving(former, left=False)
+        await asyncio.sleep(0.25)
+    # The second one has given it up by now, and publishes.
+    assert turn.formers == {"2-waits-for-it"} and not waiting.done()
+    turn.hear_leaving("2-waits-for-it", left=True)
+    assert await waiting is False
+
+
 async def test_a_streamer_that_goes_on_sending_is_overtaken_all_the_same(
     in_process: InProcessDoor,
 ) -> None:
@@ -251,12 +294,14 @@ async def test_a_streamer_is_overtaken_although_the_engine_was_silent_when_it_lo
 ) -> None:
     slug = await in_process.stream()
     former = await in_process.streamer(slug)
-    feeder_of, silence = turns.feeder_of, [None, None]
+    (turn,) = get_relay().topics[slug].streamers.values()
+    assert isinstance(turn, Turn)
+    is_overtaken, silence = turn._is_overtaken, [None, None]
 
-    async def silent_at_first(stream: str) -> str | None:
-        return silence.pop() if silence else await feeder_of(stream)
+    async def silent_at_first() -> bool | None:
+        return silence.pop() if silence else await is_overtaken()
 
-    monkeypatch.setattr(turns, "feeder_of", silent_at_first)
+    monkeypatch.setattr(turn, "_is_overtaken", silent_at_first)
     newcomer = await in_process.streamer(slug)
     assert await former.closed() == 4501
     await newcomer.publish("x")
@@ -278,16 +323,17 @@ async def test_who_comes_late_hears_that_all_of_those_before_are_still_there(
 
     monkeypatch.setattr(streamers, "append", append_late)
     await first.publish("of the first")
-    waiting = [await in_process.connect(f"/ws/streamer/{slug}/", "broadcast.v1")]
+    waiting: list[Socket] = []
+    for _ in range(2):
+        waiting.append(await in_process.connect(f"/ws/streamer/{slug}/", "broadcast.v1"))
+        came = asyncio.get_running_loop().time()
 
-    async def is_answered() -> bool:
-        turn = list(topic_of[slug].streamers.values())[-1]
-        assert isinstance(turn, turns.Turn)
-        return len(turn.formers) == len(waiting) and turn.formers == turn.answered & turn.formers
+        async def is_answered(came: float = came) -> bool:
+            turn = list(topic_of[slug].streamers.values())[-1]
+            assert isinstance(turn, turns.Turn) and len(turn.formers) == len(waiting)
+            return all(turn.answered[former] > came for former in turn.formers)
 
-    await eventually(is_answered)
-    waiting.append(await in_process.connect(f"/ws/streamer/{slug}/", "broadcast.v1"))
-    await eventually(is_answered)
+        await eventually(is_answered)
     may_append.set()
     for socket in waiting:
         await socket.publish("of a later one")
