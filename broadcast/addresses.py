@@ -98,8 +98,8 @@ def named_proxies() -> Proxies:
 class ProxyMiddleware:
     """Has everything behind it see the person instead of the proxies that are named.
 
-    `scope["client"]`, and so `REMOTE_ADDR`, logs and limits; the port is 0. What else only a proxy
-    may say does not come through from anybody else: see `claims`.
+    `scope["client"]`, and so `REMOTE_ADDR`, logs and limits; the port is 0. Other headers that
+    only a proxy may send are dropped when anybody else sends them: see `claims`.
     """
 
     def __init__(self, inner: Application) -> None:

@@ -2,9 +2,9 @@
 
 Without a shared backend each server process has histories, listeners and rooms of its own. Two that
 serve one installation (`-w 2` of another ASGI server, two machines with one database) each know
-half of what is published. So each process has a name, and looks every few seconds whether that
-stands in the installation's row; where it does not, the process writes it there. A process that
-finds another name where it wrote its own is not alone, logs that once, and `/healthz` tells it.
+half of what is published. So each process has a name, and checks every few seconds that the
+installation's row has it; if not, the process writes it there. A process that finds another name
+where it wrote its own is not alone: it logs that once, and `/healthz` tells it.
 
 A killed process leaves its name behind, which alarms nobody. A process that is alone writes once.
 """
@@ -24,12 +24,12 @@ from .watch import Watch
 
 logger = get_logger(__name__)
 
-#: Looks in a row that find nobody else, until another process is taken for gone.
+#: After so many looks in a row that find nobody else, the other process is taken for gone.
 CALM = 3
 
 
 class Company:
-    """What this process knows of others like it. `name`: its own among them."""
+    """The other processes that serve the installation, as this one knows. `name`: its own name."""
 
     def __init__(self, name: str) -> None:
         self.name = name
@@ -46,7 +46,7 @@ class Company:
             self.find(await database_sync_to_async(Installation.objects.take)(self.name))
 
     def find(self, before: str) -> None:
-        """This name stood in the row before this process wrote its own; "": none."""
+        """Judge by `before`: the name in the row before this process wrote its own; "": none."""
         if before == self.name:
             self.calm = (self.calm or 0) + 1
             if self.is_there and self.calm >= CALM:
@@ -87,5 +87,5 @@ def end() -> None:
 
 
 def has_company() -> bool:
-    """Whether another process serves this installation out of a memory of its own, too."""
+    """Whether another process serves this installation from a memory of its own, too."""
     return _company is not None and _company.is_there

@@ -208,13 +208,13 @@ def check_sharing(**kwargs: Any) -> list[CheckMessage]:
 
 @register(TAG, deploy=True)
 def check_engine(**kwargs: Any) -> list[CheckMessage]:
-    """Asks Redis. Whether it is there now is not a question of settings: then nothing is said."""
+    """Asks Redis. A Redis that is away is no fault of the settings: nothing is said about it."""
     if not _can_be_had():
         return []
     try:
         remarks = async_to_sync(find_faults)()
     except ImproperlyConfigured as error:
-        hint = "Nothing can be published or heard so, and no server starts."
+        hint = "As it is, nothing can be published or heard, and no server starts."
         return [Error(f"{error}.", hint=hint, id="broadcast.E006")]
     except Unavailable:
         return []
@@ -256,7 +256,7 @@ def check_hosts(**kwargs: Any) -> list[CheckMessage]:
         return []
     message = (
         "ALLOWED_HOSTS has '*': the pages of any site may open sockets, and publish where anybody "
-        "may, from the machine of whoever looks at them."
+        "may, from the machines of their visitors."
     )
     hint = "Name the hosts of this site. Those of others go into BROADCAST_ALLOWED_ORIGINS."
     return [Warning(message, hint=hint, id="broadcast.W005")]

@@ -76,7 +76,7 @@ def is_a(kind: type, value: Any) -> bool:
 
 
 class Prefix(Setting[str]):
-    """A part of names: "" (there is one in the database), or letters that any of them may have."""
+    """A prefix of names: "" (the database has one), or characters that every kind of name allows."""
 
     def fault(self) -> str:
         value: Any = getattr(settings, self.name, self.default)
@@ -103,8 +103,8 @@ def is_ice_server(value: Any) -> bool:
 
 
 class Conf:
-    #: What is in all names that other installations on the same Redis or machine could have, too;
-    #: "": a random one, which is in the database.
+    #: The prefix of all names that other installations on the same Redis or machine could have,
+    #: too; "": a random one, which is in the database.
     PREFIX = Prefix("")
     #: Dotted path of the backend that keeps history, runs and presence.
     BACKEND = Setting("broadcast.backends.memory.MemoryBackend")
@@ -137,7 +137,7 @@ class Conf:
     MAX_MEDIA_FRAME = Setting(4 * 1024 * 1024, positive=True)
     MAX_FRAME = Setting(1024 * 1024, positive=True)
     #: Most items of a JSON value, and of a call over MessagePack-RPC: every element of their lists,
-    #: key and value of their objects. Nobody is served while they are made or written.
+    #: key and value of their objects. The process serves nobody while they are made or written.
     MAX_ITEMS = Setting(130_000, positive=True)
     #: Of a media stream: the largest initialisation segment, and the largest block (of MP4: box).
     MEDIA_HEADER_BYTES = Setting(1024 * 1024, positive=True)
@@ -150,7 +150,7 @@ class Conf:
     RECORDINGS_STORAGE = Setting("recordings")
     RECORDING_QUEUE_BYTES = Setting(8 * 1024 * 1024, positive=True)
     MAX_RECORDING_BYTES = Setting[int | None](16 * 1024**3, kind=int, positive=True)
-    #: What the recordings of a stream may have together, and those of all; None: any size. Bytes.
+    #: Most bytes of all recordings of a stream, and of those of all streams; None: any number.
     MAX_STREAM_RECORDINGS_BYTES = Setting[int | None](128 * 1024**3, kind=int, positive=True)
     MAX_RECORDINGS_BYTES = Setting[int | None](512 * 1024**3, kind=int, positive=True)
     #: Seconds of silence after which who hears Server-Sent Events is sent a comment.
@@ -158,8 +158,8 @@ class Conf:
     #: Publications of a streamer that wait for history, before its socket is read no more.
     STREAMER_QUEUE = Setting(1024, positive=True)
 
-    #: Seconds in which a request's headers come, and its body; and for which a connection may be
-    #: silent between two requests.
+    #: Most seconds for the headers of a request, for its body, and for the silence of a connection
+    #: between two requests.
     HEADER_SECONDS = Setting(30.0, positive=True)
     BODY_SECONDS = Setting(300.0, positive=True)
     IDLE_SECONDS = Setting(60.0, positive=True)
@@ -179,8 +179,8 @@ class Conf:
     #: Rooms: members of one, and how many there may be in the installation; None: any number.
     MAX_PEERS = Setting(250, positive=True)
     MAX_ROOMS = Setting[int | None](10_000, kind=int, positive=True)
-    #: What all rooms together remember of what was said in them: bytes, shared out among those that
-    #: are there.
+    #: Bytes of messages that all rooms together remember, shared out among the rooms that there
+    #: are.
     ROOMS_BYTES = Setting(256 * 1024 * 1024, positive=True)
     #: What a client of rooms may say: bytes of a message, messages per second; None: any number.
     MAX_SIGNAL = Setting(1024 * 1024, positive=True)

@@ -44,8 +44,8 @@ RETRY = (1000, 3000)
 CLOSE_SECONDS = 5.0
 MEDIA_TYPE = "text/event-stream"
 METHODS = ["GET", "HEAD"]
-#: What a page of an allowed site may send besides what any may: its browser asks so beforehand, and
-#: asks again after ten minutes.
+#: Further methods and headers that a page of an allowed site may send: its browser asks for them
+#: beforehand, and asks again after ten minutes.
 PREFLIGHT = {
     "Access-Control-Allow-Methods": ", ".join(METHODS),
     "Access-Control-Allow-Headers": "Accept, Authorization, Cache-Control, Last-Event-ID",
@@ -121,7 +121,7 @@ class EventStream:
         self.transport: RequestTransport | None = scope.get("extensions", {}).get(EXTENSION)
         #: Waits until the client is gone.
         self.gone: asyncio.Future[None] | None = None
-        #: Ends what it counts for, once.
+        #: Takes it out of the counts of `limits`.
         self.uncount = limits.nothing
 
     async def run(self) -> None:
@@ -258,7 +258,7 @@ class EventStream:
                 self._write(sse.COMMENT)
 
     async def _until_over(self) -> None:
-        """Until it has taken its end, the client is gone, or it was waited for in vain."""
+        """Until the client has taken the end of the stream, is gone, or was waited for in vain."""
         if self.sink.closing:
             await self._ended(self.sink.over)
         if self.sink.cut and self.transport:

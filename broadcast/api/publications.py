@@ -179,7 +179,7 @@ async def in_slices(body: bytes, more: AsyncIterator[list[Publication]]) -> Asyn
 async def slices(
     slug: str, epoch: str, newest: int, found: list[Publication], count: int, size: int
 ) -> AsyncIterator[list[Publication]]:
-    """What follows on `found` without a gap, up to the offset `newest`.
+    """The publications that follow `found` without a gap, up to the offset `newest`.
 
     With `found` there are at most `count` publications, with `size` bytes of payload.
     """

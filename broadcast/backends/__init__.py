@@ -4,10 +4,10 @@ A `Backend` is the engine behind every process of an installation: in memory for
 Redis for many. All methods are coroutines; none keeps a lock between two calls. Offsets of a
 stream count from 1 without gaps within one epoch. `Unavailable`: the engine does not answer.
 
-What an engine keeps of a stream it keeps for as long as somebody is at it, and after that until
-its newest publication is over its age, or for `RETRY_SECONDS` where a run, a recording or an
-idempotency key may be continued, and `GRACE_SECONDS` longer. Then nothing of it is left, and the
-next publication begins a new epoch at offset 1: a position from before is never mistaken.
+An engine keeps a stream for as long as somebody is at it, and after that until its newest
+publication is over its age, or for `RETRY_SECONDS` where a run, a recording or an idempotency key
+may be continued, and `GRACE_SECONDS` longer. Then nothing of the stream is left, and the next
+publication begins a new epoch at offset 1, so an old position is never taken for a new one.
 """
 
 import secrets
@@ -23,11 +23,11 @@ from ..publications import Draft, Publication
 if TYPE_CHECKING:
     from .rooms import Rooms
 
-#: What a process has that is no server, where backends are not shared.
+#: The backend of a process that is no server, where backends are not shared.
 ELSEWHERE = "broadcast.backends.elsewhere.Elsewhere"
 
 
-#: Seconds for which at least what a run, a recording or an idempotency key put in is known.
+#: For at least so many seconds an engine knows what a run, a recording or a key has put in.
 RETRY_SECONDS = 3600
 #: Seconds for which a stream is kept after its age, or after somebody asked where it stands.
 GRACE_SECONDS = 300
@@ -140,14 +140,14 @@ class Backend(Protocol):
         """ImproperlyConfigured: it will never work so. Unavailable: it does not answer now."""
 
     async def probe(self, stream: str) -> str:
-        """See that everything that is needed can be done where it keeps the stream.
+        """Check that the engine can do everything that is needed, where it keeps the stream.
 
-        Answers what of that cannot be trusted; "": nothing. Unavailable: it cannot be done, and
-        why. Neither names an address or has a secret.
+        Answers why it cannot be trusted; "": it can. Unavailable: it cannot do something; the text
+        says why. Neither text names an address or has a secret.
         """
 
     def remarks(self) -> list[str]:
-        """What `check` found that cannot be trusted, for whoever runs the installation."""
+        """The reasons that `check` found not to trust the engine, in words for the operator."""
 
     def place(self, stream: str) -> int:
         """Where it keeps the stream: what happens to one place happens to its streams alone."""
@@ -216,23 +216,23 @@ class Backend(Protocol):
         """Drop what is older than its limits allow; answers how many publications went."""
 
     async def sweep(self) -> None:
-        """One round of dropping what is past its age: not more work than one turn can take.
+        """Drop expired data, in one round: no more work than one turn can take.
 
-        Rounds go over all streams in turn, and never drop what a program may still count on.
+        Rounds go over all streams in turn, and never drop data that a program may still count on.
         """
 
     async def enter(self, stream: str, streamer: str) -> list[str]:
         """`streamer` (an id of its connection) feeds the stream from now on, alone.
 
-        Answers those that were replaced, now or before, and have not left yet: they may still have
-        something to publish.
+        Answers the streamers that were replaced, now or before, and have not left yet: they may
+        still have something to publish.
         """
 
     async def replaced(self, stream: str) -> list[str]:
-        """Those that were replaced and have not left yet; for about as long as presence holds."""
+        """The replaced streamers that have not left yet; for about as long as presence holds."""
 
     async def leave(self, stream: str, streamer: str) -> bool:
-        """It publishes nothing more. True: it was the current one, and the stream is idle now."""
+        """`streamer` publishes no more. True: it was the current one, and the stream is idle now."""
 
     async def count_listeners(self, stream: str, listeners: int) -> None:
         """This process has so many listeners on the stream."""
@@ -246,7 +246,7 @@ class Backend(Protocol):
 
 _backend: Backend | None = None
 
-#: Whether this process is a server: then what is in its memory is what there is.
+#: Whether this process is a server: then its memory has everything that there is.
 _serving = False
 
 

@@ -1,7 +1,7 @@
-"""The engine of the running server, as a process sees it that is no server and shares none.
+"""The engine of the running server, for a process that is no server and shares no engine.
 
 The server keeps everything in its memory. A memory of this process' own would stay empty: nobody
-hears what is in it, and every answer out of it is wrong. So this backend asks the server where
+would hear it, and every answer from it would be wrong. So this backend asks the server where
 streams stand and who is there, through the MessagePack-RPC port (`remote`), and refuses all else.
 Publishing goes there too, in `publishing.apublish`.
 """
@@ -27,7 +27,7 @@ class Elsewhere:
 
     def __getattr__(self, name: str) -> Callable[..., Coroutine[Any, Any, NoReturn]]:
         async def refuse(*args: Any, **kwargs: Any) -> NoReturn:
-            raise Unavailable("the running server alone has this in its memory, or set REDIS_URL")
+            raise Unavailable("only the running server has this, in its memory: set REDIS_URL to share it")
 
         return refuse
 

@@ -3,9 +3,9 @@
 An append is one step of the event loop, so it is atomic without a lock. What it costs is bounded
 per stream: by the limits of its history, `KNOWN_RUNS` runs and `KNOWN_KEYS` idempotency keys.
 
-Of a stream that was forgotten nothing is kept. An epoch that nobody has published in is made from
-the name and a salt, so asking keeps nothing either. Forgetting any stream changes the salt: what
-comes next on a forgotten stream has another epoch, whatever was forgotten in between.
+Nothing is kept of a forgotten stream. An epoch that nobody has published in is made from the name
+and a salt, so a question leaves nothing behind either. Forgetting any stream changes the salt, so
+the next publication on a forgotten stream has another epoch, even if others were forgotten since.
 """
 
 import secrets
@@ -137,7 +137,7 @@ class MemoryBackend:
         #: Streams that `sweep` has still to look at before it begins with all of them again.
         self.unswept: list[str] = []
         self.streamers: dict[str, str] = {}
-        #: By stream, those that were replaced and have not left yet, the oldest first.
+        #: By stream, the replaced streamers that have not left yet, the oldest first.
         self.leaving: dict[str, list[str]] = {}
         self.listeners: dict[str, int] = {}
         self.rooms = MemoryRooms(self)
@@ -258,7 +258,7 @@ class MemoryBackend:
         await self._expire(some)
 
     async def _expire(self, streams: Iterable[str]) -> int:
-        """Drop what is too old of these; answers how many publications went."""
+        """Drop expired data of these streams; answers how many publications went."""
         now, dropped = self.clock(), 0
         for stream in streams:
             history = self.histories.get(stream)
@@ -270,11 +270,11 @@ class MemoryBackend:
         return dropped
 
     def _is_used(self, stream: str) -> bool:
-        # Rooms know when theirs end.
+        # Rooms end their histories themselves.
         return stream in self.listeners or stream in self.streamers or is_room(stream)
 
     def _keep(self, stream: str) -> None:
-        """Somebody comes to the stream, or goes: what was told of it holds until long after."""
+        """Count the stream's age from now: somebody comes or goes, and knows its position."""
         history = self.histories[stream] = self.history(stream)
         history.time = self.clock()
 

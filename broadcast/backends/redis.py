@@ -4,12 +4,12 @@ History is one Redis Stream per stream with the offset as id, and a hash that sa
 an append is one Lua script, so it is atomic and takes one round trip. A stream lives on one of the
 Redis servers, chosen by its name as the channel layer chooses one for its group: what happens to
 one server happens to its streams alone. Presence is what each process says of itself every few
-seconds, with the time until which it holds: what a process does not renew is gone
-`PRESENCE_SECONDS` later. Each key has an expiry; what somebody is at is prolonged with presence.
+seconds, with the time until which it holds: an entry that is not renewed is gone
+`PRESENCE_SECONDS` later. Each key has an expiry; presence prolongs those of streams in use.
 
-A Redis that evicts forgets keys one by one. Where any key of a history or a room is missing the
-rest of it is deleted in the next script that looks, and a new epoch begins: nothing fails for good,
-and no old offset is mistaken.
+A Redis that evicts forgets keys one by one. If any key of a history or a room is missing, the next
+script that looks deletes the rest of it, and a new epoch begins: nothing fails for good, and no old
+offset is taken for a new one.
 
 `Unavailable`: Redis does not answer. Whether an append that failed so went in is not known; with a
 run or a key it can be said again.
@@ -44,7 +44,7 @@ from .rooms_redis import RedisRooms
 
 #: Seconds for which what a process said of itself holds: the longest a killed one is counted.
 PRESENCE_SECONDS = 25.0
-#: Seconds after which Redis drops what nobody renews at all.
+#: Seconds after which Redis drops presence that nobody renews at all.
 PRESENCE_LIFE = math.ceil(3 * PRESENCE_SECONDS)
 #: The keys of a stream's history, in the order in which scripts know them (lua/common.lua).
 HISTORY_KEYS = ("meta", "stream", "run_counts", "runs", "keys", "held")
@@ -53,7 +53,7 @@ HISTORY_KEYS = ("meta", "stream", "run_counts", "runs", "keys", "held")
 class RedisBackend:
     """The `Backend` of an installation. `clock` answers the seconds since 1970.
 
-    `prefix`: how its keys begin, if not as those of this installation do.
+    `prefix`: the beginning of its keys; "": that of this installation.
     """
 
     shared = True
@@ -74,7 +74,7 @@ class RedisBackend:
 
     @cached_property
     def prefix(self) -> str:
-        """How all its keys begin. A prefix has no colon: so none begins as another does."""
+        """The beginning of all its keys. No prefix has a colon, so none is the start of another."""
         return f"broadcast:{get_prefix()}"
 
     def server(self, stream: str) -> RedisServer:
@@ -337,7 +337,7 @@ class RedisBackend:
         )
 
     async def say_who_is_there(self, stream: str, listeners: int) -> None:
-        """Renew what this process says of one stream, which is kept meanwhile."""
+        """Renew what this process says of one stream, and keep the stream."""
         until = repr(self.clock() + PRESENCE_SECONDS)
         said = (self.process, listeners, self.streamers.get(stream, ""))
         keys = (*HISTORY_KEYS, "presence")

@@ -1,7 +1,7 @@
 """Why a Redis cannot be used, or not be trusted, in words that are fit for everybody.
 
-What Redis or redis-py said of it may name addresses, users and what else it was sent; these words
-name nothing. A fault that `lasts` goes away only when a person changes something: a server that
+The words of Redis or redis-py may name addresses, users and other things that Redis was sent; these
+words name nothing. A fault that `lasts` goes away only when a person changes something: a server that
 finds one at its start does not start.
 """
 
@@ -37,8 +37,8 @@ LOADING = Fault("Redis is loading its data", lasts=False)
 SILENT = Fault("Redis does not answer", lasts=False)
 REFUSED = Fault("Redis refused", lasts=False)
 
-#: By what is in the name of the error's class, or in its text: redis-py takes some codes away, and
-#: an older Redis puts the error of a script's command behind one of its own.
+#: Faults by a pattern for the class name and the text of an error: redis-py takes some codes away,
+#: and an older Redis puts the error of a script's command behind one of its own.
 KNOWN = (
     (CLUSTER, r"CLUSTERDOWN|ClusterDown|\bMOVED\b|MovedError|CROSSSLOT|CrossSlot|in cluster mode"),
     (REPLICA, r"READONLY|ReadOnlyError"),
@@ -54,7 +54,7 @@ KNOWN = (
 
 
 class UnfitError(RedisConnectionError):
-    """This Redis cannot be used as it is; the text says why, for whoever reads the log."""
+    """This Redis cannot be used as it is; the text says why, in words for the log."""
 
     def __init__(self, fault: Fault, more: str = "") -> None:
         super().__init__(f"{fault.words}: {more}" if more else fault.words)
@@ -76,13 +76,13 @@ def fault_of(error: BaseException) -> Fault:
 
 
 def explain(error: BaseException) -> str:
-    """What is wrong, and how Redis says it: for whoever reads the log or starts a server."""
+    """The fault, and how Redis says it: for the log, and for the person who starts a server."""
     words, said = fault_of(error).words, str(error)
     return said if said.startswith(words) else f"{words}: {said}"
 
 
 def judge(info: Mapping[str, Any]) -> None:
-    """See whether a server that says so of itself can be used. UnfitError: why not."""
+    """Check that a server with this INFO can be used. UnfitError: it cannot, and why."""
     version = str(info.get("redis_version", "0.0"))
     if info.get("redis_mode") == "sentinel":
         raise UnfitError(SENTINEL)
@@ -99,7 +99,7 @@ def judge(info: Mapping[str, Any]) -> None:
 
 
 def remark_on(info: Mapping[str, Any]) -> str:
-    """What of such a server cannot be trusted; "": nothing."""
+    """Why a server with this INFO cannot be trusted; "": it can."""
     policy = info.get("maxmemory_policy", "noeviction")
     if policy == "noeviction" or not re.fullmatch("[a-z-]{1,40}", policy):
         return ""

@@ -1,6 +1,6 @@
 """Everything that is ever asked of a Redis, asked once, with a stream and a room that nobody hears.
 
-What a user may not do, or a server cannot, is known so before anybody publishes.
+So a missing right of the user, or a command that the server lacks, shows before anybody publishes.
 """
 
 import secrets
@@ -47,7 +47,7 @@ async def _publish(backend: "RedisBackend", stream: str) -> None:
 async def _attend(backend: "RedisBackend", stream: str) -> None:
     server = backend.server(stream)
     async with server.answering():
-        # As if a process had said so that was killed.
+        # As a killed process leaves it.
         (key,) = backend.keys(stream, "presence")
         await server.client.hset(key, "listeners:nobody", "1 0")
     await backend.enter(stream, stream)

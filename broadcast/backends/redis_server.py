@@ -4,9 +4,9 @@ Calls of scripts that wait while others are under way go together in the next ro
 order: nothing is delayed, and a storm of thousands of calls needs two connections. What Redis does
 not do is told as `Unavailable`, at once to everybody who waits, and while it is away to everybody
 who comes; a call that failed so may have been carried out all the same, and is never repeated here.
-That a server went away, and that it is back, is logged once, and so is what it refuses.
+The log says once that a server went away, that it is back, and what it refuses.
 
-No error that leaves here says a password, nor does the log: `scrub` has seen it.
+No error from here has a password, nor has the log: `scrub` takes them out.
 
 A Redis that restarted may stand where it stood some time ago: it brings back its last snapshot.
 The first connection after a restart has new epochs begin, unless an append-only file kept what was
@@ -56,14 +56,14 @@ PROBE_SECONDS = 0.5
 MOST_CONNECTIONS = 20
 #: Calls in one round trip; their answers are in memory together.
 MOST_CALLS = 64
-#: Seconds after which a refusal is logged again that goes on.
+#: Seconds after which a refusal that goes on is logged again.
 SAY_AGAIN_SECONDS = 60.0
 
 #: The scripts of history begin with the same functions.
 HISTORY = ("accepted", "append", "expire", "read", "recording", "renew", "restart", "state")
-#: Those of streamers with others.
+#: The scripts of streamers begin with functions of their own.
 STREAMERS = ("enter", "leave", "replaced")
-#: Those of rooms with the ones of history, and some more.
+#: The scripts of rooms begin with the functions of history, and some more.
 ROOMS = ("room_join", "room_leave", "room_relay", "room_renew")
 
 
@@ -119,7 +119,7 @@ class Lane:
             async with self.server.answering():
                 answers = await self._carry_out(calls)
         except Exception as error:
-            # Who came meanwhile need not wait for the same.
+            # Calls that came meanwhile would fail in the same way: they need not wait for it.
             calls, self.waiting = calls + self.waiting, []
             answers = [error] * len(calls)
         for call, answer in zip(calls, answers, strict=True):
@@ -186,10 +186,10 @@ class RedisServer:
         self.probing: asyncio.Task[None] | None = None
         #: Host and port of the newest connection; of a socket's path, nothing.
         self.at: tuple[str, int] | None = None
-        #: What of it cannot be trusted; "": nothing.
+        #: Why it cannot be trusted; "": it can.
         self.remark = ""
-        #: What it refused, and when that was logged. `doubtful`: whether all that is needed can be
-        #: done has to be found out.
+        #: Its refusals, and when each was logged. `doubtful`: it has yet to be checked whether the
+        #: server can do all that is needed.
         self.refused: dict[Fault, float] = {}
         self.doubtful = True
         #: Whether it answered while it was probed.
@@ -238,13 +238,13 @@ class RedisServer:
                     await self._leave(RedisConnectionError("sentinels name another master"))
 
     async def _leave(self, error: Exception) -> None:
-        """It was the master, and is not any more: new connections find the one that is."""
+        """Leave a server that is the master no more: new connections find the new master."""
         self._note_away(error)
         await self.client.connection_pool.disconnect(inuse_connections=False)
         self._find_out()
 
     def refusal(self, error: ResponseError) -> Unavailable:
-        """Redis is there, and does not do it. Logged once in a while."""
+        """The error for callers when Redis answers, and refuses. Logged once in a while."""
         scrub(error, self.address.secrets)
         fault = fault_of(error)
         self.doubtful = self.doubtful or fault is not REFUSED
@@ -301,7 +301,7 @@ class RedisServer:
         return fault.lasts and not (fault is REPLICA and self.address.has_stand_in)
 
     async def probe(self) -> None:
-        """See that it is what it must be. Unavailable: it is not, and why, or does not answer."""
+        """Check that it can be used. Unavailable: it cannot, and why, or it does not answer."""
         async with self.answering():
             self._judge(await self.client.info())
 

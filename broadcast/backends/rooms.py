@@ -13,8 +13,8 @@ from typing import Any, NamedTuple, Protocol
 from . import Appended, Limits
 
 #: What a room remembers for members that are behind: publications, bytes, seconds. Where there are
-#: many rooms each has its share of `BROADCAST_ROOMS_BYTES`: who is further behind than that is
-#: closed with 4408, and comes back.
+#: many rooms each has its share of `BROADCAST_ROOMS_BYTES`: a member further behind is closed
+#: with 4408, and comes back.
 HISTORY = Limits(10_000, 8 * 1024 * 1024, 60)
 #: Seconds for which the order of a room goes on that has ended: whoever comes meanwhile must not
 #: take it for another.

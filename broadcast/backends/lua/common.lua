@@ -1,4 +1,4 @@
--- What every script of history begins with. KEYS: the stream's meta hash, its Redis Stream, run
+-- The beginning of every script of history. KEYS: the stream's meta hash, its Redis Stream, run
 -- counts (hash), runs by last use (sorted set), idempotency keys (sorted set by offset), what the
 -- recording holds back; the last one is the server's generation.
 --
@@ -10,15 +10,15 @@
 -- (marks), t (time), z (total up to and with it), p (payload), in this order.
 --
 -- A Redis that evicts (`maxmemory-policy`) forgets any one key and keeps the others. The rule: meta
--- says which of the others there must be. Where one is missing the rest means nothing any more: all
--- of it is deleted, and a new epoch begins at offset 0.
+-- says which other keys must exist. If one of them is missing, the rest is worthless: all of it is
+-- deleted, and a new epoch begins at offset 0.
 
 local meta, stream = KEYS[1], KEYS[2]
 
--- Seconds for which a stream is kept beyond its age, or when somebody asked where it stands.
+-- Seconds for which a stream is kept beyond its age, or after somebody asked where it stands.
 local GRACE = 300
 
--- Keep what is there for so many seconds at least, and not for ever.
+-- Keep a key, if it exists, for so many seconds at least, and not for ever.
 local function keep_for(seconds, key)
     local left = redis.call('TTL', key)
     if left ~= -2 and left < tonumber(seconds) then
@@ -26,8 +26,8 @@ local function keep_for(seconds, key)
     end
 end
 
--- A new epoch of a stream that has so many keys, of which nothing is left. It is kept for `life`
--- seconds: a question may begin it.
+-- Delete the first `own` keys, which are the stream's, and begin a new epoch. That is kept for
+-- `life` seconds, since a mere question may begin it.
 local function begin(fresh, own, life)
     redis.call('DEL', unpack(KEYS, 1, own))
     redis.call('HSET', meta, 'epoch', fresh,
@@ -36,7 +36,7 @@ local function begin(fresh, own, life)
     return fresh
 end
 
--- Whether Redis has all that meta says: what stands there of epoch, offset, tick, keyed, recording.
+-- Whether Redis has all the keys that these fields of meta call for.
 local function is_whole(epoch, offset, tick, keyed, recording)
     if not epoch then
         return false
@@ -60,8 +60,8 @@ local function is_whole(epoch, offset, tick, keyed, recording)
     return #needed == 0 or redis.call('EXISTS', unpack(needed)) == #needed
 end
 
--- The epoch of a stream that has so many keys: `fresh` where no history is there, a part of it is
--- missing, or Redis may have forgotten the end of it.
+-- The epoch of a stream whose keys are the first `own`: `fresh` if there is no history, a part of it
+-- is missing, or Redis may have forgotten its end.
 local function epoch_or(fresh, own, life)
     local generation = redis.call('HGET', KEYS[#KEYS], 'count')
     if not generation then

@@ -1,5 +1,5 @@
--- Backend.enter. ARGV: now, until when it holds, the streamer, seconds the key lives. Answers those
--- that were replaced.
+-- Backend.enter. ARGV: now, until when it holds, the streamer, seconds the key lives. Answers the
+-- streamers that were replaced.
 
 local now, until_, streamer = tonumber(ARGV[1]), ARGV[2], ARGV[3]
 

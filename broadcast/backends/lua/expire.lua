@@ -1,5 +1,6 @@
--- Drop what is too old, one stream of Backend.prune. What an older version left has an end now; no
--- other end is put off, however often somebody prunes. ARGV: now. Answers how many went.
+-- Drop publications that are too old, for one stream of Backend.prune. Keys of an older version,
+-- which had no expiry, get one; no other expiry is put off, however often somebody prunes.
+-- ARGV: now. Answers how many publications went.
 
 for index = 1, 2 do
     if redis.call('TTL', KEYS[index]) == -1 then

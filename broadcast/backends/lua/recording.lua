@@ -1,4 +1,4 @@
--- Backend.recording. ARGV: a fresh epoch, the recording. Answers its frames, state, what is held back.
+-- Backend.recording. ARGV: a fresh epoch, the recording. Answers its frames, state, held-back bytes.
 
 epoch_or(ARGV[1], 6)
 local kept = redis.call('HMGET', meta, 'recording', 'recording_frames', 'recording_state')

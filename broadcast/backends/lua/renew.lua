@@ -1,4 +1,4 @@
--- What one process says of a stream, which is kept meanwhile. KEYS: all of the stream, its presence
+-- Renew what one process says of a stream, and keep the stream. KEYS: all of the stream, its presence
 -- last. ARGV: until when it holds, the process, its listeners there, its streamer ("": it has none),
 -- seconds the presence lives, now.
 

@@ -1,3 +1,3 @@
--- Backend.replaced. ARGV: now. Answers those that were replaced.
+-- Backend.replaced. ARGV: now. Answers the streamers that were replaced.
 
 return replaced(tonumber(ARGV[1]))

@@ -41,7 +41,8 @@ local function keep()
     end
 end
 
--- Where it stood is kept for a while: who comes next must not take its order for another.
+-- Keep the position of the empty room for a while: the next members must not take its order for
+-- another.
 local function fade()
     redis.call('EXPIRE', meta, ARGV[10])
     redis.call('EXPIRE', stream, ARGV[10])

@@ -1,10 +1,10 @@
--- What the scripts of streamers begin with. KEYS: the stream's presence (hash). Its fields: streamer
--- and until (when that ends to hold), and replaced:<streamer> = until, for each that was replaced and
+-- The beginning of the scripts of streamers. KEYS: the stream's presence (hash). Its fields: streamer
+-- and until (when that expires), and replaced:<streamer> = until, for each that was replaced and
 -- has not left yet.
 
 local presence = KEYS[1]
 
--- Those that were replaced and have not left, as long as that holds.
+-- The streamers that were replaced and have not left; each entry holds until it expires.
 local function replaced(now)
     local found, said = {}, redis.call('HGETALL', presence)
     for index = 1, #said, 2 do
