@@ -76,7 +76,7 @@ def is_a(kind: type, value: Any) -> bool:
 
 
 class Prefix(Setting[str]):
-    """A prefix of names: "" (the database has one), or characters that every kind of name allows."""
+    """A prefix of names: "" (the database has one), or letters that every kind of name allows."""
 
     def fault(self) -> str:
         value: Any = getattr(settings, self.name, self.default)

@@ -3,9 +3,9 @@
 They speak plainly or, as sub-protocol, `broadcast.v1`. A socket that may not come in is accepted
 and closed with its code, so that a page can say why.
 
-A socket that the server closes, for whatever reason, leaves at that moment: rooms, listeners,
-streamers, pages, counts and limits, whatever its client does then. What the client had sent
-before is done first, unless it was sent away.
+A socket that the server closes, for any reason, leaves at that moment: rooms, listeners, streamers,
+pages, counts and limits, even if its client stays connected. The client's earlier messages are
+handled first, unless it was sent away.
 """
 
 import asyncio
@@ -133,12 +133,12 @@ class SocketConsumer(AsyncConsumer):  # type: ignore[misc]
         if not self.refusal:
             await self.enter()
         elif self.refused or not self.uncount:
-            # Who is one too many, or was removed meanwhile, is not worth a line in the log.
+            # A client too many, or one that was removed meanwhile, is not worth a line in the log.
             self.refused = True
             self._close(self.refusal)
         else:
             raise self.refusal
-        # Everything they say was asked for: 20 objects for each of very many sockets.
+        # The headers are needed no more: they take 20 objects for each of very many sockets.
         self.scope["headers"].clear()
 
     async def _accept(self) -> None:
@@ -235,9 +235,9 @@ Receive = Callable[[], Awaitable[dict[str, Any]]]
 
 
 def until_given_up(receive: Receive, sink: FrameSink | MessageSink) -> Receive:
-    """What tells of a disconnect as soon as the socket is closed here; our own server does so.
+    """A `receive` that tells of a disconnect as soon as the socket is closed here.
 
-    Others tell of it when the client has answered the close, which it may never do.
+    Our own server does so. Others wait for the client's answer to the close, which may never come.
     """
     if isinstance(sink, FrameSink):
         return receive

@@ -2,8 +2,8 @@
 
 That is no fault of a request or a socket, and passes: it is told as `Unavailable` on every door
 (503 with `Retry-After`, close code 4200, an error over MessagePack-RPC), so that clients come back,
-and logged in one line now and then, without a traceback. Whatever else a database says of a query
-is a fault of ours, and stays one.
+and logged in one line now and then, without a traceback. Any other error of a query is a
+fault of ours, and stays one.
 """
 
 from collections.abc import Iterator
@@ -28,7 +28,7 @@ _lines = Sparing()
 
 
 def unavailable(error: BaseException | None) -> Unavailable | None:
-    """What to tell instead of `error`, which is logged; None: the database did not go away."""
+    """The error to raise for `error`, which is logged; None: the database did not go away."""
     if not is_away(error):
         return None
     _log(error)
@@ -37,7 +37,7 @@ def unavailable(error: BaseException | None) -> Unavailable | None:
 
 @contextmanager
 def expected() -> Iterator[None]:
-    """What is done in here needs the database. Unavailable: it went away."""
+    """A block that needs the database. Unavailable: the database went away."""
     try:
         yield
     except (InterfaceError, OperationalError) as error:

@@ -1,10 +1,11 @@
 """What views have in common: what caches may do with their answers, and transactions.
 
-One rule for caches: an answer that depends on who asks says so.
+One rule for caches: an answer that depends on the client says so.
 
-* What the HTTP API says is so now, and for whoever asked: nobody keeps it (`unkept`).
+* An answer of the HTTP API holds now, and for this client: no cache keeps it (`unkept`).
 * A page is for its visitor: only their browser keeps it, and asks before it shows it (`personal`).
-* What is private, or has a token in its address, nobody keeps: `views.with_secret`, `never_cache`.
+* No cache keeps a private answer, or one with a token in its address: `views.with_secret`,
+  `never_cache`.
 """
 
 import functools
@@ -19,7 +20,7 @@ from django.utils.cache import patch_cache_control, patch_vary_headers
 View = TypeVar("View", bound=Callable[..., Any])
 Response = TypeVar("Response", bound=HttpResponseBase)
 
-#: Headers of a request that say who asks.
+#: Headers of a request that identify its visitor.
 ASKER = ("Cookie", "Authorization")
 
 
@@ -31,7 +32,7 @@ def unkept(response: Response) -> Response:
 
 
 def personal(view: View) -> View:
-    """A view whose answers only the browser keeps that asked."""
+    """A view whose answers only its visitor's browser keeps."""
 
     def finish(response: Any) -> Any:
         patch_vary_headers(response, ASKER)
@@ -51,7 +52,7 @@ def personal(view: View) -> View:
 
 
 def without_transaction(view: View) -> View:
-    """An async view, which Django has in no transaction: `ATOMIC_REQUESTS` is not for it."""
+    """An async view without `ATOMIC_REQUESTS`: Django cannot run async views in a transaction."""
     for alias in connections:
         view = transaction.non_atomic_requests(using=alias)(view)
     return view

@@ -1,7 +1,7 @@
 """What is wrong with backend and channel layer: found before anybody publishes or listens.
 
-Everything that they are ever asked is asked once. A layer that takes everything and brings nothing
-is noticed so, too.
+Everything that they are ever asked is asked once. So a layer that takes every message and delivers
+none is noticed, too.
 """
 
 import asyncio
@@ -20,13 +20,13 @@ from .exceptions import Unavailable
 from .groups import channel_start, group_name
 from .health import one_name_each
 
-#: Seconds that what is said on a layer may take.
+#: Seconds that a message on a layer may take.
 REHEARSAL_SECONDS = 2.0
-DEAF = "the channel layer brings nothing of what it takes: may the Redis user subscribe?"
+DEAF = "the channel layer takes messages and delivers none: may the Redis user subscribe?"
 
 
 async def find_faults() -> list[str]:
-    """What of backend and channel layer works, and cannot be trusted.
+    """Reasons not to trust backend and channel layer, although they work.
 
     ImproperlyConfigured: they will never work so. Unavailable: they do not work now.
     """
@@ -45,7 +45,7 @@ async def find_faults() -> list[str]:
 
 
 async def rehearse(layer: Any, groups: Iterable[str]) -> None:
-    """See that what is said to the groups is heard. Unavailable: it is not.
+    """Check that messages to the groups are delivered. Unavailable: they are not.
 
     Errors of the layer come through.
     """

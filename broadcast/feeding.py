@@ -132,7 +132,8 @@ class Program:
 async def feeding(name: str) -> AsyncIterator[Program]:
     """A program feeds the stream while the block runs: it is live, and recorded if its row says so.
 
-    NoSuchStream, StreamClosed: nobody can. Removed and others: it was sent away while it waited.
+    NoSuchStream, StreamClosed: nobody can feed it. Removed and others: it was sent away while it
+    waited.
     """
     stream = await find_stream(name)
     if stream is None:
@@ -143,12 +144,12 @@ async def feeding(name: str) -> AsyncIterator[Program]:
         program = Program(stream, topic)
         try:
             await program.turn.take()
-            # Not before: it would lose a turn that it has not taken yet.
+            # Not before: the guard may send it away, and it would leave a turn that it has not taken.
             get_guard().enter(program)
             await program.turn.wait()
             state = await get_backend().state(stream.slug)
             if program.error:
-                # Its turn is over already: nothing would end what begins now.
+                # Its turn is over already: nothing would end a recording that begins now.
                 raise program.error
             program.turn.begin(state)
             yield program

@@ -1,9 +1,9 @@
-"""A process that was forked off another one begins anew, whatever that one was doing.
+"""A forked process starts with a clean state, whatever its parent was doing.
 
-What runs in the threads and event loops of the parent does not run in the child. What would wait
-for them is made anew: asgiref's thread for sync code and those of requests, which are gone while
-their queues are still there, and our backend, with the connections, streamers and listeners that
-are the parent's. A child of a server is no server.
+The threads and event loops of the parent do not run in the child, so objects that would wait for
+them are replaced: asgiref's thread for sync code and the threads of requests, which are gone while
+their queues are still there, and our backend, which has the parent's connections, streamers and
+listeners. A child of a server is no server.
 """
 
 import os
@@ -24,5 +24,5 @@ def begin_anew() -> None:
 
 
 def watch() -> None:
-    """Have it done in every child from now on."""
+    """Have every child do so from now on."""
     os.register_at_fork(after_in_child=begin_anew)

@@ -1,7 +1,7 @@
 """Greenlets: what gevent and eventlet make of threads.
 
-All greenlets share one thread, and so does asyncio's running event loop: while one of them runs
-one, every other that does is refused, and Django refuses all of them its database. So sync code
+All greenlets share one thread, and asyncio allows one running event loop per thread: while one
+greenlet runs a loop, no other can, and Django refuses all of them its database. So sync code
 among greenlets publishes through a server's MessagePack-RPC port, by a plain socket that waits as
 greenlets do, whatever the backend is.
 """
@@ -26,7 +26,7 @@ def are_here() -> bool:
 
 
 def to_sync(function: Callable[P, Coroutine[Any, Any, T]]) -> Callable[P, T]:
-    """asgiref's `async_to_sync`. RuntimeError: among greenlets it cannot be had."""
+    """asgiref's `async_to_sync`. RuntimeError: greenlets cannot use it."""
     if are_here():
         raise RuntimeError(
             "greenlets (gevent, eventlet) cannot do this: use threads or processes here, or "

@@ -3,12 +3,11 @@
 `GET /healthz?live` answers 200 as long as the process does; it asks nobody. `GET /healthz` asks
 the database, the channel layer and the backend, all at once, and answers 200 when all are there,
 else 503; also while the server drains. Each has `SECONDS` to answer, and one that is frozen is
-asked once: who comes meanwhile waits for the same answer. Where the engine is several servers one
-that answers will do, since what happens to one happens to its streams alone: `partly`. Another
-process that serves out of its own memory, too (`alone`), makes the backend `split`, and ready all
-the same: nobody is better off without both. `reasons` say what is wrong where that is known, also
-where it only may go wrong. Everybody may ask, so they are words of ours: no address, no secret,
-nothing that another server said.
+asked once: later requests wait for the same answer. If the engine is several servers, one that
+answers is enough (`partly`), since the fault of one concerns its streams alone. Another process
+that serves out of its own memory, too (`alone`), makes the backend `split`, and ready all the same:
+nobody is better off without both. `reasons` name known faults, and known risks of one. Everybody
+may ask, so they are words of ours: no address, no secret, no text of another server.
 """
 
 import asyncio
@@ -41,7 +40,7 @@ logger = get_logger(__name__)
 SECONDS = 2.0
 #: What is said of a part.
 OK, PARTLY, SILENT = "ok", "partly", "no answer"
-#: And of a backend that is in this process' memory, while another process serves, too.
+#: A backend is split when it is in this process' memory while another process serves, too.
 SPLIT = "split"
 PARTS = ("database", "channel_layer", "backend")
 #: Names among which there is one for each server of an engine, most likely.
@@ -77,7 +76,7 @@ async def healthz(request: HttpRequest) -> JsonResponse:
     return answer(body | ({"reasons": reasons} if reasons else {}), 200 if ready else 503)
 
 
-#: A server with as many connections as it takes, or as many views at work, is well.
+#: A server that has all the connections, or all the views at work, that it may have is healthy.
 healthz.is_always_answered = True  # type: ignore[attr-defined]
 
 
@@ -171,7 +170,7 @@ _asking = WeakKeyDictionary()
 
 
 async def ask(names: Iterable[str], question: Question) -> tuple[str, set[str]]:
-    """How a part is (`OK`, `PARTLY` or `SILENT`), and what is known of why, within `SECONDS`."""
+    """How a part is (`OK`, `PARTLY` or `SILENT`), and the known reasons, within `SECONDS`."""
     answers = await asyncio.gather(*(_answer_of(question, name) for name in names))
     answered = [answer.there for answer in answers]
     state = OK if all(answered) else PARTLY if any(answered) else SILENT

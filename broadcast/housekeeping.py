@@ -1,8 +1,8 @@
-"""What has expired goes by itself, in every process that has sockets, with or without pages.
+"""Every process that has sockets, with or without pages, drops expired data by itself.
 
-A few times a second one round, of bounded work: histories and states of streams that are past
-their age (`Backend.sweep`), rows of subscriptions and sessions that have ended, and what was pushed
-to pages that are no more. `manage.py prune` drops the same, all at once.
+A few times a second it makes one round, of bounded work. A round drops histories and states of
+streams that are past their age (`Backend.sweep`), rows of subscriptions and sessions that have
+ended, and messages to pages that are gone. `manage.py prune` drops the same, all at once.
 """
 
 import asyncio
@@ -46,11 +46,11 @@ class Housekeeping:
 
 
 async def drop_expired() -> bool:
-    """Drop rows that have expired, and what was pushed to pages that are no more.
+    """Drop rows that have expired, and messages to pages that are gone.
 
     Answers whether there may be more of them.
     """
-    # Named before the rows are read: of a page that comes meanwhile nothing is dropped.
+    # List the names before the rows are read: a page that comes meanwhile must not lose anything.
     names = get_backend().remembered(PAGE_PREFIX)
     now = timezone.now()
     gone, is_full = await database_sync_to_async(Subscription.objects.prune_some)(now, ROWS)
@@ -64,7 +64,7 @@ async def drop_expired() -> bool:
 
 
 def drop_sessions(most: int) -> bool:
-    """Drop at most so many sessions that have ended, where they are rows; whether it was so many.
+    """Drop at most `most` ended sessions, where they are rows. True: there may be more.
 
     Other engines have their own way, or `prune`.
     """
@@ -74,7 +74,7 @@ def drop_sessions(most: int) -> bool:
     rows = engine.get_model_class()._default_manager
     expired = rows.filter(expire_date__lt=timezone.now()).values_list("pk", flat=True)
     some = list(expired[:most])
-    # Their sockets were told when they ended: nobody need be told of each row.
+    # Their sockets were told when the sessions ended: no signal is needed for each row.
     rows.filter(pk__in=some, expire_date__lt=timezone.now())._raw_delete(rows.db)
     return len(some) == most
 

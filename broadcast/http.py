@@ -4,14 +4,14 @@ A view may have an `application`, an ASGI application that takes its place; a `m
 answers the most bytes of a body that are read for it; and `is_always_answered`: whether it is, even
 if there are too many connections or all threads are taken.
 
-What every request that Django answers keeps to, on any server:
+Every request that Django answers is bounded, on any server:
 
 * It counts in the limits, per address and in all (`limits`).
 * Its body has at most `MAX_BODY` bytes, unless its view says otherwise, and comes within
-  `BODY_SECONDS`. What is larger is refused as soon as that is known.
+  `BODY_SECONDS`. A larger body is refused as soon as that is known.
 * It does its synchronous work in one of few threads (`threads`).
-* Its client takes each `PIECE` of the answer within `SLOW_SECONDS`, or is cut off. While it is
-  waited for, the request has neither a thread nor a connection to the database.
+* Its client takes each `PIECE` of the answer within `SLOW_SECONDS`, or is cut off. While the
+  server waits for it, the request has neither a thread nor a connection to the database.
 """
 
 import asyncio
@@ -72,7 +72,7 @@ class Exchange:
         self.size = 0
         self.until = asyncio.get_running_loop().time() + conf.BODY_SECONDS
         self.is_whole = self.begun = False
-        #: What is wrong with it. Django is told that the client is gone, and cleans up.
+        #: Why it is refused. Django is told that the client is gone, and cleans up.
         self.refusal: BroadcastError | Refusal | None = None
         #: Set when the client is cut off, where the server cannot do that.
         self.is_cut = asyncio.Event()

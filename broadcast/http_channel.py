@@ -1,14 +1,14 @@
-"""One TCP connection of our server, until it becomes a WebSocket. What differs from Twisted's:
+"""One TCP connection of our server, until it becomes a WebSocket. It differs from Twisted's:
 
-* *It counts from its accept*: see `limits`. One too many may ask once, within `REFUSED_SECONDS`, so
-  that it can be told.
-* *Times are absolute.* In Twisted each byte begins the time anew, and a client that sends one now
-  and then stays for ever. Here a request's line and headers come within `HEADER_SECONDS`, counted
-  from the accept or the first byte; its body within `BODY_SECONDS`. Between two requests a
+* *It counts from its accept*: see `limits`. A connection too many may ask once, within
+  `REFUSED_SECONDS`, so that it can be told.
+* *Times are absolute.* In Twisted each byte restarts the time limit, so a client that sends one
+  now and then stays for ever. Here a request's line and headers come within `HEADER_SECONDS`,
+  counted from the accept or the first byte; its body within `BODY_SECONDS`. Between two requests a
   connection may be silent for `IDLE_SECONDS`. When it is closed, its client takes the rest of the
   answer within `SLOW_SECONDS`, or is cut off.
-* *A request waits until the answer before it was taken*, for so long, too. Of a client that sends
-  many at once and reads nothing, Twisted keeps all answers.
+* *A request waits until the client has taken the answer before it*, which has the same time limit.
+  Twisted keeps all answers for a client that sends many requests at once and reads nothing.
 """
 
 import asyncio
@@ -28,16 +28,16 @@ REFUSED_SECONDS = 5.0
 
 
 class Channel(HTTPChannel):  # type: ignore[misc]
-    #: What it counts as, until a WebSocket takes it over.
+    #: Its place in the counts of `limits`, until a WebSocket takes it over.
     place: Place | None = None
-    #: What happens if it is late, and whether it is waited for the first byte of a request.
+    #: The timer that ends it if it is late, and whether it waits for the first byte of a request.
     late: asyncio.TimerHandle | None = None
     is_idle = True
-    #: A request that is answered, while its client has to take what there is of answers.
+    #: An answered request, while the client has yet to take the bytes of answers.
     answered: Any = None
 
     def connectionMade(self) -> None:
-        # Twisted's time is not absolute.
+        # Twisted's time limit is not absolute.
         self.timeOut = None
         super().connectionMade()
         peer = getattr(self.transport.getPeer(), "host", "") or ""
@@ -48,7 +48,7 @@ class Channel(HTTPChannel):  # type: ignore[misc]
             self._within(REFUSED_SECONDS if self.place.refusal else conf.HEADER_SECONDS)
 
     def give_place(self) -> Place | None:
-        """From now on who takes it says when the connection is gone."""
+        """Give it to the caller, who says from now on when the connection is gone."""
         self._no_limit()
         place, self.place = self.place, None
         return place
@@ -88,7 +88,7 @@ class Channel(HTTPChannel):  # type: ignore[misc]
         self._cut_later()
 
     def _cut_later(self) -> None:
-        """It is being closed, which would take for ever with a client that takes nothing."""
+        """Bound the close: a client that takes nothing would make it last for ever."""
         self._within(conf.SLOW_SECONDS, self.transport.abortConnection)
 
     def dataReceived(self, data: bytes) -> None:

@@ -2,8 +2,8 @@
 
 * *Flow control.* An application that sends a long answer waits while its client takes nothing. In
   Daphne what was sent piles up.
-* *A body has a limit* (`http.max_body`), and a time: what is larger or later is refused as soon as
-  that is known, and not kept. The handshake of a WebSocket has none.
+* *A body has a limit* (`http.max_body`), and a time: a larger or later one is refused as soon as
+  that is known, and not kept. The handshake of a WebSocket has no body.
 * *A connection too many* asks once, and is told so (`http_channel`).
 * Forms are left to the application. Twisted parses them for itself, too.
 * `Daphne-Root-Path`, which moves every address of the site, is believed from `BROADCAST_PROXIES`
@@ -68,7 +68,7 @@ class HTTPRequest(WebRequest):  # type: ignore[misc]
             self._refuse(too_large(self.most))
 
     def _is_handshake(self) -> bool:
-        """As Daphne decides it."""
+        """Whether Daphne takes it for the handshake of a WebSocket."""
         upgrade = self.requestHeaders.getRawHeaders(b"Upgrade")
         return bool(upgrade) and upgrade[0].lower() == b"websocket"
 

@@ -28,7 +28,7 @@ from .models import Installation
 SECONDS = 1.0
 
 _prefix = ""
-#: What reads it for an event loop.
+#: The thread that reads it for an event loop.
 _reader: Thread | None = None
 
 
@@ -88,7 +88,7 @@ def _read_and_close() -> None:
     try:
         _read()
     except Exception:
-        # The next who needs it tries again.
+        # The next caller tries again.
         return
     finally:
         connections.close_all()

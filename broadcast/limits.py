@@ -14,10 +14,10 @@ What counts as a connection:
 * A socket that our server has closed counts no more from that moment, although its client may keep
   the connection for some seconds. That holds for `MOST_GIVEN_UP` at a time; others count on, so
   that nobody has any number of connections by making the server close them.
-* A connection of a proxy that is named in `BROADCAST_PROXIES` has many people behind it, and who
-  they are, each request says anew. It counts in all from its accept, and for the person's address
-  as long as that request, event stream or socket lasts.
-* Another server tells of a connection when its request is complete: there each request, event
+* A connection of a proxy that is named in `BROADCAST_PROXIES` has many people behind it, and each
+  request names its own person. The connection counts in all from its accept, and for the person's
+  address as long as that request, event stream or socket lasts.
+* Other servers tell of a connection only when its request is complete: there each request, event
   stream and socket counts as long as it lasts, in all and for its address.
 """
 
@@ -43,7 +43,7 @@ BURST_SECONDS = 5.0
 MOST = 20_000
 #: Connections too many that are told so at a time.
 MOST_REFUSED = 100
-#: Connections at a time that count no more, since the server has closed their sockets.
+#: At most so many connections at a time count no more because the server closed their sockets.
 MOST_GIVEN_UP = 1000
 #: What our server puts into the extensions of a scope: the `Place` of its connection.
 EXTENSION = "broadcast.connection"
@@ -100,7 +100,7 @@ class Limits:
         self.connections = 0
         #: Connections by household, of those that have any.
         self.households: dict[str, int] = {}
-        #: Those too many that are being told so, and those that the server has given up on.
+        #: Connections too many that are being told so, and those that the server has given up on.
         self.refused = self.given_up = 0
         self.joins = Pace()
         self.publications = Pace()
@@ -111,7 +111,7 @@ class Limits:
     def enter(self, address: str, now: float, *, joins: bool = True) -> None:
         """Count a connection from this address ("": it has none). TooMany: it is one too many.
 
-        `joins`: it is one of those of which there are only so many per second.
+        `joins`: it counts in the limit of joins per second, too.
         """
         with self._telling(address, now):
             self._check_all()
@@ -122,12 +122,12 @@ class Limits:
         self._take(address)
 
     def leave(self, address: str) -> None:
-        """One that was counted is gone."""
+        """A counted connection is gone."""
         self.connections -= 1
         self._leave_home(address)
 
     def accept(self, address: str, now: float) -> Place | None:
-        """Count a TCP connection; None: it is not even to be told that it is one too many."""
+        """Count a TCP connection; None: it is one too many, and is not even told so."""
         try:
             self.enter(address, now, joins=False)
         except TooMany as error:
@@ -156,7 +156,7 @@ class Limits:
     def begin(self, place: Place, address: str, now: float, *, joins: bool) -> Callable[[], None]:
         """Let something begin on a connection that is counted; `address`: as the request has it.
 
-        Answers what to call when it is over. TooMany: it must not begin.
+        Answers a function to call when it is over. TooMany: it must not begin.
         """
         if place.refusal:
             raise place.refusal
@@ -250,14 +250,14 @@ def get_limits() -> Limits:
 
 
 def nothing() -> None:
-    """What is to be done at the end of what was not counted for itself."""
+    """Do nothing, at the end of something that was not counted."""
 
 
 def begin(scope: dict[str, Any], *, joins: bool = True) -> Callable[[], None]:
     """Count what begins with this scope: a socket, an event stream, a request.
 
-    `joins`: it is one of those of which there are only so many per second. Answers what to call
-    when it is over. TooMany: it must not begin, and is not counted.
+    `joins`: it counts in the limit of joins per second, too. Answers a function to call when it is
+    over. TooMany: it must not begin, and is not counted.
     """
     limits, address = get_limits(), address_of(scope)
     now = asyncio.get_running_loop().time()

@@ -1,9 +1,9 @@
 """Work in the background that goes on for as long as its event loop.
 
-Every loop of this process runs through `rounds`, and no error ends one: a round that fails is
-logged once, with its traceback, until one succeeds again, which is logged, too; each is counted in
-the metric `broadcast_failed_rounds_total` by the loop's name; and the next one comes after a pause
-that grows to `MOST_SECONDS`.
+Every loop of this process runs through `rounds`, and no error ends one. The first of several failed
+rounds is logged, with its traceback, and so is the next round that succeeds. The metric
+`broadcast_failed_rounds_total` counts each failed round by the loop's name. The next round comes
+after a pause that grows to `MOST_SECONDS`.
 """
 
 import asyncio
@@ -21,7 +21,7 @@ logger = get_logger(__name__)
 #: Seconds between a round that failed and the next one: at first, and at most.
 FIRST_SECONDS, MOST_SECONDS = 0.5, 5.0
 
-#: The names of all loops, as metrics have them, and what fails with each, as the log says it.
+#: The names of all loops, as metrics have them, and the log's words for a failure of each.
 LOOPS = {
     "access": "Who may still be at the streams is not known",
     "alone": "Whether another process serves, too, is not known",
@@ -42,10 +42,10 @@ _tasks: set[asyncio.Task[Any]] = set()
 
 
 def spawn(coroutine: Coroutine[Any, Any, Any]) -> asyncio.Task[Any]:
-    """Have it run beside what runs now. Its errors are its own.
+    """Run it in a task of its own. Its errors concern nobody else.
 
-    So are its threads: what all need is not to wait for the turn of the request that needs it first
-    (`threads`).
+    It does not use the thread of the current request: work that all need must not wait for the turn
+    of the request that needs it first (`threads`).
     """
     context = copy_context()
     context.run(SyncToAsync.thread_sensitive_context.set, None)  # type: ignore[arg-type]
@@ -56,7 +56,7 @@ def spawn(coroutine: Coroutine[Any, Any, Any]) -> asyncio.Task[Any]:
 
 
 class Failures:
-    """The failures of one loop in a row: what is logged of them, and how long to pause."""
+    """The failures of one loop in a row: logs them, and knows how long to pause."""
 
     def __init__(self, name: str) -> None:
         self.name = name
@@ -85,7 +85,7 @@ async def rounds(
 ) -> None:
     """Do `work` again and again, as long as not `until`; it waits by itself for its next round.
 
-    Errors of the `known` types are no news to the log: whoever raised them has told.
+    Errors of the `known` types are not logged here: the code that raised them has logged them.
     """
     failures = Failures(name)
     while not until():

@@ -74,7 +74,7 @@ class Meetings:
                 self._waiting[room] = []
                 await self._work_on(room, calls)
         finally:
-            # Whatever happened: the next one must not wait for nobody.
+            # After an error, too: later calls would wait for work that nobody does.
             del self._waiting[room]
 
     async def _work_on(self, room: str, calls: list[Waiting]) -> None:
@@ -112,7 +112,7 @@ class Meetings:
         self.here[room, peer] = attendee
         if not self._watching:
             self._watching = True
-            # Whoever talks to the engine has told that it is away.
+            # The backend has logged that the engine is away.
             spawn(rounds("rooms", self._renew, known=Unavailable))
 
     def leave(self, room: str, peer: str) -> None:

@@ -1,7 +1,8 @@
 """Whose pages come in: the `Origin` of a WebSocket; what pages may run: their CSP; and the page
 socket of a request.
 
-Whose pages come in is one question, and with whose cookies another: see `is_allowed`, `is_own`.
+Whether a page comes in, and whether it may use its visitor's cookies, are two questions: see
+`is_allowed` and `is_own`.
 """
 
 import inspect

@@ -56,7 +56,7 @@ class Actions:
         #: Whether its site may call at all, once that is known.
         self.is_trusted: bool | None = None
         self.running: set[asyncio.Task[None]] = set()
-        #: Waits for the end of a call; and whether nothing is waited for any more.
+        #: Done when a call has ended; and whether messages wait for that no more.
         self.waiting: asyncio.Future[None] | None = None
         self.is_over = False
 
@@ -97,7 +97,7 @@ class Actions:
             self.waiting.set_result(None)
 
     def give_up(self) -> None:
-        """The page is being closed: what would have to wait is not begun any more."""
+        """The page is being closed: calls that would have to wait are not begun any more."""
         self.is_over = True
         self._go_on()
 

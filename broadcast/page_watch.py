@@ -1,9 +1,8 @@
 """The open page sockets of this process, and what changes for them.
 
-A subscription that is made or ends, a session that ends: all processes are told (`changes`), and
-the one that has the page's socket follows at once. When they end by themselves it knows, too: that
-stands in their rows (`ends`). Every few seconds they look anyway, since rows also change without a
-word.
+When a subscription is made or ends, or a session ends, all processes are told (`changes`), and the
+one that has the page's socket follows at once. It also knows when one ends by itself, from its row
+(`ends`). Every few seconds it looks at the rows anyway, since they also change unannounced.
 """
 
 import asyncio
@@ -171,7 +170,7 @@ class Pages:
                 self._note_session(page.digest, end)
 
     async def _keep_house(self) -> None:
-        """Say that open pages are open still."""
+        """Say that open pages are still open."""
         for ends in (self._channel_ends, self._session_ends):
             # Somebody may have set the clock.
             ends.set_timer()

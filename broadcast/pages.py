@@ -174,7 +174,7 @@ class PageConsumer(SocketConsumer):
             if epoch == other.epoch:
                 since = max(since, other.offset)
         async with get_relay().topic(channel or topic_of(self.digest)) as topic:
-            # Only where the channel was forgotten: a position that the page made up tells nothing.
+            # Use `seen` only if the channel was forgotten: the page may have made up its position.
             seen = math.inf if place.first.epoch == topic.epoch else place.seen
             start = await begin_at(topic, Wish(0, epoch, since), seen)
             if self.refused or self.is_closing:
@@ -249,7 +249,7 @@ class PageConsumer(SocketConsumer):
         self.leave(self.listeners)
         if waiting := get_writes().take(self):
             self.write_now(waiting)
-        # Nothing that it waits for keeps it here.
+        # Let go of all that the page waits for: nothing may keep it here.
         self.actions.give_up()
         self._go_on()
 

@@ -1,10 +1,10 @@
 """What is sent on a stream: a draft before it has a position, a publication from then on.
 
 A value means the same on every way in: a view, a shell, a task, a page's push, a room, another
-program. `dump_json` says what it is, where it is given and before it leaves the process, and what
-it refuses is refused everywhere. What is published, and any JSON that a client says, has at most
-`MAX_ITEMS` items: it is read and written in one piece of work that nothing interrupts, whose time
-goes by their number.
+program. `dump_json` decides its meaning where it is given, before it leaves the process, and a
+value that `dump_json` refuses is refused everywhere. A published value, and any JSON of a client,
+has at most `MAX_ITEMS` items: reading or writing it is one piece of work that nothing interrupts,
+and takes time by their number.
 
 Also how publications travel between processes: one MessagePack array of arrays, made and read
 here and nowhere else.
@@ -165,7 +165,7 @@ def decode_json(text: str | bytes) -> Any:
 
 
 def check_items(text: str) -> None:
-    """TooLarge: what this JSON says has more items than a value may have. An empty one is two."""
+    """TooLarge: this JSON has more items than a value may have. An empty one counts as two."""
     if len(text) <= UNCOUNTED or _count_signs(text) <= (most := conf.MAX_ITEMS):
         return
     # Strings may have such signs within them. `\"` does not end one, but the `"` of `\\"` does.

@@ -232,7 +232,7 @@ class Backend(Protocol):
         """The replaced streamers that have not left yet; for about as long as presence holds."""
 
     async def leave(self, stream: str, streamer: str) -> bool:
-        """`streamer` publishes no more. True: it was the current one, and the stream is idle now."""
+        """`streamer` publishes no more. True: it was the current one; the stream is idle now."""
 
     async def count_listeners(self, stream: str, listeners: int) -> None:
         """This process has so many listeners on the stream."""

@@ -27,7 +27,7 @@ class Elsewhere:
 
     def __getattr__(self, name: str) -> Callable[..., Coroutine[Any, Any, NoReturn]]:
         async def refuse(*args: Any, **kwargs: Any) -> NoReturn:
-            raise Unavailable("only the running server has this, in its memory: set REDIS_URL to share it")
+            raise Unavailable("only the running server has this in its memory; or set REDIS_URL")
 
         return refuse
 

@@ -1,8 +1,8 @@
 """Why a Redis cannot be used, or not be trusted, in words that are fit for everybody.
 
 The words of Redis or redis-py may name addresses, users and other things that Redis was sent; these
-words name nothing. A fault that `lasts` goes away only when a person changes something: a server that
-finds one at its start does not start.
+words name nothing. A fault that `lasts` goes away only when a person changes something: a server
+that finds one at its start does not start.
 """
 
 import re

@@ -12,8 +12,8 @@ A `Segmenter` takes WebM (Matroska too) or fragmented MP4 in arbitrary cuts. Out
 One after another the publications are the bytes that came, all of them and no others. What is no
 WebM and no fragmented MP4 is refused from the first byte that cannot be: `BadRequest`. What is held
 back is bounded: a header, a block, and what stands at the beginning of a Cluster before its first
-block of video. Time is linear in the bytes; a legal frame of 4 MiB may all the same have 147,000
-parts, which take seconds: `feed_in_turns` gives others their turn between.
+block of video. Time is linear in the bytes. But a legal frame of 4 MiB may have 147,000 parts,
+which take seconds, so `feed_in_turns` gives others their turn in between.
 
 `snapshot` is all that a segmenter knows, and `Segmenter.restore` goes on from there, in another
 process if need be: with what was taken committed together with it, no cut of a connection tears
@@ -129,10 +129,9 @@ class Segmenter:
         return found
 
     def feed_in_turns(self, data: bytes, found: list[Draft]) -> Iterator[None]:
-        """What `feed` does, a bounded part at a time; what can be published goes into `found`.
+        """Do the work of `feed`, a bounded part at a time; drafts to publish go into `found`.
 
-        Until the last part is done, nothing but `snapshot` may be asked of the segmenter, and that
-        is what it was before.
+        Until the last part is done, only `snapshot` may be called, and it answers the state before.
         """
         self.whole = (self._state(), len(self.buffer))
         try:

@@ -98,7 +98,7 @@ class RecordingQuerySet(models.QuerySet["Recording"]):
         return self.filter(pk__in=lost).update(state=Recording.State.ENDED)
 
     def bytes(self) -> int:
-        """What their files have together, those that are being written as of a while ago."""
+        """Bytes of their files together; files that are being written count as of a while ago."""
         return int(self.aggregate(bytes=Sum("size"))["bytes"] or 0)
 
     def space(self, stream: Stream) -> int | None:

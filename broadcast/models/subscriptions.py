@@ -19,8 +19,8 @@ if TYPE_CHECKING:
 class Place(NamedTuple):
     """Where a page is on a channel: it may hear what comes after `first`, and has had `heard`.
 
-    `seen`: when that was so, in seconds since 1970. Should the channel have been forgotten since,
-    what was published later is news to the page.
+    `seen`: when that was so, in seconds since 1970. If the channel was forgotten since, all later
+    publications are news to the page.
     """
 
     first: Position

@@ -1,8 +1,8 @@
 """`manage.py listen STREAM`: print what comes.
 
-Until it has joined once, it fails with one line. From then on it comes back whatever it meets: a
-proxy without a server, a connection cut in the handshake. Only a verdict ends it: the status of a
-handshake in `VERDICTS`, or a close code of 4500 and above.
+Until it has joined once, an error ends it with one line. From then on it comes back after any
+error: a proxy without a server, a connection cut in the handshake. Only a verdict ends it: the
+status of a handshake in `VERDICTS`, or a close code of 4500 and above.
 """
 
 import json
@@ -30,7 +30,7 @@ from broadcast.logs import visible
 MAX_BACKOFF = 30.0
 #: Who is told that there are too many waits as after so many failures.
 TOO_MANY_FAILURES = 3
-#: What a handshake is answered with that is no use to repeat, and when there are too many.
+#: Statuses of a handshake that it is no use to repeat, and those that mean too many clients.
 VERDICTS = (401, 403, 404, 410)
 BUSY = (429, 503)
 
@@ -143,6 +143,6 @@ class Command(BaseCommand):
         if isinstance(data, bytes):
             data = f"({len(data)} bytes)"
         text = data if isinstance(data, str) else json.dumps(data, ensure_ascii=False)
-        # What strangers publish must not give commands to a terminal.
+        # A stranger's publication must not give commands to a terminal.
         self.stdout.write(visible(text, keep="\n\t") if self.stdout.isatty() else text)
         self.stdout.flush()

@@ -56,7 +56,7 @@ class Command(ServerCommand):
         self.check_backend()
         self.set_up()
         self.end_lost_recordings()
-        # In an address IPv6 has brackets; what is listened at has none.
+        # Users write IPv6 addresses with brackets, as in a URL; sockets take them without.
         host = options["host"].strip("[]")
         if options["workers"] == 1:
             self.serve(host, options["port"])
@@ -72,7 +72,7 @@ class Command(ServerCommand):
             raise CommandError("several workers can only be had from the command line")
 
     def migrate(self) -> None:
-        """Make the tables: that is done by hand. `start` does it."""
+        """Leave the tables alone: a person makes them by hand. `start` makes them."""
 
     def set_up(self) -> None:
         """What has to be done before it serves: nothing. `start` has more to do."""
@@ -146,6 +146,6 @@ def is_ours(host: str, port: int) -> bool:
 
 
 def address(host: str, port: int) -> str:
-    """Both as they stand in an address."""
+    """Host and port as a URL has them."""
     host = host.strip("[]")
     return f"[{host}]:{port}" if ":" in host else f"{host}:{port}"
