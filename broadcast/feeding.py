@@ -144,7 +144,7 @@ async def feeding(name: str) -> AsyncIterator[Program]:
         program = Program(stream, topic)
         try:
             await program.turn.take()
-            # Not before: the guard may send it away, and it would leave a turn that it has not taken.
+            # Not before: the guard may send it away, and it would leave a turn it has not taken.
             get_guard().enter(program)
             await program.turn.wait()
             state = await get_backend().state(stream.slug)

@@ -115,7 +115,7 @@ def _draft(payload: Any, header: bool, entry: bool) -> Draft:
 
 
 def as_key(value: Any) -> str:
-    """An idempotency key: text, or what has one, such as a UUID. BadRequest: it is no Unicode."""
+    """An idempotency key: text, or a value such as a UUID as text. BadRequest: it is no Unicode."""
     key = str(value) if value else ""
     encode_text(key)
     return key
@@ -203,7 +203,7 @@ async def _append_waiting(name: str, waiting: dict[str, list[Waiting]]) -> None:
             waiting[name] = []
             await _append_all(name, calls)
     finally:
-        # Whatever happened: the next one must not wait for nobody.
+        # After an error, too: later calls would wait for work that nobody does.
         del waiting[name]
 
 
@@ -216,7 +216,7 @@ async def _append_all(name: str, calls: list[Waiting]) -> None:
         await hand_over(name, [one for one in outcomes if isinstance(one, Appended)])
     except Exception:
         # It is in history, so it is published, and heard a little later.
-        logger.exception("What is in history could not be handed over")
+        logger.exception("Publications that are in history could not be handed over")
     for group, outcome in zip(groups, outcomes, strict=True):
         _answer(group, outcome)
 
@@ -355,8 +355,8 @@ async def announce_waiting(stream: str, streamer: str) -> None:
 def tell_everybody(**message: Any) -> None:
     """Tell something to all processes that have sockets, from sync code: soon, or not at all.
 
-    Only what they would find out by themselves, later: a message of a layer may be lost, and from
-    outside a server without a shared layer, or among greenlets, there is no way.
+    Use it only for news that they would find out by themselves, later: a layer may lose a message,
+    and there is no way from outside a server without a shared layer, or among greenlets.
     """
     if is_serving() and _loop is not None and _loop.is_running():
         asyncio.run_coroutine_threadsafe(_send_to(everybody, message), _loop)
@@ -365,9 +365,9 @@ def tell_everybody(**message: Any) -> None:
 
 
 async def atell_everybody(**message: Any) -> None:
-    """`tell_everybody` for what nobody would find out. Unavailable: there is no way from here."""
+    """`tell_everybody` for news that nobody would find out. Unavailable: no way leads from here."""
     if not (is_serving() or get_backend().shared):
-        raise Unavailable("the running server alone can be told this, or set REDIS_URL")
+        raise Unavailable("only the running server can be told this; or set REDIS_URL")
     await _send_to(everybody, message)
 
 

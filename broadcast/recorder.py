@@ -1,8 +1,8 @@
-"""What is broadcast on a media stream, into a file.
+"""Recordings of media streams, as files.
 
-A `Recorder` is handed what its streamer published, in that streamer's process and order, and
-nothing else: so a recording has exactly its streamer's bytes, whatever others say on the stream.
-What it is handed waits in memory for the disk, in threads of its own, and nobody waits for it.
+A `Recorder` gets the publications of its streamer, in that streamer's process and order, and no
+others: so a recording has exactly its streamer's bytes, even if others publish on the stream.
+Publications wait in memory for the disk, in threads of its own, and nobody waits for them.
 
 When more than `RECORDING_QUEUE_BYTES` wait, the segment that is coming is left out, as a whole:
 what is already written of it is cut off again, and the file goes on at the next entry point.
@@ -62,7 +62,7 @@ class Segment(NamedTuple):
 
 
 def make_private(directory: Path) -> None:
-    """Make a directory, and what is missing above it, for this user alone."""
+    """Make a directory, and the missing ones above it, for this user alone."""
     if not directory.is_dir():
         make_private(directory.parent)
         directory.mkdir(mode=0o700, exist_ok=True)
@@ -136,7 +136,7 @@ class Recorder:
 
     @classmethod
     def start(cls, stream: Stream, header: Publication | None = None) -> "Recorder":
-        """Record what it is handed; behind `header`, where a recording goes on that has it."""
+        """Begin to record, with `header` first, if a recording goes on that has this header."""
         self = cls(stream)
         if header:
             self.take([header])
@@ -146,14 +146,14 @@ class Recorder:
         return self
 
     def take(self, publications: Iterable[Publication]) -> None:
-        """Record these, which come behind all before."""
+        """Record these publications, which follow all earlier ones."""
         for publication in publications:
             if publication.kind == Kind.BINARY:
                 self._take(publication)
         self.arrived.set()
 
     def end(self) -> None:
-        """Nothing more comes."""
+        """No more publications come."""
         self.over = True
         self.arrived.set()
 

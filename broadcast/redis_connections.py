@@ -1,4 +1,4 @@
-"""Connections to a Redis that has a stand-in, and such that notice that the other end is gone."""
+"""Connections to a Redis with a stand-in, and connections that notice a dead other end."""
 
 import asyncio
 from collections.abc import Iterable, Mapping, Sequence
@@ -11,7 +11,7 @@ from redis.exceptions import AuthenticationError, RedisError, ResponseError
 from redis.exceptions import ConnectionError as RedisConnectionError
 from redis.exceptions import TimeoutError as RedisTimeoutError
 
-#: What stands for a password where one was.
+#: Stands in a text in place of a password.
 MASK = "***"
 #: Seconds to wait for one sentinel, before the next one is asked.
 SENTINEL_TIMEOUT = 1.0
@@ -35,9 +35,9 @@ def without(secrets: Iterable[object], text: str) -> str:
 
 
 def scrub(error: BaseException, secrets: Sequence[object]) -> None:
-    """Take the secrets out of what the error says, and those that led to it.
+    """Take the secrets out of the text of the error, and of all errors that led to it.
 
-    A server may repeat what it was sent, and a traceback shows all of them.
+    A server may repeat bytes that it was sent, and a traceback shows all these errors.
     """
     seen: set[int] = set()
     one: BaseException | None = error
@@ -116,7 +116,7 @@ else:
 
 
 class ToMaster(Base):
-    """A connection to whichever server is the master when it is made."""
+    """A connection to the server that is the master when the connection is made."""
 
     def __init__(self, *, sentinels: Sentinels, **options: Any) -> None:
         super().__init__(**options)
@@ -143,7 +143,7 @@ class Watched(Base):
         except RedisError as error:
             scrub(error, [self.password])
             raise
-        # Without a time limit of its own it is the answer to a command, and that may be None.
+        # A read without a `timeout` is the answer to a command, and that may be None.
         if heard is not None or options.get("timeout") is None:
             self.silent_since = None
             return heard

@@ -1,18 +1,18 @@
-"""Where a Redis is, as its URL says: the only place that reads one, and that shows one.
+"""The URLs of Redis servers: only this module reads them, and decides how to show them.
 
     redis://user:password@host:6379/0         rediss://…  the same over TLS
     unix:///run/redis.sock?db=0
     redis+sentinel://user:password@host1:26379,host2:26379/master/0?sentinel_password=…
                                               rediss+sentinel://…  all of it over TLS
 
-A sentinel's URL names the sentinels and what they call the master; user and password are the
+A sentinel's URL names the sentinels and their name for the master; user and password are the
 master's, `sentinel_username` and `sentinel_password` the sentinels'. The query has options as
-redis-py knows them: `ssl_ca_certs`, `socket_timeout`, … What is special in a URL is written as %XX
-in it, in passwords too.
+redis-py knows them: `ssl_ca_certs`, `socket_timeout`, … Characters with a meaning in URLs are
+written as %XX, in passwords too.
 
 The rule: no text that anybody may see has a password. A URL is never shown, and neither is any part
-of one that could not be read: `name` is. What a server said goes through `scrub`, since it may have
-repeated what it was sent.
+of one that could not be read: `name` is. The text of a server goes through `scrub`, since it may
+repeat a password that the server was sent.
 """
 
 import re
@@ -60,7 +60,7 @@ URL = re.compile(
     r"(?P<scheme>[a-z+]+)://(?:(?P<user>[^/?#]*)@)?(?P<hosts>[^/?#@]*)"
     r"(?P<path>/[^?#@]*)?(?:\?(?P<query>[^#@]*))?"
 )
-#: What the query may have: redis-py's own, but for those that `COMMON` decides.
+#: Options that the query may have: redis-py's own, but for those that `COMMON` decides.
 OPTION = re.compile(
     r"ssl_\w+|(?:sentinel_)?(?:username|password)|client_name|"
     + "|".join({*URL_QUERY_ARGUMENT_PARSERS} - {"protocol", "legacy_responses", "retry_on_timeout"})
@@ -73,7 +73,7 @@ class Address(NamedTuple):
 
     #: What it is called in logs and errors: no password, no option.
     name: str
-    #: What redis-py makes connections with: of a `ConnectionPool`.
+    #: The arguments with which redis-py makes connections with: of a `ConnectionPool`.
     options: dict[str, Any]
     #: Passwords.
     secrets: tuple[str, ...]
@@ -98,19 +98,19 @@ class RedisURL(str):
 
 
 def split(text: str) -> list[str]:
-    """The URLs of a text that has commas between them, and perhaps in them."""
+    """The URLs of a text, which has commas between them, and perhaps in them."""
     urls = re.split(r",(?=\s*[a-z+]+://)", text.strip(", \t\r\n"))
     return [RedisURL(url.strip(", \t\r\n")) for url in urls if url]
 
 
 @lru_cache(maxsize=64)
 def address_of(url: str) -> Address:
-    """What `url` names. ImproperlyConfigured: nothing; the reason repeats no part of it."""
+    """The Redis that `url` names. ImproperlyConfigured: none; the reason repeats no part of it."""
     found = URL.fullmatch(url)
     if not found:
         raise nonsense(
-            "it is scheme://user:password@host:port/number, with what is special in a user name "
-            "or a password as %XX: %23 for #, %2C for a comma, %2F for /, %3F for ?, %40 for @"
+            "it is scheme://user:password@host:port/number, with special characters of user name "
+            "and password as %XX: %23 for #, %2C for a comma, %2F for /, %3F for ?, %40 for @"
         )
     if found["scheme"] not in SCHEMES:
         raise nonsense(f"it begins with one of {', '.join(f'{one}://' for one in SCHEMES)}")
@@ -124,7 +124,7 @@ def address_of(url: str) -> Address:
     else:
         name = add_host(options, found)
     try:
-        # As a connection is made of them: which ones it takes, redis-py alone knows.
+        # Only redis-py knows which options a connection takes, so make one to find out.
         options["connection_class"](**{**COMMON, **pool_free(options)})
     except (TypeError, ValueError, AttributeError, RedisError):
         raise nonsense("an option in its query is unknown, or has no such value") from None
@@ -136,7 +136,7 @@ def nonsense(reason: str) -> ImproperlyConfigured:
 
 
 def pool_free(options: Mapping[str, Any]) -> dict[str, Any]:
-    """Those of a connection, without those of its pool."""
+    """The options of a connection, without those of its pool."""
     own = ("connection_class", "max_connections", "timeout")
     return {name: value for name, value in options.items() if name not in own}
 
@@ -145,7 +145,7 @@ def pool_free(options: Mapping[str, Any]) -> dict[str, Any]:
 
 
 def options_of(query: str, connection_class: type[AbstractConnection]) -> dict[str, Any]:
-    """What the query says, as redis-py reads it."""
+    """The options in the query, as redis-py reads them."""
     try:
         names = [name for name, _ in parse_qsl(query, keep_blank_values=True, strict_parsing=True)]
     except ValueError:
@@ -210,13 +210,13 @@ def add_host(options: dict[str, Any], found: re.Match[str]) -> str:
 
 
 def add_sentinels(options: dict[str, Any], found: re.Match[str], own: dict[str, Any]) -> str:
-    """The connections ask sentinels; `own`: what they need of user and password."""
+    """Have the connections ask sentinels; `own`: user and password of the sentinels."""
     hosts = [host_of(host, SENTINEL_PORT) for host in found["hosts"].split(",") if host]
     if len(hosts) <= found["hosts"].count(","):
         raise nonsense("between two commas is a sentinel")
     master, _, number = (found["path"] or "/")[1:].partition("/")
     if not master:
-        raise nonsense("behind the sentinels is what they call the master: /mymaster/0")
+        raise nonsense("behind the sentinels is their name for the master: /mymaster/0")
     add_db(options, number)
     tls = {name: value for name, value in options.items() if name.startswith("ssl_")}
     asking = options["connection_class"]

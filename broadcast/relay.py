@@ -68,7 +68,7 @@ class Relay:
         self._behind: dict[str, int] = {}
         #: The looks that are under way, by kind.
         self._looking: set[str] = set()
-        #: Those that failed the last time, and messages that could not be handled.
+        #: Looks that failed the last time, and messages that could not be handled.
         self._failing: dict[str, Failures] = {}
         self._unheard = Failures("messages")
         #: When the groups of unused topics are left.
@@ -112,7 +112,7 @@ class Relay:
             await self._enter(partial(group_name, name))
             topic = await self._new_topic(name)
         except BaseException:
-            # No topic would ever leave the group; a layer that failed may have it all the same.
+            # A layer may have joined the group although it failed, and no topic would leave it.
             spawn(self._leave_unused(name))
             raise
         self.topics[name] = topic
@@ -182,7 +182,7 @@ class Relay:
         try:
             await self.layer.group_discard(group_name(name), self.channel)
         except Exception as error:
-            # What the layer still brings for it is dropped.
+            # Messages that the layer still brings for it are dropped.
             logger.info("The group of %r could not be left: %r", name, error)
 
     # -- what the layer brings --------------------------------------------------------------

@@ -1,4 +1,4 @@
-"""What a process that is no server says to the one that runs, through its MessagePack-RPC port.
+"""Calls of a process that is no server to the running one, through its MessagePack-RPC port.
 
 A `Client` is one connection, for one thread. Calls may be pipelined: `send` many, then `receive`
 as many. The server answers as calls finish, and `receive` in the order in which they were sent.
@@ -35,7 +35,7 @@ OWNER_SECONDS = 2.0
 class Client:
     """A connection to a server's MessagePack-RPC port. Unavailable: nobody answers there.
 
-    `timeout`: the most seconds for anything, and `most` for all, about.
+    `timeout`: the most seconds for one step, and `most` for all together, about.
     """
 
     def __init__(
@@ -218,7 +218,7 @@ def publish(stream: str, draft: Draft, idempotency_key: str = "") -> Position:
 
 
 def look(streams: list[str]) -> dict[str, dict[str, Any]]:
-    """What `positions` of the running server answers. BroadcastError as it tells it."""
+    """The answer of the running server to `positions`. BroadcastError: the server's error."""
     parts = (streams[start : start + MOST_NAMES] for start in range(0, len(streams), MOST_NAMES))
     found: dict[str, dict[str, Any]] = {}
     with connected() as client:

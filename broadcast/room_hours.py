@@ -53,7 +53,7 @@ async def _wait_and_write() -> None:
 
 
 async def write() -> None:
-    """Write what was noted. What the database does not take, with an error, is kept."""
+    """Write the notes. If the database fails with an error, keep the notes that it did not take."""
     counts = dict(_counts)
     _counts.clear()
     if not counts:

@@ -124,7 +124,7 @@ def is_text(text: str) -> bool:
 def encode(message: dict[str, Any]) -> bytes:
     """The message as JSON. RoomError: it has a number that JSON has not.
 
-    TypeError: it has what no client can say, so it comes from an app's handler.
+    TypeError: it has a value that no client can send, so it comes from an app's handler.
     """
     try:
         return dump_json(message).encode()

@@ -41,6 +41,6 @@ async def websocket_application(scope: dict[str, Any], receive: Any, send: Any) 
         scope = {**scope, "root_path": prefix}
     root: str = scope.get("root_path", "")
     if not scope["path"].startswith(root):
-        # A proxy has taken it off. Django takes such a path as it is, and Channels fails at it.
+        # A proxy has taken the root off. Django takes such a path as it is; Channels fails at it.
         scope = {**scope, "path": root + scope["path"]}
     await _routes(scope, receive, send)

@@ -152,7 +152,7 @@ def _describe(publication: Publication) -> dict[str, Any]:
 
 
 def _as_messagepack(publication: Publication) -> Any:
-    """What was published; whole numbers beyond 64 bits, which MessagePack has not, as floats."""
+    """The value published; MessagePack has no whole numbers beyond 64 bits: they are floats."""
     if publication.kind != Kind.JSON:
         return publication.data
     return json.loads(publication.payload, parse_int=_number_of)
@@ -166,7 +166,7 @@ def _number_of(digits: str) -> int | float:
 async def positions(streams: Any) -> dict[str, dict[str, Any]]:
     """Where streams stand, and who is there, by their names, whether they have a row or not.
 
-    Left out: those whose part of the engine does not answer.
+    Streams whose part of the engine does not answer are left out.
     """
     if not isinstance(streams, list) or len(streams) > MAX_CHANNELS:
         raise BadRequest(f"streams are a list of at most {MAX_CHANNELS} names")
@@ -262,7 +262,7 @@ METHODS = {
     )
 }
 
-#: How many plain calls take the time of such a one. Of others it goes by the names in a list.
+#: How many plain calls take as long as one of these; `BY_NAMES`: it goes by the names in a list.
 WEIGHTS = {"history": 32, "streams": 32}
 BY_NAMES = frozenset(("push", "positions"))
 

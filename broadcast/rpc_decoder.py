@@ -1,7 +1,7 @@
 """MessagePack-RPC as bytes: where a message ends, and which call it is.
 
-To make objects of a message, and JSON of these, is one piece of work each that nothing interrupts:
-its time goes by the number of items. So they are counted while the bytes come.
+Nothing can interrupt the making of objects from a message, nor of JSON from these, and both take
+time by the number of items. So the items are counted while the bytes come.
 """
 
 from collections.abc import Iterator
@@ -12,7 +12,7 @@ import msgpack
 
 NO_CALL = "a message is [0, msgid, method, [params]] or [2, method, [params]]"
 
-#: First bytes of arrays. Anything else needs not be waited for.
+#: First bytes of arrays. Do not wait for the rest of anything else.
 ARRAYS = frozenset((*range(0x90, 0xA0), 0xDC, 0xDD))
 #: Bytes at the start of a message that hold the msgid of a request, however it is written, and the
 #: name of any method of ours.
@@ -77,12 +77,12 @@ class Counter:
 
 
 class Decoder:
-    """Bytes in, calls out. ValueError: what follows on the connection makes no sense any more.
+    """Bytes in, calls out. ValueError: the rest of the connection makes no sense any more.
 
     A message becomes objects when it is whole, has at most `max_object` bytes, and at most
-    `max_items` items, nested ones too: what a client declares costs nothing. One that has too many
-    is a `Call` with an error. One that makes no sense is that where it has a msgid, else a
-    ValueError.
+    `max_items` items, nested ones too: what a client declares costs nothing. A message with too
+    many is a `Call` with an error. So is one that makes no sense, if it has a msgid; without one it
+    is a ValueError.
 
     Clients that know only the old *raw* type send bytes as `str`, and some send names as `bin`:
     both are taken.
@@ -135,7 +135,7 @@ class Decoder:
         return packed
 
     def _count(self) -> None:
-        """Count what came of the message: no part of it waits to be counted with the next one."""
+        """Count the bytes of the message at once: none wait to be counted with later ones."""
         if not self.size:
             self._counter.is_beyond(self._pending, len(self._pending))
             return
@@ -187,7 +187,7 @@ def _find_msgid(message: bytes | bytearray) -> int | None:
 
 def _find_head(message: bytes | bytearray) -> list[Any]:
     """The first two items of a message that is not read further, as far as they are there."""
-    # Whatever it declares, little is made of it.
+    # Little is made of it, even if it declares much.
     head = msgpack.Unpacker(max_buffer_size=HEAD, unicode_errors="surrogateescape")
     head.feed(message[:HEAD])
     found: list[Any] = []

@@ -57,8 +57,8 @@ logger = get_logger(__name__)
 
 #: Seconds a client has to answer a close, after it has read what was sent before.
 CLOSE_SECONDS = 10
-#: Requests and sockets that end before their garbage is collected; where more are open, so many.
-#: Then a collection, which looks at all that are open, takes a small part of the time.
+#: At least so many requests and sockets end between two collections of their garbage, and as many
+#: as are open: a collection looks at all open ones, and so takes a small part of the time.
 COLLECT_AFTER = 2000
 #: Seconds between two batches of closes of a drain.
 DRAIN_STEP = 0.1
@@ -242,8 +242,8 @@ class Server(daphne.server.Server):  # type: ignore[misc]
         # What waits for the end of this turn comes before a close.
         get_writes().flush()
         sockets = self._open_sockets()
-        # A call goes on to the last moment, and so does who has closed: another answer than its own
-        # code would say that not all of what it sent is published.
+        # A call goes on to the last moment. So does a client that has closed: an answer with
+        # another code than its own would say that some of its data is not published.
         going = [
             protocol for protocol in sockets if steps <= 1 or not (protocol.stays or protocol.held)
         ]

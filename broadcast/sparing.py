@@ -7,14 +7,14 @@ LOG_SECONDS = 10.0
 
 
 class Sparing:
-    """Decides of one kind of line. `now`: seconds of any one clock."""
+    """Decides about one kind of line. `now`: seconds of any one clock."""
 
     def __init__(self) -> None:
         self._said = float("-inf")
         self._unsaid = 0
 
     def more(self, now: float | None = None) -> str | None:
-        """What the line has to add of those that were left out, perhaps ""; None: leave it out."""
+        """Words for the end of the line on lines left out, perhaps ""; None: leave it out, too."""
         now = time.monotonic() if now is None else now
         if now < self._said + LOG_SECONDS:
             self._unsaid += 1

@@ -11,8 +11,8 @@ connection goes on at the next frame, in whatever process, without a doubled or 
 stream keeps that of its newest recording alone: where another one began meanwhile, or the history
 is gone, `ready.accepted` is 0 (less than it was), and the client begins a new recording, with the
 header of a new recorder: of what it had not sent of the old one nothing can go on. A client that
-closes its socket with 1000 or 1001 is done, and what is held back goes out; who wants to go on with
-a run must not say goodbye. In which order streamers publish is said in `turns`.
+closes its socket with 1000 or 1001 is done, and held-back bytes go out; a client that wants to go
+on with its run must not say goodbye. See `turns` for the order in which streamers publish.
 
 `reset` drops what is held back of the recording; the next frame begins a header. A header that
 comes without it, on the same connection or a new one, begins a new recording just so.
@@ -103,7 +103,7 @@ class StreamerConsumer(SocketConsumer):
         self.frames = 0
         self.arrived = asyncio.Event()
         self.space = asyncio.Event()
-        #: Whether nothing more is taken; and the code and reason of the close then, if it is ours.
+        #: Whether nothing more is taken; and code and reason of the close, if this side closes.
         self.ending = False
         self.closing: tuple[CloseCode, str] | None = None
         #: Whether its socket is full, and what it is told when it has drained, by event.
@@ -174,7 +174,7 @@ class StreamerConsumer(SocketConsumer):
         else:
             await self._receive_text(text)
         if not self.ending and self._is_full():
-            # Who ends takes nothing more, and may have nobody left who makes space.
+            # A streamer that ends takes nothing more, and nobody may be left to make space.
             self.space.clear()
             self.blocked = True
             await self.space.wait()
@@ -283,7 +283,7 @@ class StreamerConsumer(SocketConsumer):
         await self.turn.leave()
 
     async def _fail(self, error: BroadcastError) -> None:
-        # Word of that may come late, and who came back would take its place.
+        # News of a take-over may come late: told of a gap, the client would take over again.
         if isinstance(error, RunGap) and await is_fed_by_another(self.slug, self.id):
             error = Replaced(TAKEN_OVER)
         metrics.note_refusal("socket", type(error))
@@ -356,19 +356,19 @@ class StreamerConsumer(SocketConsumer):
 
     def _finish(self) -> None:
         if self.segmenter and not self.cutting and (self.said_goodbye or not self.run):
-            # Nobody comes back to what it holds.
+            # No connection comes back to the bytes that it holds.
             self.waiting.extend(self.segmenter.finish())
 
     async def closed(self) -> None:
         if self.turn:
-            # Daphne cancels who takes longer than 10 s: it publishes and leaves all the same.
+            # Daphne cancels this if it takes over 10 s: the streamer publishes and leaves anyway.
             await asyncio.shield(spawn(self._leave(self.turn)))
             self.answer_close()
             await self.turn.finish()
 
     async def _leave(self, turn: Turn) -> None:
         if self.feeding:
-            # What had come before the socket went is published all the same.
+            # Frames that came before the socket went are published all the same.
             if not self.ending:
                 self._end()
             await self.feeding

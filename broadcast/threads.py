@@ -1,23 +1,23 @@
 """The threads that requests and calls of pages do their synchronous work in: `THREADS` in all.
 
-Django works off each request in a thread of its own, and each thread has its own connections to
+Django handles each request in a thread of its own, and each thread has its own connections to
 the database. These outlive the thread until the garbage collector finds them, which on our server
 is rare: 100 requests one after another exhausted a PostgreSQL. Here few threads serve all requests,
 so whatever the traffic and whatever `CONN_MAX_AGE`, there are no more connections than threads.
 
 * *Until its answer begins, a request has one thread*, from its first synchronous work on, as Django
-  promises to middleware and views. If all are taken the request waits for one, in the order in
-  which they came; after `PATIENCE` seconds it fails with `Unavailable`.
+  promises to middleware and views. If all are taken the request waits for one, in order of
+  arrival; after `PATIENCE` seconds it fails with `Unavailable`.
 * *A request that waits for something else gives its thread to others.* If others wait for a thread,
   one that has had nothing to do for `IDLE` seconds goes to them. Its request gets another one
   for what it does next: a view may wait for minutes, as a long poll does.
-* *Nobody holds a thread by reading slowly*: once the answer has begun it goes back. What is still
-  to be done borrows a thread for each piece of work. Only an answer that does not say its length
+* *Nobody holds a thread by reading slowly*: once the answer has begun the thread goes back. Each
+  later piece of work borrows a thread. Only an answer that does not say its length
   may be a generator that goes on asking the database, for which Django promises one thread, too:
   it gets one of its own, outside the limit, when it first does synchronous work. That has a
   connection only if the generator asks the database. A view that is always answered (`http`) has
   one of its own from the beginning.
-* *What outlives its request* (a task that was begun in it) borrows, too.
+* *Work that outlives its request* (a task that was begun in it) borrows, too.
 
 Connections are closed, or go back to their pool, where Django would do so: before a thread goes on
 to the next request it calls `close_old_connections`.
@@ -49,7 +49,7 @@ logger = get_logger(__name__)
 
 
 class Turn(Executor):
-    """What one request has for an executor: one piece of work at a time, on one thread."""
+    """The executor of one request: one piece of work at a time, on one thread."""
 
     def __init__(self, threads: "Threads") -> None:
         self.threads = threads
@@ -59,7 +59,7 @@ class Turn(Executor):
         #: A thread outside the limit: whether it may have one, and the one it has.
         self.moved = False
         self.own: ThreadPoolExecutor | None = None
-        #: What waits for a thread, and since when; how much is under way; when the last was done.
+        #: Work that waits for a thread, and since when; when the last was done; how much runs.
         self.waiting: deque[tuple[Future[Any], Callable[[], Any]]] = deque()
         self.since = self.idle_since = 0.0
         self.running = 0
@@ -101,7 +101,7 @@ class Turn(Executor):
     # -- with the lock ------------------------------------------------------------------------
 
     def begin(self) -> None:
-        """Begin what waits: there is a thread."""
+        """Begin the work that waits: there is a thread."""
         assert self.thread
         while self.waiting:
             self.running += 1
@@ -133,7 +133,7 @@ class Threads:
 
     def __init__(self) -> None:
         self.lock = Lock()
-        #: How many there are; those that nobody has; who has one; who waits for one.
+        #: How many threads there are; the free ones; turns that have one; turns that wait for one.
         self.count = 0
         self.free: list[ThreadPoolExecutor] = []
         self.taken: set[Turn] = set()
@@ -174,7 +174,7 @@ class Threads:
             turn.begin()
 
     def _look(self, turn: Turn, loop: asyncio.AbstractEventLoop) -> None:
-        """It still waits? Then have others share, and in the end, let it go."""
+        """If it still waits, make idle turns share; after `PATIENCE` seconds, let it fail."""
         with self.lock:
             if turn not in self.queue:
                 return
@@ -194,12 +194,12 @@ _threads = Threads()
 
 @asynccontextmanager
 async def own_turn() -> AsyncIterator[Turn]:
-    """Work off a request: what is synchronous in here goes to one thread, of those that there are.
+    """Handle a request: the synchronous work in this block goes to one of the threads.
 
     Django's own context, inside, has no effect.
     """
     turn, context = Turn(_threads), ThreadSensitiveContext()
-    # It stays there for the tasks that were begun in here, until the last of them is gone.
+    # It stays there for tasks that were begun in this block, until the last of them is gone.
     SyncToAsync.context_to_thread_executor[context] = turn
     token = SyncToAsync.thread_sensitive_context.set(context)
     try:

@@ -1,11 +1,11 @@
-"""Streamers in turn: who feeds a stream, in which order, and what of theirs is published.
+"""Streamers in turn: which one feeds a stream, in which order, and how much of it is published.
 
 The rule: what a client sent before its clean close is published, exactly once, before anything that
 a connection opened after that close sends, in whatever process. A recording has exactly its
 streamer's bytes. So:
 
 * A `Turn` is taken before the client learns that it is connected. Turns have the order in which
-  connections were opened, whatever else takes its time.
+  connections were opened, however long other steps take.
 * A streamer publishes nothing before all former ones have left (`wait`). It asks for them again and
   again, and they answer for as long as they have not left. That is bounded: it gives up a former
   one that has not answered for `SILENT_SECONDS`, and the oldest of them when none has left for
@@ -84,7 +84,7 @@ class Turn:
         self.topic = topic
         self.source = source
         self.id = source.id
-        #: Those before it that have not left, and when each answered last, by the loop's clock.
+        #: Streamers before it that have not left, and when each answered last, by the loop's clock.
         self.formers: set[str] = set()
         self.answered: dict[str, float] = {}
         self._news = asyncio.Event()
@@ -97,12 +97,12 @@ class Turn:
         self.formers = set(await get_backend().enter(self.stream.slug, self.id))
         self.topic.add_streamer(self)
         if self.topic.streamer not in ("", known, self.id):
-            # Somebody came while this one did, and may be the newer one.
+            # Another streamer came at the same time, and may be the newer one.
             self.overtake()
         await announce_streamer(self.stream.slug, self.id)
 
     async def wait(self) -> bool:
-        """Wait until those before have left. False: some had not, in time."""
+        """Wait until the streamers before it have left. False: some had not, in time."""
         loop = asyncio.get_running_loop()
         started, late = loop.time(), set[str]()
         self.answered = dict.fromkeys(self.formers, started) | self.answered
@@ -131,7 +131,7 @@ class Turn:
             # The others may wait for this one themselves: an id begins with the time.
             late.add(min(self.formers))
         for former in late:
-            # The next one is not to wait for it, too.
+            # The next streamer must not wait for it, too.
             await get_backend().leave(self.stream.slug, former)
         self.formers -= late
         return late
@@ -215,7 +215,7 @@ class Turn:
     async def _make_room(self) -> None:
         # Two announcements may arrive in either order: only the backend knows which is newer.
         while (overtaken := await self._is_overtaken()) is None:  # noqa: ASYNC110
-            # The engine does not answer, and nobody would say it again.
+            # The engine does not answer, and no further announcement may come.
             await asyncio.sleep(LOOK_SECONDS)
         if not overtaken:
             self._making_room = None
@@ -247,7 +247,7 @@ class Turn:
 
 
 async def feeder_of(stream: str) -> str | None:
-    """The id of who feeds it; "": nobody does; None: that cannot be known now."""
+    """The id of the streamer that feeds it; "": none does; None: that cannot be known now."""
     with suppress(Unavailable):
         found = (await get_backend().presence([stream])).get(stream)
         return found and found.streamer

@@ -34,7 +34,7 @@ class Visitor:
 
     @classmethod
     def of_scope(cls, scope: dict[str, Any], token: str = "") -> "Visitor":
-        """Whoever opens a WebSocket or an event stream, perhaps with the `token` of its query.
+        """The visitor of a WebSocket or an event stream, perhaps with a `token` in its query.
 
         The browser sends its session for a page of another site, port or scheme, too. Such a page
         must not use it: its visitor is nobody, perhaps with a token.

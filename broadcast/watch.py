@@ -61,6 +61,6 @@ class Watch:
             with database.expected():
                 await self.look(changed)
         except BaseException:
-            # What changed is not known any more.
+            # The names that changed are lost: look at all.
             self._changed = None
             raise

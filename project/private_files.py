@@ -16,8 +16,8 @@ def local_secret_key(path: Path) -> str:
 
     So a fresh clone starts without configuration and still has a key nobody else knows. Processes
     that start at once have the same key: they wait for the one that writes it. A file without a
-    key, as a start leaves it that is killed meanwhile, gets one. ImproperlyConfigured: the file can
-    neither be read nor written.
+    key, which a killed start may leave, gets one. ImproperlyConfigured: the file can neither be
+    read nor written.
     """
     try:
         with _open(path) as file:
@@ -36,7 +36,7 @@ def _open(path: Path) -> FileIO:
     try:
         return FileIO(os.open(path, os.O_CREAT | os.O_RDWR, 0o600), "r+")
     except OSError:
-        # One that was put there for us to read.
+        # A file that was put there for us to read.
         if not path.is_file():
             raise
         return FileIO(path)
@@ -63,11 +63,11 @@ def _reason(error: Exception) -> str:
 
 
 def keep_database_private(path: Path) -> None:
-    """Let nobody but this user, and those whom its group lets, read an SQLite database.
+    """Keep users other than this one, and the file's group if it may, from an SQLite database.
 
     SQLite makes a file for everybody to read, so an empty one is made here before. The files that
-    it writes beside it get the same permissions. What cannot be done here is not SQLite's to do
-    either, and it says so.
+    it writes beside it get the same permissions. If this fails here, SQLite fails
+    too, and says so.
     """
     with suppress(OSError):
         os.close(os.open(path, os.O_CREAT | os.O_RDONLY, 0o600))

@@ -100,7 +100,7 @@ def database(url: str) -> dict[str, Any]:
         dj_database_url.parse(url, conn_max_age=60, conn_health_checks=True)
     )
     if config["ENGINE"].endswith("postgresql"):
-        # One that drops packets must not keep a thread for minutes.
+        # A database host that drops packets must not keep a thread for minutes.
         config["OPTIONS"] = {"connect_timeout": 5, **config.get("OPTIONS", {})}
     if config["ENGINE"].endswith("sqlite3"):
         if config["NAME"] != ":memory:":
