@@ -58,7 +58,7 @@ class EnterForm(forms.Form):
     def clean_room(self) -> str:
         room: str = self.cleaned_data["room"]
         if not has_address(room):
-            raise forms.ValidationError("No address can have this name.")
+            raise forms.ValidationError("A room cannot have this name.")
         return room
 
 
