@@ -78,7 +78,7 @@ class InboundQueue:
         size = len(message.get("bytes") or message.get("text") or b"")
         self.size -= size
         self.taken += 1 / TURN_COUNT + size / TURN_BYTES
-        if len(self.messages) <= INBOUND_RESUME:
+        if self.paused and len(self.messages) <= INBOUND_RESUME:
             self._resume()
         return message
 
