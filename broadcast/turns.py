@@ -124,9 +124,11 @@ class Turn:
         return not late
 
     async def _give_up(self, started: float) -> set[str]:
-        """Wait for some no longer. `started`: when the last of them left."""
+        """Wait for some no longer. `started`: when the last of them left, or this one came."""
         now = asyncio.get_running_loop().time()
-        late = {one for one in self.formers if self.answered[one] <= now - SILENT_SECONDS}
+        # While one after another leaves, nobody asks, and nobody answers.
+        heard = {one: max(self.answered[one], started) for one in self.formers}
+        late = {one for one, at in heard.items() if now - at >= SILENT_SECONDS}
         if self.formers and now - started >= TAKE_OVER_SECONDS:
             # The others may wait for this one themselves: an id begins with the time.
             late.add(min(self.formers))

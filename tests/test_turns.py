@@ -246,6 +246,26 @@ async def test_one_that_answers_is_waited_for_and_one_that_stopped_answering_is_
 
 
 @in_clock_loop
+async def test_nobody_is_taken_for_silent_while_one_after_another_leaves() -> None:
+    formers = [f"{number:02}" for number in range(40)]
+    for id in (*formers, "waits"):
+        await get_backend().enter("s", id)
+    source: Any = SimpleNamespace(id="waits")
+    turn = Turn(Stream(slug="s"), Topic("s", "epoch", 0), source)
+    turn.formers = set(formers)
+    waiting = asyncio.create_task(turn.wait())
+    for former in formers[:-1]:
+        await asyncio.sleep(0.1)
+        await get_backend().leave("s", former)
+        turn.hear_leaving(former, left=True)
+    # The last one is asked for the first time now.
+    await asyncio.sleep(0.5)
+    assert turn.formers == {formers[-1]} and not waiting.done()
+    turn.hear_leaving(formers[-1], left=True)
+    assert await waiting is True
+
+
+@in_clock_loop
 async def test_of_those_that_do_not_leave_the_oldest_is_given_up_first() -> None:
     for id in ("1-stuck", "2-waits-for-it", "3-waits"):
         await get_backend().enter("s", id)
