@@ -15,7 +15,7 @@ from django.conf import settings
 from django.core.exceptions import ImproperlyConfigured
 
 from .conf import conf
-from .middleware import Application
+from .origins import Application
 
 #: What is named for a proxy at a Unix socket, which has no address.
 UNIX = "unix:"

@@ -22,7 +22,7 @@ from django.urls import set_script_prefix
 
 from .conf import conf
 from .exceptions import BadRequest, Forbidden, TooLarge
-from .middleware import is_own
+from .origins import is_own
 from .subscriptions import PageSocket
 from .threads import own_turn
 

@@ -1,4 +1,4 @@
-"""The sockets of streams: what they all do, and `ListenerConsumer`, which hears one.
+"""What all sockets of Broadcast do: they come in or are told why not, and leave at one place.
 
 They speak plainly or, as sub-protocol, `broadcast.v1`. A socket that may not come in is accepted
 and closed with its code, so that a page can say why.
@@ -22,7 +22,6 @@ from django.db import Error as DatabaseError
 from . import access, database, limits, metrics
 from .addresses import address_of
 from .exceptions import (
-    BadRequest,
     BroadcastError,
     NoSuchStream,
     StreamClosed,
@@ -30,15 +29,11 @@ from .exceptions import (
 )
 from .frames import Message, event
 from .guard import get_guard
-from .listeners import Listener
 from .logs import get_logger
-from .middleware import refuse
 from .models import Stream
-from .publications import decode_json
-from .relay import get_relay
+from .origins import refuse
 from .rows import find_stream
 from .sinks import FrameSink, MessageSink, Send, nothing, open_sink
-from .starts import Wish, begin, outcome, query_of
 from .tokens import Deed
 from .visitors import TOKEN_PROTOCOL, Visitor
 
@@ -261,60 +256,6 @@ def until_given_up(receive: Receive, sink: FrameSink | MessageSink) -> Receive:
         return {"type": "websocket.disconnect", "code": sink.closing["code"]}
 
     return receive_or_end
-
-
-class ListenerConsumer(SocketConsumer):
-    """A socket that hears a stream, at `/ws/listener/<slug>/`."""
-
-    deed = Deed.LISTEN
-    listener: Listener | None = None
-
-    async def enter(self) -> None:
-        query = query_of(self.scope)
-        wish = Wish.of(query)
-        stream = await self.admit(query)
-        async with get_relay().topic(stream.slug) as topic:
-            start, joined = await begin(topic, stream, wish)
-            if self.refused:
-                return
-            self.listener = Listener(
-                *(topic, self.sink, self.encoding, start.cursor, start.opening),
-                keeps_up=stream.kind == Stream.Kind.MEDIA,
-                waits=start.waits,
-            )
-            self.sink.on_drain(self.listener.drained)
-            metrics.joins.labels(outcome(wish, start)).inc()
-            self.listener.tell(joined)
-            topic.add(self.listener)
-
-    @property
-    def id(self) -> str:
-        """Its name among the connections of all processes."""
-        return f"{PROCESS}-{id(self):x}-{self.since}"
-
-    @property
-    def behind(self) -> int:
-        return self.listener.behind if self.listener else 0
-
-    def _close(self, error: BroadcastError) -> None:
-        if self.listener:
-            self.listener.topic.remove(self.listener)
-        super()._close(error)
-
-    async def receive(self, message: dict[str, Any]) -> None:
-        text = message.get("text")
-        if not self.encoding.tells or text is None or len(text) > MAX_PING:
-            raise BadRequest("a listener has nothing to say here")
-        if decode_json(text) != {"event": "ping"}:
-            raise BadRequest("a listener has nothing to say here but ping")
-        if self.listener and not self.listener.full_since:
-            self.listener.tell(event("pong"))
-
-    async def closed(self) -> None:
-        if self.listener:
-            topic = self.listener.topic
-            topic.remove(self.listener)
-            await get_relay().changed(topic)
 
 
 class NowhereConsumer(AsyncConsumer):  # type: ignore[misc]

@@ -12,8 +12,7 @@ from contextlib import contextmanager
 from django.db import InterfaceError, OperationalError
 
 from .exceptions import Unavailable
-from .logs import get_logger
-from .sparing import Sparing
+from .logs import Sparing, get_logger
 
 logger = get_logger(__name__)
 

@@ -25,9 +25,8 @@ from .api.answers import Refusal, describe, failure
 from .api.events import EXTENSION
 from .conf import conf
 from .exceptions import BroadcastError, TooLarge, TooMany, TooSlow
-from .logs import get_logger
-from .middleware import Application, header
-from .sparing import Sparing
+from .logs import Sparing, get_logger
+from .origins import Application, header
 from .threads import Turn, own_turn
 
 logger = get_logger(__name__)

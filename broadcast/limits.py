@@ -32,8 +32,7 @@ from weakref import WeakKeyDictionary
 from .addresses import address_of, household, named_proxies
 from .conf import conf
 from .exceptions import TooMany
-from .logs import get_logger
-from .sparing import Sparing
+from .logs import Sparing, get_logger
 
 logger = get_logger(__name__)
 

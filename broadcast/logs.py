@@ -7,9 +7,12 @@ traceback behind a message stays as it is: only a fault of ours has one.
 """
 
 import logging
+import time
 
 #: Characters of a message.
 MOST = 2000
+#: Seconds between two lines of a kind that clients cause (`Sparing`).
+LOG_SECONDS = 10.0
 
 
 def shown(text: str) -> str:
@@ -53,3 +56,24 @@ def get_logger(name: str) -> logging.Logger:
     logger = logging.getLogger(name)
     logger.addFilter(_one_line)
     return logger
+
+
+class Sparing:
+    """Thins out one kind of log line that clients could cause by the thousand per second."""
+
+    def __init__(self) -> None:
+        self._said = float("-inf")
+        self._unsaid = 0
+
+    def more(self, now: float | None = None) -> str | None:
+        """Words for the end of the line on lines left out, perhaps ""; None: leave it out, too.
+
+        `now`: seconds of any one clock, always the same one.
+        """
+        now = time.monotonic() if now is None else now
+        if now < self._said + LOG_SECONDS:
+            self._unsaid += 1
+            return None
+        more = f", and {self._unsaid} more since the last time" if self._unsaid else ""
+        self._said, self._unsaid = now, 0
+        return more

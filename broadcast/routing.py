@@ -8,9 +8,10 @@ from django.urls import re_path
 
 from . import alone
 from .addresses import ProxyMiddleware
-from .consumers import ListenerConsumer, NowhereConsumer
+from .consumers import NowhereConsumer
 from .figures import FiguresConsumer
-from .middleware import OriginMiddleware
+from .listener import ListenerConsumer
+from .origins import OriginMiddleware
 from .pages import PageConsumer
 from .publishing import serve_here
 from .room_figures import RoomFiguresConsumer

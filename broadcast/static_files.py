@@ -5,7 +5,7 @@ from django.core.exceptions import SuspiciousFileOperation
 from django.http import FileResponse, Http404, HttpRequest, HttpResponse
 from django.http.response import HttpResponseBase
 
-from .middleware import protect
+from .policy import protect
 
 #: Where the modules of `<broadcast-listener>` are.
 SHARED = "broadcast/"

@@ -6,7 +6,7 @@ from django.conf import settings
 from django.http import HttpRequest, parse_cookie
 
 from .logs import get_logger
-from .middleware import header, is_own
+from .origins import header, is_own
 
 logger = get_logger(__name__)
 

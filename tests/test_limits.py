@@ -28,7 +28,7 @@ from broadcast.limits import (
     Pace,
     Place,
 )
-from broadcast.sparing import LOG_SECONDS
+from broadcast.logs import LOG_SECONDS
 from tests.conftest import door_of
 from tests.doors import V1, Closed, Door, InProcessDoor, Socket, eventually
 from tests.processes import ServerProcess, prepared_database

@@ -13,8 +13,8 @@ from pytest_django.fixtures import Settings
 
 from broadcast import publish
 from broadcast.backends import get_backend
-from broadcast.middleware import is_allowed
 from broadcast.models import Stream
+from broadcast.origins import is_allowed
 
 pytestmark = pytest.mark.django_db
 

@@ -16,8 +16,8 @@ from .. import metrics
 from ..database import unavailable
 from ..decorators import unkept, without_transaction
 from ..exceptions import BadToken, BroadcastError, NoSuchStream, StreamClosed, Unavailable
-from ..middleware import not_now
 from ..models import Stream
+from ..policy import not_now
 from ..rows import find_stream
 
 View = Callable[..., Coroutine[Any, Any, HttpResponseBase]]

@@ -23,8 +23,8 @@ from ..frames import event
 from ..guard import get_guard
 from ..listeners import Listener
 from ..logs import get_logger
-from ..middleware import header, is_allowed, is_own
 from ..models import Stream
+from ..origins import header, is_allowed, is_own
 from ..relay import get_relay
 from ..sinks import MessageSink, Send
 from ..starts import Start, Wish, begin, outcome, query_of

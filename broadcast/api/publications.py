@@ -18,8 +18,8 @@ from ..addresses import address_of
 from ..backends import get_backend
 from ..conf import conf
 from ..exceptions import BadRequest, Forbidden, TooLarge, Unavailable
-from ..middleware import is_allowed
 from ..models import Stream
+from ..origins import is_allowed
 from ..publications import Draft, Kind, Mark, Publication, decode_json, encode_json
 from ..publishing import apublish_draft
 from ..starts import Wish, find_start, number
