@@ -27,15 +27,15 @@ from .exceptions import (
     StreamClosed,
     TooMany,
 )
-from .frames import Message, event
 from .guard import get_guard
 from .logs import get_logger
 from .models import Stream
 from .origins import refuse
 from .rows import find_stream
-from .sinks import FrameSink, MessageSink, Send, nothing, open_sink
 from .tokens import Deed
 from .visitors import TOKEN_PROTOCOL, Visitor
+from .wire.frames import Message, event
+from .wire.sinks import FrameSink, MessageSink, Send, nothing, open_sink
 
 logger = get_logger(__name__)
 

@@ -23,11 +23,11 @@ from .backends import get_backend
 from .connections import who_is_at
 from .consumers import MAX_PING, SocketConsumer
 from .exceptions import BadRequest, BroadcastError, CloseCode, Forbidden, Unavailable
-from .frames import event
 from .logs import get_logger
 from .publications import Kind, Publication, decode_json
 from .starts import query_of
 from .visitors import Visitor
+from .wire.frames import event
 
 if TYPE_CHECKING:
     from .models import AnyUser

@@ -23,9 +23,9 @@ from . import metrics
 from .backends import get_backend
 from .conf import conf
 from .exceptions import CloseCode, Unavailable
-from .frames import Encoding, Message, event
 from .logs import get_logger
 from .publications import Publication
+from .wire.frames import Encoding, Message, event
 
 if TYPE_CHECKING:
     from .hub import Topic

@@ -22,7 +22,6 @@ from .call_route import caller
 from .conf import conf
 from .consumers import SocketConsumer
 from .exceptions import BadRequest, BroadcastError, CloseCode, TooLarge
-from .frames import TEXT, Message, page_encoding
 from .listeners import Listener
 from .logs import get_logger
 from .models import EVERYONE, Subscription
@@ -32,10 +31,11 @@ from .page_writes import get_writes
 from .publications import Position, decode_json
 from .relay import get_relay
 from .signals import socket_joined, socket_left
-from .sinks import FrameSink
 from .starts import Wish, begin_at, query_of
 from .subscriptions import SOCKET_KEY, PageSocket, digest_of, is_id, positions, topic_of
 from .visitors import Visitor
+from .wire.frames import TEXT, Message, page_encoding
+from .wire.sinks import FrameSink
 
 logger = get_logger(__name__)
 

@@ -13,8 +13,8 @@ from collections.abc import Iterable
 from typing import Any, NamedTuple
 
 from .exceptions import BadRequest, RoomError
-from .frames import TEXT, Encoding, Message
 from .publications import Publication, decode_json, dump_json
+from .wire.frames import TEXT, Encoding, Message
 
 PROTOCOL_VERSION = "1.0.0"
 

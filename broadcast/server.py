@@ -36,7 +36,6 @@ from .api.events import EXTENSION as REQUEST
 from .backends import get_backend
 from .conf import conf
 from .exceptions import CloseCode, Unavailable
-from .frames import event
 from .http_channel import Channel
 from .http_protocol import HTTPRequest
 from .hub import tell_all
@@ -49,7 +48,8 @@ from .page_watch import get_pages
 from .page_writes import get_writes
 from .relay import all_topics
 from .rpc_server import serve_beside
-from .sinks import EXTENSION
+from .wire.frames import event
+from .wire.sinks import EXTENSION
 from .ws_inbound import InboundQueue
 from .ws_protocol import WebSocketProtocol
 

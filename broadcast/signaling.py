@@ -21,7 +21,6 @@ from .backends.rooms import Joined
 from .conf import conf
 from .consumers import SocketConsumer
 from .exceptions import BroadcastError, RoomError, TooLarge, TooSlow, Unavailable
-from .frames import Message, event
 from .groups import room_stream
 from .guard import get_guard
 from .hub import Topic
@@ -31,10 +30,11 @@ from .relay import get_relay
 from .room_messages import Said, as_message, encoding_of, joined_room, parse
 from .room_messages import error as told_error
 from .rooms import Peer
-from .sinks import EXTENSION
 from .starts import query_of
 from .tokens import Deed
 from .visitors import Visitor
+from .wire.frames import Message, event
+from .wire.sinks import EXTENSION
 
 logger = get_logger(__name__)
 

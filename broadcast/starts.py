@@ -8,10 +8,10 @@ from urllib.parse import parse_qsl
 from .backends import StreamState, get_backend
 from .conf import conf
 from .exceptions import BadRequest
-from .frames import Message, event
 from .media import content_type
 from .models import Stream
 from .publications import Publication
+from .wire.frames import Message, event
 
 if TYPE_CHECKING:
     from .hub import Topic

@@ -36,7 +36,6 @@ from .exceptions import (
     TooLarge,
     TooMany,
 )
-from .frames import Message, event
 from .logs import get_logger
 from .loops import spawn
 from .media import Segmenter, Snapshot
@@ -44,10 +43,11 @@ from .models import Stream
 from .publications import Draft, Kind, Mark, decode_json
 from .publishing import append
 from .relay import get_relay
-from .sinks import EXTENSION
 from .starts import query_of
 from .tokens import Deed
 from .turns import TAKEN_OVER, TOO_LATE, Turn, is_fed_by_another
+from .wire.frames import Message, event
+from .wire.sinks import EXTENSION
 
 logger = get_logger(__name__)
 

@@ -240,7 +240,7 @@ def _expand(names: Iterable[str]) -> list[str]:
 
 
 def _as_json(message: Any) -> Any:
-    """A message as a part of another: bytes in base64, as `frames.page_message` has them."""
+    """A message as a part of another: bytes in base64, as `wire.frames.page_message` has them."""
     if isinstance(message, bytes | bytearray | memoryview):
         return {"base64": base64.b64encode(bytes(message)).decode()}
     return message

@@ -23,7 +23,7 @@ except ImportError:
     from websockets.utils import apply_mask
 
 from . import limits
-from .frames import BINARY, TEXT
+from .wire.frames import BINARY, TEXT
 from .ws_writing import WritingProtocol
 
 #: Frames that autobahn parses in one turn: a read may have 10,000.
@@ -31,7 +31,7 @@ TURN_FRAMES = 256
 
 
 class WebSocketProtocol(WritingProtocol):
-    """One WebSocket; as the extension `broadcast.frames` a `sinks.FrameTransport`.
+    """One WebSocket; as the extension `wire.frames` a `wire.sinks.FrameTransport`.
 
     autobahn copies 25 options from the factory to each connection, and formats them for a log
     that nobody reads (110 µs, 2 KB). Here they are attributes of the class: see `share_options`.

@@ -20,9 +20,9 @@ from twisted.internet import reactor
 
 from . import limits
 from .exceptions import CloseCode
-from .frames import BINARY, TEXT, frame_header
 from .limits import Place
-from .sinks import FrameSink
+from .wire.frames import BINARY, TEXT, frame_header
+from .wire.sinks import FrameSink
 
 #: What a close without a code is told as (RFC 6455, section 7.1.5).
 NO_CODE = 1005
@@ -31,7 +31,7 @@ CLOSE_SECONDS = 9.0
 
 
 class WritingProtocol(DaphneWebSocketProtocol):  # type: ignore[misc]
-    """The writing half of a `WebSocketProtocol`; as `broadcast.frames` a `sinks.FrameTransport`."""
+    """The writing half of a `WebSocketProtocol`; as `wire.frames` a `wire.sinks.FrameTransport`."""
 
     #: Whether its transport is a plain TCP connection that we can write to ourselves.
     is_direct = False

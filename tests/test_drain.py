@@ -11,7 +11,7 @@ import pytest
 from websockets.exceptions import InvalidMessage
 
 from broadcast import signaling
-from broadcast.frames import event
+from broadcast.wire.frames import event
 from tests.conftest import door_of
 from tests.doors import V1, Closed, InProcessDoor, ServerDoor, Socket
 from tests.processes import ServerProcess

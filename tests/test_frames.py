@@ -10,7 +10,8 @@ from hypothesis import strategies as st
 from websockets.frames import Frame
 from websockets.streams import StreamReader
 
-from broadcast.frames import (
+from broadcast.publications import Draft, Kind, Mark, Publication
+from broadcast.wire.frames import (
     BINARY,
     PLAIN_FRAMES,
     PLAIN_MESSAGES,
@@ -24,8 +25,7 @@ from broadcast.frames import (
     to_frames,
     v1,
 )
-from broadcast.publications import Draft, Kind, Mark, Publication
-from broadcast.sinks import as_asgi
+from broadcast.wire.sinks import as_asgi
 
 #: Both sides of every border between two forms of a frame's length.
 LENGTHS = [0, 1, 125, 126, 127, 65535, 65536, 65537]

@@ -13,10 +13,10 @@ from pytest_django.fixtures import Settings
 
 from broadcast.backends import Limits, get_backend
 from broadcast.exceptions import CloseCode
-from broadcast.frames import PLAIN_MESSAGES, V1_MESSAGES, Encoding, Message, event
 from broadcast.hub import Topic
 from broadcast.listeners import Listener
 from broadcast.publications import Draft
+from broadcast.wire.frames import PLAIN_MESSAGES, V1_MESSAGES, Encoding, Message, event
 from tests.clock import clock, in_clock_loop
 from tests.test_hub import told
 

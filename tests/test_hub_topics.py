@@ -8,10 +8,10 @@ from pytest_django.fixtures import Settings
 
 from broadcast.backends import Limits
 from broadcast.exceptions import CloseCode
-from broadcast.frames import PLAIN_MESSAGES, V1_MESSAGES, event
 from broadcast.hub import tell_all
 from broadcast.listeners import Listener
 from broadcast.publications import Draft, Mark
+from broadcast.wire.frames import PLAIN_MESSAGES, V1_MESSAGES, event
 from tests.clock import clock, in_clock_loop, settle
 from tests.test_hub import WIDE, FakeSink, House, numbers
 

@@ -10,12 +10,12 @@ from pytest_django.fixtures import Settings
 
 from broadcast.backends import Limits, get_backend
 from broadcast.exceptions import CloseCode
-from broadcast.frames import V1_MESSAGES, Message
 from broadcast.hub import Topic
 from broadcast.listeners import Listener
 from broadcast.publications import Draft, Kind, Mark
 from broadcast.publishing import append
 from broadcast.relay import get_relay
+from broadcast.wire.frames import V1_MESSAGES, Message
 from tests.doors import eventually
 
 HEADER, ENTRY, MORE = Mark.HEADER | Mark.RESET, int(Mark.ENTRY), 0

@@ -16,10 +16,10 @@ from pytest_django.fixtures import Settings
 from broadcast import apublish
 from broadcast.backends import get_backend
 from broadcast.exceptions import CloseCode
-from broadcast.frames import PLAIN_MESSAGES, V1_MESSAGES, Encoding
 from broadcast.listeners import Listener
 from broadcast.publishing import announce_streamer, announce_waiting
 from broadcast.relay import REJOIN_SECONDS, get_relay
+from broadcast.wire.frames import PLAIN_MESSAGES, V1_MESSAGES, Encoding
 from tests.clock import in_clock_loop
 from tests.doors import Closed, InProcessDoor
 from tests.processes import PREFIX

@@ -19,7 +19,7 @@ from broadcast import ws_writing
 from broadcast.conf import conf
 from broadcast.exceptions import CloseCode
 from broadcast.server import Server
-from broadcast.sinks import FrameSink, nothing
+from broadcast.wire.sinks import FrameSink, nothing
 from broadcast.ws_inbound import INBOUND_COUNT, InboundQueue
 from broadcast.ws_protocol import WebSocketProtocol
 from broadcast.ws_writing import CLOSE_SECONDS

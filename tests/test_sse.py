@@ -7,9 +7,9 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from broadcast import sse
-from broadcast.frames import event
 from broadcast.publications import Kind, Mark, Publication
+from broadcast.wire import sse
+from broadcast.wire.frames import event
 from tests.events import Event, Parser
 
 

@@ -35,7 +35,6 @@ from broadcast import pages as pages_module
 from broadcast.backends import Limits, get_backend
 from broadcast.backends.memory import MemoryBackend
 from broadcast.exceptions import BadRequest, CloseCode, StreamClosed
-from broadcast.frames import page_encoding
 from broadcast.models import Subscription
 from broadcast.models.subscriptions import SubscriptionQuerySet
 from broadcast.page_writes import get_writes
@@ -43,6 +42,7 @@ from broadcast.publications import Draft, Position
 from broadcast.relay import get_relay
 from broadcast.signals import socket_joined, socket_left
 from broadcast.subscriptions import PageSocket, digest_of, new_id, topic_of
+from broadcast.wire.frames import page_encoding
 from tests.clock import Clock
 from tests.doors import InProcessDoor, Socket, eventually
 

@@ -14,22 +14,23 @@ from typing import Any, Protocol
 from django.conf import settings
 from django.http import HttpRequest, HttpResponse
 
-from .. import access, database, limits, metrics, sse
+from .. import access, database, limits, metrics
 from ..addresses import address_of
 from ..conf import conf
 from ..decorators import ASKER
 from ..exceptions import BadRequest, BroadcastError, CloseCode, Forbidden, TooMany, Unavailable
-from ..frames import event
 from ..guard import get_guard
 from ..listeners import Listener
 from ..logs import get_logger
 from ..models import Stream
 from ..origins import header, is_allowed, is_own
 from ..relay import get_relay
-from ..sinks import MessageSink, Send
 from ..starts import Start, Wish, begin, outcome, query_of
 from ..tokens import Deed
 from ..visitors import Visitor
+from ..wire import sse
+from ..wire.frames import event
+from ..wire.sinks import MessageSink, Send
 from .answers import Refusal, describe, failure, find, not_allowed, resource
 
 logger = get_logger(__name__)

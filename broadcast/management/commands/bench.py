@@ -12,8 +12,8 @@ from urllib.parse import urlsplit
 from django.core.management.base import BaseCommand, CommandError
 from django.utils.crypto import get_random_string
 
-from broadcast.frames import frame_header
 from broadcast.models import Stream
+from broadcast.wire.frames import frame_header
 
 #: Digits at the start of a publication: its number, and the clock when it was sent, in µs.
 NUMBER = 10

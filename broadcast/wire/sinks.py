@@ -1,6 +1,6 @@
 """Where what is said leaves for a socket: `Sink`s of the hub, one per kind of server.
 
-`FrameSink` writes prepared frames through the extension `broadcast.frames` that our own server
+`FrameSink` writes prepared frames through the extension `wire.frames` that our own server
 puts into the scope. `MessageSink` works on any ASGI server, through `websocket.send`, with one
 task while it has something to send.
 """
@@ -10,17 +10,9 @@ from collections.abc import Awaitable, Callable
 from functools import cache
 from typing import Any, Protocol
 
-from .exceptions import CloseCode
-from .frames import (
-    PLAIN_FRAMES,
-    PLAIN_MESSAGES,
-    TEXT,
-    V1_FRAMES,
-    V1_MESSAGES,
-    Encoding,
-    Message,
-)
-from .logs import get_logger
+from ..exceptions import CloseCode
+from ..logs import get_logger
+from .frames import PLAIN_FRAMES, PLAIN_MESSAGES, TEXT, V1_FRAMES, V1_MESSAGES, Encoding, Message
 
 logger = get_logger(__name__)
 

@@ -15,8 +15,8 @@ import re
 from collections.abc import Iterable
 from functools import lru_cache, partial
 
+from ..publications import Kind, Mark, Publication
 from .frames import Encoding, Message, event
-from .publications import Kind, Mark, Publication
 
 #: What is sent now and then where nothing is said, so that nobody between takes it for dead.
 COMMENT = b":\n\n"

@@ -14,7 +14,7 @@ from collections.abc import Callable, Iterable
 from functools import lru_cache
 from typing import Any, NamedTuple
 
-from .publications import Kind, Mark, Publication
+from ..publications import Kind, Mark, Publication
 
 TEXT = 1
 BINARY = 2
