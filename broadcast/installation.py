@@ -2,8 +2,8 @@
 
 Several installations may share a Redis, whatever its database numbers (pub/sub knows none), a
 channel layer and a machine, and never hear, see or remove each other's. So the prefix is in every
-key, channel and group, and `remote` asks for it at the MessagePack-RPC port before it says anything
-there.
+key, channel and group, and `backends.remote` asks for it at the MessagePack-RPC port before it says
+anything there.
 
 The prefix is `BROADCAST_PREFIX`, or else the random one that a migration wrote into the database:
 it stays when `SECRET_KEY` is rotated, and two databases have two. A copied database brings its

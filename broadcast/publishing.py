@@ -22,8 +22,8 @@ from weakref import WeakKeyDictionary
 from asgiref.sync import async_to_sync, sync_to_async
 from channels.layers import get_channel_layer
 
-from . import greenlets, metrics, remote
-from .backends import Appended, Limits, Recording, Run, get_backend, is_serving, serve
+from . import greenlets, metrics
+from .backends import Appended, Limits, Recording, Run, get_backend, is_serving, remote, serve
 from .conf import conf
 from .exceptions import BadRequest, StreamClosed, TooLarge, Unavailable
 from .groups import everybody, group_name, is_room

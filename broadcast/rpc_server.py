@@ -22,8 +22,8 @@ from collections.abc import Awaitable, Callable, Iterator
 from contextlib import suppress
 from functools import partial
 
-from . import metrics, remote
-from .backends import get_backend
+from . import metrics
+from .backends import get_backend, remote
 from .checks import is_loopback
 from .conf import conf
 from .exceptions import BadRequest, Unavailable

@@ -15,7 +15,7 @@ from typing import Any
 import dj_database_url
 from django.core.exceptions import ImproperlyConfigured
 
-from broadcast import redis_urls
+from broadcast.backends import redis_urls
 from broadcast.logs import OneLine
 
 from .private_files import keep_database_private, local_secret_key

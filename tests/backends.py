@@ -10,8 +10,8 @@ from typing import Any
 from broadcast.backends import Appended, Backend, Limits
 from broadcast.backends.memory import MemoryBackend
 from broadcast.backends.redis import RedisBackend
+from broadcast.backends.redis_urls import layer_host
 from broadcast.publications import Draft
-from broadcast.redis_urls import layer_host
 from tests.clock import Clock
 
 WIDE = Limits(1000, 1_000_000, 3600)

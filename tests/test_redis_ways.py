@@ -13,9 +13,9 @@ from redis import Redis
 
 from broadcast import publish, publishing
 from broadcast.backends.redis import RedisBackend
+from broadcast.backends.redis_urls import layer_host
 from broadcast.exceptions import Unavailable
 from broadcast.faults import find_faults
-from broadcast.redis_urls import layer_host
 from tests.backends import append, kept, use_redis
 from tests.doors import eventually
 from tests.processes import RedisProcess, free_port

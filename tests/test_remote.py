@@ -10,7 +10,7 @@ import msgpack
 import pytest
 from pytest_django.fixtures import Settings
 
-from broadcast import remote
+from broadcast.backends import remote
 from broadcast.exceptions import BadRequest, StreamClosed, TooLarge, Unavailable
 from broadcast.management.commands.serve import is_ours
 from broadcast.publications import Draft

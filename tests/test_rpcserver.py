@@ -12,7 +12,7 @@ from django.core.management import call_command
 from django.core.management.base import CommandError
 from pytest_django.fixtures import Settings
 
-from broadcast import remote
+from broadcast.backends import remote
 from broadcast.exceptions import Forbidden, Unavailable
 from tests.conftest import door_of
 from tests.doors import ServerDoor, eventually

@@ -11,9 +11,8 @@ from typing import Any, NoReturn
 
 from asgiref.sync import sync_to_async
 
-from .. import remote
 from ..exceptions import Unavailable
-from . import Presence
+from . import Presence, remote
 
 
 class Elsewhere:

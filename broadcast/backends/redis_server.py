@@ -34,8 +34,7 @@ from redis.exceptions import TimeoutError as RedisTimeoutError
 from ..exceptions import Unavailable
 from ..logs import get_logger
 from ..loops import rounds
-from ..redis_connections import scrub
-from ..redis_urls import TIMEOUT, address_of, pool_options
+from .redis_connections import scrub
 from .redis_faults import (
     FULL,
     REFUSED,
@@ -47,6 +46,7 @@ from .redis_faults import (
     judge,
     remark_on,
 )
+from .redis_urls import TIMEOUT, address_of, pool_options
 
 logger = get_logger(__name__)
 

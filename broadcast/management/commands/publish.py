@@ -18,8 +18,7 @@ from django.core.management.base import BaseCommand, CommandError
 from django.db import DatabaseError
 from tqdm import tqdm
 
-from broadcast import remote
-from broadcast.backends import get_backend
+from broadcast.backends import get_backend, remote
 from broadcast.conf import conf
 from broadcast.exceptions import BadRequest, BroadcastError
 from broadcast.feeding import feeding

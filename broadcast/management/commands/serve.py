@@ -14,7 +14,8 @@ from django.core.files.storage import InvalidStorageError
 from django.core.management.base import CommandError
 from django.db import DatabaseError, connections
 
-from broadcast import remote, workers
+from broadcast import workers
+from broadcast.backends import remote
 from broadcast.checks import reason_for_one_process
 from broadcast.conf import conf
 from broadcast.exceptions import Unavailable

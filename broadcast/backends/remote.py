@@ -16,11 +16,11 @@ from typing import Any
 
 import msgpack
 
-from . import exceptions
-from .conf import conf
-from .exceptions import BadRequest, BroadcastError, Unavailable
-from .installation import get_prefix
-from .publications import MARKS, Draft, Kind, Position
+from .. import exceptions
+from ..conf import conf
+from ..exceptions import BadRequest, BroadcastError, Unavailable
+from ..installation import get_prefix
+from ..publications import MARKS, Draft, Kind, Position
 
 #: The numbers of calls are this wide.
 MSGID = 0xFFFFFFFF
