@@ -19,7 +19,7 @@ from typing import Any
 from channels.consumer import AsyncConsumer
 from django.db import Error as DatabaseError
 
-from . import access, database, limits, metrics
+from . import access, limits, metrics
 from .addresses import address_of
 from .exceptions import (
     BroadcastError,
@@ -29,9 +29,9 @@ from .exceptions import (
 )
 from .guard import get_guard
 from .logs import get_logger
-from .models import Stream
+from .models import Stream, database
+from .models.rows import find_stream
 from .origins import refuse
-from .rows import find_stream
 from .tokens import Deed
 from .visitors import TOKEN_PROTOCOL, Visitor
 from .wire.frames import Message, event
@@ -116,7 +116,8 @@ class SocketConsumer(AsyncConsumer):  # type: ignore[misc]
         except BroadcastError as error:
             self.refuse(error)
         except DatabaseError as error:
-            # Not `database.expected`: entering that for each message took a tenth of the time.
+            # Not `models.database.expected`: entering that for each message took a tenth of the
+            # time.
             if (away := database.unavailable(error)) is None:
                 raise
             self.refuse(away)

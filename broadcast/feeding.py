@@ -22,10 +22,10 @@ from .exceptions import (
 from .guard import get_guard
 from .hub import Topic
 from .models import Stream
+from .models.rows import find_stream
 from .publications import Draft, Position
 from .publishing import append, check_size
 from .relay import get_relay
-from .rows import find_stream
 from .tokens import Deed
 from .turns import TAKEN_OVER, Turn
 from .visitors import TRUSTED

@@ -18,12 +18,13 @@ from functools import partial
 from itertools import count
 from typing import TYPE_CHECKING, Any
 
-from . import database, sessions
+from . import sessions
 from .backends import get_backend
 from .connections import who_is_at
 from .consumers import MAX_PING, SocketConsumer
 from .exceptions import BadRequest, BroadcastError, CloseCode, Forbidden, Unavailable
 from .logs import get_logger
+from .models import database
 from .publications import Kind, Publication, decode_json
 from .starts import query_of
 from .visitors import Visitor

@@ -11,7 +11,8 @@ from concurrent.futures import ThreadPoolExecutor
 
 from asgiref.sync import SyncToAsync
 
-from . import alone, backends, publishing, room_hours, rows, threads
+from . import alone, backends, publishing, room_hours, threads
+from .models import rows
 
 
 def begin_anew() -> None:

@@ -23,7 +23,7 @@ from weakref import WeakKeyDictionary
 from channels.db import database_sync_to_async
 from django.contrib.auth.models import AnonymousUser
 
-from . import access, database, metrics, sessions
+from . import access, metrics, sessions
 from .exceptions import (
     BroadcastError,
     Forbidden,
@@ -36,10 +36,10 @@ from .exceptions import (
 from .groups import is_room, room_of
 from .logs import get_logger
 from .loops import spawn
-from .models import Room, Stream
+from .models import Room, Stream, database
+from .models.rows import forget
 from .publishing import answer
 from .relay import get_relay
-from .rows import forget
 from .tokens import Deed
 from .visitors import Visitor
 from .watch import Watch

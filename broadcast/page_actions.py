@@ -13,12 +13,13 @@ from weakref import WeakKeyDictionary
 
 from channels.db import database_sync_to_async
 
-from . import database, metrics
+from . import metrics
 from .call_route import Call, RouteHandler, is_trusted
 from .conf import conf
 from .exceptions import BadRequest, BroadcastError, Forbidden
 from .handlers import OWN, find_handler
 from .logs import get_logger
+from .models import database
 from .publications import decode_json, encode_json
 from .subscriptions import PageSocket
 from .threads import own_turn

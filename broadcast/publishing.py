@@ -31,9 +31,9 @@ from .installation import learn
 from .logs import get_logger
 from .loops import spawn
 from .models import Stream
+from .models.rows import find_stream
 from .publications import MAX_NAME, Draft, Mark, Position, Publication, encode_text, pack
 from .relay import LEAVING, PUBLICATIONS, STREAMER, WAITING
-from .rows import find_stream
 
 logger = get_logger(__name__)
 

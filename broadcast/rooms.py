@@ -21,6 +21,7 @@ from .exceptions import Forbidden, RoomClosed, RoomError, Unavailable
 from .groups import room_stream
 from .hub import Topic
 from .meetings import get_meetings
+from .models.rows import find_room
 from .relay import get_relay
 from .room_messages import (
     FAREWELL,
@@ -36,7 +37,6 @@ from .room_messages import (
     to_all,
     to_peer,
 )
-from .rows import find_room
 from .tokens import Deed
 from .visitors import Visitor
 

@@ -18,14 +18,14 @@ from typing import Any, NamedTuple
 
 import msgpack
 
-from . import database, metrics
+from . import metrics
 from .backends import get_backend
 from .conf import conf
 from .exceptions import BadRequest, BroadcastError, Forbidden
 from .feeding import Feeds
 from .installation import get_prefix, learn
 from .logs import get_logger
-from .models import EVERYONE, Stream
+from .models import EVERYONE, Stream, database
 from .publications import MARKS, MAX_NAME, Draft, Kind, Publication, decode_json
 from .publishing import apublish_draft, check_name, enqueue
 from .relay import all_topics

@@ -16,7 +16,7 @@ from collections import deque
 from typing import Any
 from weakref import WeakKeyDictionary
 
-from . import database, limits, metrics
+from . import limits, metrics
 from .backends.rooms import Joined
 from .conf import conf
 from .consumers import SocketConsumer
@@ -26,6 +26,7 @@ from .guard import get_guard
 from .hub import Topic
 from .listeners import Listener
 from .logs import get_logger
+from .models import database
 from .relay import get_relay
 from .room_messages import Said, as_message, encoding_of, joined_room, parse
 from .room_messages import error as told_error

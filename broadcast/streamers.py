@@ -23,7 +23,7 @@ import time
 import uuid
 from typing import Any
 
-from . import database, limits, metrics
+from . import limits, metrics
 from .backends import Recording, Run, get_backend, new_streamer
 from .conf import conf
 from .consumers import SocketConsumer
@@ -39,7 +39,7 @@ from .exceptions import (
 from .logs import get_logger
 from .loops import spawn
 from .media import Segmenter, Snapshot
-from .models import Stream
+from .models import Stream, database
 from .publications import Draft, Kind, Mark, decode_json
 from .publishing import append
 from .relay import get_relay

@@ -8,8 +8,7 @@ from django.contrib.auth.models import User
 from django.test import AsyncClient
 from django.utils import timezone
 
-from broadcast import rows
-from broadcast.models import Stream
+from broadcast.models import Stream, rows
 from tests.doors import InProcessDoor
 from tests.events import hear_in_process
 

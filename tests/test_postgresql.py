@@ -197,5 +197,5 @@ async def test_a_database_that_is_full_is_told_with_when_to_come_back(
         async with hear(door, slug) as events:
             assert (await events.event()).data.count("the database does not answer") == 1
     await door.listener(slug)
-    said = [one for one in door.process.new_records() if one.logger == "broadcast.database"]
+    said = [one for one in door.process.new_records() if one.logger == "broadcast.models.database"]
     assert len(said) == 1, said

@@ -11,8 +11,7 @@ from django.contrib.auth.models import AnonymousUser, Permission, User
 from django.test import Client
 from django.utils import timezone
 
-from broadcast import rows
-from broadcast.models import Room, Stream
+from broadcast.models import Room, Stream, rows
 from tests.doors import Closed, InProcessDoor, Socket
 from tests.rooms import PATH, answers, enter, error, join
 

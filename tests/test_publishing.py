@@ -16,7 +16,7 @@ from channels.layers import InMemoryChannelLayer, channel_layers
 from django.utils import timezone
 from pytest_django.fixtures import Settings
 
-from broadcast import Position, apublish, backends, publish, rows
+from broadcast import Position, apublish, backends, publish
 from broadcast.backends import get_backend
 from broadcast.connections import remove
 from broadcast.exceptions import (
@@ -26,7 +26,7 @@ from broadcast.exceptions import (
     TooLarge,
     Unavailable,
 )
-from broadcast.models import Stream
+from broadcast.models import Stream, rows
 from broadcast.publications import MAX_NAME, Draft, Kind, Mark, Publication
 from broadcast.publishing import append, serve_here
 from tests.doors import PATIENCE, InProcessDoor, ServerDoor

@@ -9,8 +9,7 @@ import pytest
 from asgiref.sync import async_to_sync, sync_to_async
 from pytest_django import DjangoAssertNumQueries
 
-from broadcast import rows
-from broadcast.models import Stream
+from broadcast.models import Stream, rows
 
 pytestmark = pytest.mark.django_db
 
@@ -38,7 +37,7 @@ def test_a_row_is_read_once_in_a_while(
         for _ in range(5):
             find("s", "none")
     later = time.monotonic() + rows.SECONDS + 0.1
-    monkeypatch.setattr("broadcast.rows.time.monotonic", lambda: later)
+    monkeypatch.setattr("broadcast.models.rows.time.monotonic", lambda: later)
     with django_assert_num_queries(1):
         find("s")
 
@@ -78,7 +77,7 @@ async def test_a_row_that_is_changed_while_it_is_read_is_not_kept_as_it_was(
 
         return run
 
-    monkeypatch.setattr("broadcast.rows.sync_to_async", slowly)
+    monkeypatch.setattr("broadcast.models.rows.sync_to_async", slowly)
     reading = asyncio.ensure_future(rows.find_stream("s"))
     await read.wait()
     row.title = "Another"

@@ -11,11 +11,11 @@ import msgpack
 import pytest
 from pytest_django.fixtures import Settings
 
-from broadcast import backends, rows, rpc_server
+from broadcast import backends, rpc_server
 from broadcast.backends import Appended
 from broadcast.backends.memory import MemoryBackend
 from broadcast.exceptions import Unavailable
-from broadcast.models import Stream
+from broadcast.models import Stream, rows
 from broadcast.rpc import figures
 from tests.doors import PATIENCE, eventually
 from tests.processes import free_port

@@ -22,20 +22,12 @@ from django.test.utils import override_script_prefix
 from django.utils import timezone
 from pytest_django.fixtures import Settings
 
-from broadcast import (
-    apublish,
-    housekeeping,
-    middleware,
-    page_markup,
-    page_watch,
-    rows,
-    socket_handler,
-)
+from broadcast import apublish, housekeeping, middleware, page_markup, page_watch, socket_handler
 from broadcast import pages as pages_module
 from broadcast.backends import Limits, get_backend
 from broadcast.backends.memory import MemoryBackend
 from broadcast.exceptions import BadRequest, CloseCode, StreamClosed
-from broadcast.models import Subscription
+from broadcast.models import Subscription, rows
 from broadcast.models.subscriptions import SubscriptionQuerySet
 from broadcast.page_writes import get_writes
 from broadcast.publications import Draft, Position

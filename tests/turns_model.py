@@ -24,18 +24,10 @@ import msgpack
 import pytest
 from channels.layers import channel_layers
 
-from broadcast import (
-    backends,
-    guard,
-    housekeeping,
-    limits,
-    page_writes,
-    publishing,
-    rows,
-)
+from broadcast import backends, guard, housekeeping, limits, page_writes, publishing
 from broadcast.backends.memory import MemoryBackend
 from broadcast.feeding import Feeds
-from broadcast.models import Stream
+from broadcast.models import Stream, rows
 from broadcast.publications import Mark, Publication
 from broadcast.publishing import apublish
 from broadcast.recorder import Recorder

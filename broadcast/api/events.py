@@ -14,7 +14,7 @@ from typing import Any, Protocol
 from django.conf import settings
 from django.http import HttpRequest, HttpResponse
 
-from .. import access, database, limits, metrics
+from .. import access, limits, metrics
 from ..addresses import address_of
 from ..conf import conf
 from ..decorators import ASKER
@@ -22,7 +22,7 @@ from ..exceptions import BadRequest, BroadcastError, CloseCode, Forbidden, TooMa
 from ..guard import get_guard
 from ..listeners import Listener
 from ..logs import get_logger
-from ..models import Stream
+from ..models import Stream, database
 from ..origins import header, is_allowed, is_own
 from ..relay import get_relay
 from ..starts import Start, Wish, begin, outcome, query_of

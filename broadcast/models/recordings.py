@@ -31,8 +31,8 @@ from django.utils.translation import gettext_lazy as _
 
 from ..conf import conf
 from ..logs import get_logger
-from ..times import moment
 from .streams import Stream
+from .times import moment
 
 logger = get_logger(__name__)
 

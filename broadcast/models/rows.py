@@ -13,8 +13,8 @@ from asgiref.sync import sync_to_async
 from django.db import close_old_connections, transaction
 from django.db.models.signals import post_delete, post_save
 
-from .loops import spawn
-from .models import Room, Stream
+from ..loops import spawn
+from . import Room, Stream
 
 SECONDS = 2.0
 #: Rows that are kept, and names that have none.

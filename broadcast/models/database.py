@@ -11,8 +11,8 @@ from contextlib import contextmanager
 
 from django.db import InterfaceError, OperationalError
 
-from .exceptions import Unavailable
-from .logs import Sparing, get_logger
+from ..exceptions import Unavailable
+from ..logs import Sparing, get_logger
 
 logger = get_logger(__name__)
 
