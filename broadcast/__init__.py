@@ -10,9 +10,9 @@ from typing import TYPE_CHECKING, Any
 if TYPE_CHECKING:
     from .exceptions import RoomError as RoomError
     from .handlers import socket_handler as socket_handler
+    from .hub.publishing import apublish as apublish
+    from .hub.publishing import publish as publish
     from .publications import Position as Position
-    from .publishing import apublish as apublish
-    from .publishing import publish as publish
     from .rooms import Peer as Peer
     from .rooms import room_handler as room_handler
 
@@ -20,8 +20,8 @@ _WHERE = {
     "Peer": "rooms",
     "Position": "publications",
     "RoomError": "exceptions",
-    "apublish": "publishing",
-    "publish": "publishing",
+    "apublish": "hub.publishing",
+    "publish": "hub.publishing",
     "room_handler": "rooms",
     "socket_handler": "handlers",
 }

@@ -19,9 +19,9 @@ from django.http import HttpRequest
 from django.utils import timezone
 
 from .guard import CHANGE, mark
+from .hub.publishing import tell_everybody
 from .models import Room, Stream, Subscription
 from .page_watch import SESSION
-from .publishing import tell_everybody
 from .subscriptions import announce
 
 

@@ -11,8 +11,8 @@ import secrets
 from typing import Any
 
 from .guard import HERE, MOST, REMOVE, WHO
-from .publishing import atell_everybody
-from .relay import get_relay
+from .hub.publishing import atell_everybody
+from .hub.relay import get_relay
 
 #: Seconds in which processes answer.
 PATIENCE = 0.3

@@ -20,12 +20,12 @@ from .exceptions import (
     Unavailable,
 )
 from .guard import get_guard
-from .hub import Topic
+from .hub.publishing import append, check_size
+from .hub.relay import get_relay
+from .hub.topics import Topic
 from .models import Stream
 from .models.rows import find_stream
 from .publications import Draft, Position
-from .publishing import append, check_size
-from .relay import get_relay
 from .tokens import Deed
 from .turns import TAKEN_OVER, Turn
 from .visitors import TRUSTED

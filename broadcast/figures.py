@@ -23,10 +23,10 @@ from .backends import get_backend
 from .connections import who_is_at
 from .consumers import MAX_PING, SocketConsumer
 from .exceptions import BadRequest, BroadcastError, CloseCode, Forbidden, Unavailable
+from .hub.starts import query_of
 from .logs import get_logger
 from .models import database
 from .publications import Kind, Publication, decode_json
-from .starts import query_of
 from .visitors import Visitor
 from .wire.frames import event
 

@@ -11,7 +11,8 @@ from concurrent.futures import ThreadPoolExecutor
 
 from asgiref.sync import SyncToAsync
 
-from . import alone, backends, publishing, room_hours, threads
+from . import alone, backends, room_hours, threads
+from .hub import publishing
 from .models import rows
 
 

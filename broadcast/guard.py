@@ -34,12 +34,12 @@ from .exceptions import (
     Unavailable,
 )
 from .groups import is_room, room_of
+from .hub.publishing import answer
+from .hub.relay import get_relay
 from .logs import get_logger
 from .loops import spawn
 from .models import Room, Stream, database
 from .models.rows import forget
-from .publishing import answer
-from .relay import get_relay
 from .tokens import Deed
 from .visitors import Visitor
 from .watch import Watch

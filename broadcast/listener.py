@@ -5,11 +5,11 @@ from typing import Any
 from . import metrics
 from .consumers import MAX_PING, PROCESS, SocketConsumer
 from .exceptions import BadRequest, BroadcastError
-from .listeners import Listener
+from .hub.listeners import Listener
+from .hub.relay import get_relay
+from .hub.starts import Wish, begin, outcome, query_of
 from .models import Stream
 from .publications import decode_json
-from .relay import get_relay
-from .starts import Wish, begin, outcome, query_of
 from .tokens import Deed
 from .wire.frames import event
 

@@ -23,9 +23,9 @@ from .backends.rooms import Joined, Left
 from .conf import conf
 from .exceptions import Unavailable
 from .groups import room_stream
+from .hub.publishing import hand_over
 from .logs import get_logger
 from .loops import rounds, spawn
-from .publishing import hand_over
 from .room_messages import FAREWELL
 
 logger = get_logger(__name__)

@@ -41,7 +41,7 @@ from .groups import is_room
 from .publications import Publication
 
 if TYPE_CHECKING:
-    from .hub import Topic
+    from .hub.topics import Topic
 
 #: How a parent tells its workers where they count, and each of them its number.
 DIRECTORY = "PROMETHEUS_MULTIPROC_DIR"

@@ -21,11 +21,11 @@ from .conf import conf
 from .ends import Ends
 from .exceptions import BroadcastError, SessionEnded, Unavailable
 from .guard import mark
-from .hub import Topic
+from .hub.relay import get_relay
+from .hub.topics import Topic
 from .logs import get_logger
 from .loops import spawn
 from .models import EVERYONE, Subscription
-from .relay import get_relay
 from .subscriptions import PAGE, SOCKET_KEY
 from .watch import Watch
 

@@ -22,16 +22,16 @@ from .call_route import caller
 from .conf import conf
 from .consumers import SocketConsumer
 from .exceptions import BadRequest, BroadcastError, CloseCode, TooLarge
-from .listeners import Listener
+from .hub.gathering import get_writes
+from .hub.listeners import Listener
+from .hub.relay import get_relay
+from .hub.starts import Wish, begin_at, query_of
 from .logs import get_logger
 from .models import EVERYONE, Subscription
 from .models.subscriptions import Place
 from .page_actions import Actions
-from .page_writes import get_writes
 from .publications import Position, decode_json
-from .relay import get_relay
 from .signals import socket_joined, socket_left
-from .starts import Wish, begin_at, query_of
 from .subscriptions import SOCKET_KEY, PageSocket, digest_of, is_id, positions, topic_of
 from .visitors import Visitor
 from .wire.frames import TEXT, Message, page_encoding

@@ -19,10 +19,10 @@ from .backends.rooms import ALREADY_IN, NOT_IN_ROOM, UNKNOWN_PEER, Joined, Most
 from .conf import conf
 from .exceptions import Forbidden, RoomClosed, RoomError, Unavailable
 from .groups import room_stream
-from .hub import Topic
+from .hub.relay import get_relay
+from .hub.topics import Topic
 from .meetings import get_meetings
 from .models.rows import find_room
-from .relay import get_relay
 from .room_messages import (
     FAREWELL,
     PROTOCOL_VERSION,

@@ -10,10 +10,10 @@ from . import alone
 from .addresses import ProxyMiddleware
 from .consumers import NowhereConsumer
 from .figures import FiguresConsumer
+from .hub.publishing import serve_here
 from .listener import ListenerConsumer
 from .origins import OriginMiddleware
 from .pages import PageConsumer
-from .publishing import serve_here
 from .room_figures import RoomFiguresConsumer
 from .signaling import SignalingConsumer
 from .streamers import StreamerConsumer

@@ -23,12 +23,12 @@ from .backends import get_backend
 from .conf import conf
 from .exceptions import BadRequest, BroadcastError, Forbidden
 from .feeding import Feeds
+from .hub.publishing import apublish_draft, check_name, enqueue
+from .hub.relay import all_topics
 from .installation import get_prefix, learn
 from .logs import get_logger
 from .models import EVERYONE, Stream, database
 from .publications import MARKS, MAX_NAME, Draft, Kind, Publication, decode_json
-from .publishing import apublish_draft, check_name, enqueue
-from .relay import all_topics
 from .rpc_decoder import Call, decoded
 
 logger = get_logger(__name__)

@@ -28,9 +28,9 @@ from .checks import is_loopback
 from .conf import conf
 from .exceptions import BadRequest, Unavailable
 from .feeding import Feeds
+from .hub.publishing import serve_here
 from .installation import get_prefix, learn
 from .logs import get_logger
-from .publishing import serve_here
 from .rpc import METHODS, answer, encode_answer, figures, weigh
 from .rpc_decoder import Call, Decoder
 

@@ -18,7 +18,7 @@ from . import metrics
 from .api.answers import reading
 from .conf import conf
 from .exceptions import Forbidden, Unavailable
-from .relay import all_topics
+from .hub.relay import all_topics
 
 #: Headers of requests that came through a proxy.
 PROXY_HEADERS = ("Forwarded", "Via", "X-Forwarded-For", "X-Forwarded-Host", "X-Real-IP")

@@ -31,22 +31,23 @@ import daphne.server  # first: it installs the reactor
 from daphne.http_protocol import WebRequest
 from twisted.internet import reactor
 
-from . import alone, health, housekeeping, metrics, room_hours, signaling
+from . import alone, health, metrics, room_hours, signaling
 from .api.events import EXTENSION as REQUEST
 from .backends import get_backend
 from .conf import conf
 from .exceptions import CloseCode, Unavailable
 from .http_channel import Channel
 from .http_protocol import HTTPRequest
-from .hub import tell_all
+from .hub import housekeeping
+from .hub.gathering import get_writes
+from .hub.relay import all_topics
+from .hub.topics import tell_all
 from .installation import get_prefix
 from .limits import EXTENSION as CONNECTION
 from .logs import get_logger
 from .loops import Failures, spawn
 from .meetings import get_meetings
 from .page_watch import get_pages
-from .page_writes import get_writes
-from .relay import all_topics
 from .rpc_server import serve_beside
 from .wire.frames import event
 from .wire.sinks import EXTENSION

@@ -23,15 +23,15 @@ from .consumers import SocketConsumer
 from .exceptions import BroadcastError, RoomError, TooLarge, TooSlow, Unavailable
 from .groups import room_stream
 from .guard import get_guard
-from .hub import Topic
-from .listeners import Listener
+from .hub.listeners import Listener
+from .hub.relay import get_relay
+from .hub.starts import query_of
+from .hub.topics import Topic
 from .logs import get_logger
 from .models import database
-from .relay import get_relay
 from .room_messages import Said, as_message, encoding_of, joined_room, parse
 from .room_messages import error as told_error
 from .rooms import Peer
-from .starts import query_of
 from .tokens import Deed
 from .visitors import Visitor
 from .wire.frames import Message, event

@@ -36,14 +36,14 @@ from .exceptions import (
     TooLarge,
     TooMany,
 )
+from .hub.publishing import append
+from .hub.relay import get_relay
+from .hub.starts import query_of
 from .logs import get_logger
 from .loops import spawn
 from .media import Segmenter, Snapshot
 from .models import Stream, database
 from .publications import Draft, Kind, Mark, decode_json
-from .publishing import append
-from .relay import get_relay
-from .starts import query_of
 from .tokens import Deed
 from .turns import TAKEN_OVER, TOO_LATE, Turn, is_fed_by_another
 from .wire.frames import Message, event
@@ -61,7 +61,7 @@ STREAMER_BYTES = 4 * 1024 * 1024
 
 
 class StreamerConsumer(SocketConsumer):
-    """A socket that feeds a stream, at `/ws/streamer/<slug>/`; a `hub.Streamer`.
+    """A socket that feeds a stream, at `/ws/streamer/<slug>/`; a `hub.topics.Streamer`.
 
     What came waits in `waiting` until the append that is under way is through; then all of it
     goes into the next one. While too much waits, the socket is not read.

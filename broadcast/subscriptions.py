@@ -25,12 +25,12 @@ from django.utils import timezone
 
 from .backends import get_backend
 from .exceptions import BadRequest, Unavailable
-from .greenlets import to_sync
 from .groups import PAGE_PREFIX
+from .hub.greenlets import to_sync
+from .hub.publishing import apublish_draft, at_engine, check_name, tell_everybody
 from .installation import learn
 from .models import Subscription
 from .publications import Draft, Position
-from .publishing import apublish_draft, at_engine, check_name, tell_everybody
 
 if TYPE_CHECKING:
     from .models import AnyUser

@@ -24,13 +24,13 @@ from typing import Protocol
 
 from .backends import Appended, StreamState, get_backend
 from .exceptions import CloseCode, Unavailable
-from .hub import Topic
+from .hub.publishing import announce_leaving, announce_streamer, announce_waiting
+from .hub.relay import get_relay
+from .hub.topics import Topic
 from .logs import get_logger
 from .loops import spawn
 from .models import Stream
-from .publishing import announce_leaving, announce_streamer, announce_waiting
 from .recorder import Recorder
-from .relay import get_relay
 
 logger = get_logger(__name__)
 
@@ -71,7 +71,7 @@ class Source(Protocol):
 
 
 class Turn:
-    """One streamer's turn at its stream; a `hub.Streamer`. It is left once, taken or not."""
+    """One streamer's turn at its stream; a `hub.topics.Streamer`. It is left once, taken or not."""
 
     recorder: Recorder | None = None
     #: Whether its streamer publishes, whether it is overtaken, and whether it has left.

@@ -13,9 +13,10 @@ from channels.layers import channel_layers
 from django.test import override_settings
 from pytest_django.fixtures import Settings
 
-from broadcast import alone, backends, publishing, room_hours, threads
+from broadcast import alone, backends, room_hours, threads
 from broadcast.backends import Backend
 from broadcast.backends.redis import RedisBackend
+from broadcast.hub import publishing
 from broadcast.models import rows
 from tests.backends import BACKENDS
 from tests.clock import Clock

@@ -12,8 +12,8 @@ from broadcast import apublish
 from broadcast.api import events as module
 from broadcast.backends import get_backend
 from broadcast.exceptions import Unavailable
+from broadcast.hub.relay import get_relay
 from broadcast.models import Stream
-from broadcast.relay import get_relay
 from tests.doors import InProcessDoor, ServerDoor
 from tests.events import Event, hear, hear_in_process
 

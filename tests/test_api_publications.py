@@ -12,9 +12,9 @@ from broadcast import apublish, publish
 from broadcast.api import publications, streams
 from broadcast.backends import get_backend
 from broadcast.exceptions import Unavailable
+from broadcast.hub.publishing import publish_draft
 from broadcast.models import Stream
 from broadcast.publications import Draft, Kind, Mark
-from broadcast.publishing import publish_draft
 
 pytestmark = pytest.mark.django_db
 

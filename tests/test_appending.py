@@ -7,13 +7,14 @@ from typing import Any
 import pytest
 from channels.layers import InMemoryChannelLayer, channel_layers
 
-from broadcast import apublish, backends, publishing
+from broadcast import apublish, backends
 from broadcast.backends import Appended, Limits, Run
 from broadcast.backends.memory import MemoryBackend
 from broadcast.exceptions import RunGap, Unavailable
+from broadcast.hub import publishing
+from broadcast.hub.publishing import MESSAGE_BYTES, append
 from broadcast.models import Stream
 from broadcast.publications import Draft, Publication, unpack
-from broadcast.publishing import MESSAGE_BYTES, append
 
 #: Rows that are not in a database: nobody looks for them there.
 S, T = (Stream(slug=slug, title=slug) for slug in ("s", "t"))

@@ -14,8 +14,9 @@ from django.contrib.sessions.models import Session
 from django.utils import timezone
 from pytest_django.fixtures import Settings
 
-from broadcast import apublish, housekeeping, page_watch
+from broadcast import apublish, page_watch
 from broadcast.backends import get_backend
+from broadcast.hub import housekeeping
 from broadcast.models import Subscription
 from broadcast.subscriptions import PageSocket, digest_of, topic_of
 from tests.doors import InProcessDoor, ServerDoor, eventually

@@ -14,15 +14,16 @@ from django.test import override_settings
 from django.utils import timezone
 from pytest_django.fixtures import Settings
 
-from broadcast import apublish, housekeeping
+from broadcast import apublish
 from broadcast.backends import GRACE_SECONDS, RETRY_SECONDS, Limits, Run, get_backend, memory
 from broadcast.backends.memory import MemoryBackend
 from broadcast.backends.redis import HISTORY_KEYS, RedisBackend
 from broadcast.backends.rooms import HISTORY
 from broadcast.groups import room_stream
+from broadcast.hub import housekeeping
+from broadcast.hub.relay import get_relay
 from broadcast.models import Subscription
 from broadcast.publications import Mark, Position
-from broadcast.relay import get_relay
 from broadcast.subscriptions import PageSocket
 from tests.backends import text
 from tests.clock import Clock

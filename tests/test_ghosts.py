@@ -21,8 +21,8 @@ from broadcast.api import events
 from broadcast.backends import get_backend
 from broadcast.exceptions import Removed
 from broadcast.guard import get_guard
+from broadcast.hub.relay import all_topics
 from broadcast.page_actions import Actions
-from broadcast.relay import all_topics
 from broadcast.routing import websocket_application
 from tests.doors import PATIENCE, Door, InProcessDoor, ServerDoor, eventually
 from tests.processes import ServerProcess

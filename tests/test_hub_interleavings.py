@@ -13,8 +13,8 @@ from pytest_django.fixtures import Settings
 
 from broadcast.backends import Limits, get_backend
 from broadcast.exceptions import CloseCode
-from broadcast.hub import Topic
-from broadcast.listeners import Listener
+from broadcast.hub.listeners import Listener
+from broadcast.hub.topics import Topic
 from broadcast.publications import Draft
 from broadcast.wire.frames import PLAIN_MESSAGES, V1_MESSAGES, Encoding, Message, event
 from tests.clock import clock, in_clock_loop

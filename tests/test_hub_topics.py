@@ -8,8 +8,8 @@ from pytest_django.fixtures import Settings
 
 from broadcast.backends import Limits
 from broadcast.exceptions import CloseCode
-from broadcast.hub import tell_all
-from broadcast.listeners import Listener
+from broadcast.hub.listeners import Listener
+from broadcast.hub.topics import tell_all
 from broadcast.publications import Draft, Mark
 from broadcast.wire.frames import PLAIN_MESSAGES, V1_MESSAGES, event
 from tests.clock import clock, in_clock_loop, settle

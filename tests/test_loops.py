@@ -21,11 +21,9 @@ from broadcast import (
     alone,
     apublish,
     guard,
-    housekeeping,
     loops,
     meetings,
     page_watch,
-    publishing,
     room_hours,
     server,
     workers,
@@ -33,9 +31,10 @@ from broadcast import (
 from broadcast.backends import get_backend
 from broadcast.backends.redis_server import RedisServer
 from broadcast.exceptions import Unavailable
+from broadcast.hub import housekeeping, publishing
+from broadcast.hub.relay import get_relay
 from broadcast.loops import FIRST_SECONDS, LOOPS, MOST_SECONDS, rounds
 from broadcast.models import Installation, Recording, Room, RoomHour, Stream, Subscription
-from broadcast.relay import get_relay
 from tests.clock import clock, in_clock_loop
 from tests.doors import InProcessDoor
 from tests.test_alone import LOOK_OUT

@@ -10,11 +10,11 @@ from pytest_django.fixtures import Settings
 
 from broadcast.backends import Limits, get_backend
 from broadcast.exceptions import CloseCode
-from broadcast.hub import Topic
-from broadcast.listeners import Listener
+from broadcast.hub.listeners import Listener
+from broadcast.hub.publishing import append
+from broadcast.hub.relay import get_relay
+from broadcast.hub.topics import Topic
 from broadcast.publications import Draft, Kind, Mark
-from broadcast.publishing import append
-from broadcast.relay import get_relay
 from broadcast.wire.frames import V1_MESSAGES, Message
 from tests.doors import eventually
 

@@ -8,8 +8,8 @@ from typing import Any
 import pytest
 
 from broadcast.backends import StreamState
+from broadcast.hub.starts import Start, Wish, find_start
 from broadcast.publications import Kind, Mark, Publication
-from broadcast.starts import Start, Wish, find_start
 from tests.doors import Door, InProcessDoor, Socket
 from tests.events import hear_in_process
 from tests.films import block, cluster, webm

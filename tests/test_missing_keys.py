@@ -21,8 +21,8 @@ from broadcast.backends.redis import HISTORY_KEYS, RedisBackend
 from broadcast.backends.rooms import Most, Renewed
 from broadcast.exceptions import RoomError, RunGap
 from broadcast.groups import room_stream
+from broadcast.hub.starts import Wish, find_start
 from broadcast.publications import Mark
-from broadcast.starts import Wish, find_start
 from tests.backends import ALL, WIDE, text
 from tests.clock import Clock
 from tests.processes import RedisProcess

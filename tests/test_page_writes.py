@@ -4,7 +4,7 @@ import asyncio
 import tracemalloc
 
 from broadcast.conf import conf
-from broadcast.page_writes import MOST_SECONDS, Writes, get_writes
+from broadcast.hub.gathering import MOST_SECONDS, Writes, get_writes
 from tests.clock import clock, in_clock_loop
 
 

@@ -26,9 +26,9 @@ from broadcast.exceptions import (
     TooLarge,
     Unavailable,
 )
+from broadcast.hub.publishing import append, serve_here
 from broadcast.models import Stream, rows
 from broadcast.publications import MAX_NAME, Draft, Kind, Mark, Publication
-from broadcast.publishing import append, serve_here
 from tests.doors import PATIENCE, InProcessDoor, ServerDoor
 from tests.processes import free_port
 

@@ -25,13 +25,13 @@ from pytest_django.fixtures import Settings
 from broadcast import recorder
 from broadcast.backends import Limits, get_backend, new_streamer
 from broadcast.feeding import feeding
+from broadcast.hub.publishing import append
+from broadcast.hub.relay import get_relay
 from broadcast.models import Recording, Stream
 from broadcast.models.recordings import local_path
 from broadcast.playback import asked_range
 from broadcast.publications import Draft, Kind, Mark
-from broadcast.publishing import append
 from broadcast.recorder import RecordingFile
-from broadcast.relay import get_relay
 from broadcast.turns import Turn
 from tests.doors import InProcessDoor, ServerDoor, Socket, eventually
 from tests.films import (

@@ -10,13 +10,13 @@ from django.core.exceptions import ImproperlyConfigured
 from redis.asyncio.connection import Connection, SSLConnection, UnixDomainSocketConnection
 from redis.exceptions import ResponseError
 
-from broadcast import publishing
 from broadcast.backends.redis import RedisBackend
 from broadcast.backends.redis_connections import MASK, scrub
 from broadcast.backends.redis_server import RedisServer
 from broadcast.backends.redis_urls import RedisURL, address_of, layer_host, split
 from broadcast.exceptions import Unavailable
-from broadcast.publishing import atell_everybody
+from broadcast.hub import publishing
+from broadcast.hub.publishing import atell_everybody
 from tests.backends import use_redis
 from tests.processes import free_port
 

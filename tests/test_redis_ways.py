@@ -11,11 +11,12 @@ import pytest
 from django.core.exceptions import ImproperlyConfigured
 from redis import Redis
 
-from broadcast import publish, publishing
+from broadcast import publish
 from broadcast.backends.redis import RedisBackend
 from broadcast.backends.redis_urls import layer_host
 from broadcast.exceptions import Unavailable
 from broadcast.faults import find_faults
+from broadcast.hub import publishing
 from tests.backends import append, kept, use_redis
 from tests.doors import eventually
 from tests.processes import RedisProcess, free_port

@@ -16,9 +16,9 @@ from pytest_django.fixtures import Settings
 from broadcast import apublish
 from broadcast.backends import get_backend
 from broadcast.exceptions import CloseCode
-from broadcast.listeners import Listener
-from broadcast.publishing import announce_streamer, announce_waiting
-from broadcast.relay import REJOIN_SECONDS, get_relay
+from broadcast.hub.listeners import Listener
+from broadcast.hub.publishing import announce_streamer, announce_waiting
+from broadcast.hub.relay import REJOIN_SECONDS, get_relay
 from broadcast.wire.frames import PLAIN_MESSAGES, V1_MESSAGES, Encoding
 from tests.clock import in_clock_loop
 from tests.doors import Closed, InProcessDoor
@@ -95,7 +95,7 @@ def unhurried(settings: Settings, monkeypatch: pytest.MonkeyPatch) -> None:
     async def no_row(slug: str) -> None:
         return None
 
-    monkeypatch.setattr("broadcast.publishing.find_stream", no_row)
+    monkeypatch.setattr("broadcast.hub.publishing.find_stream", no_row)
 
 
 @pytest.fixture

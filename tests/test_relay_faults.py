@@ -14,7 +14,7 @@ from pytest_django.fixtures import Settings
 from broadcast.backends import get_backend
 from broadcast.exceptions import Unavailable
 from broadcast.groups import channel_start, everybody, group_name
-from broadcast.relay import PUBLICATIONS, get_relay
+from broadcast.hub.relay import PUBLICATIONS, get_relay
 from tests import test_relay
 from tests.clock import in_clock_loop, settle
 from tests.test_hub import numbers

@@ -19,10 +19,10 @@ from broadcast.backends import Appended, get_backend
 from broadcast.backends.rooms import Left, Member
 from broadcast.exceptions import BadRequest
 from broadcast.groups import room_stream
+from broadcast.hub.publishing import apublish
+from broadcast.hub.relay import get_relay
 from broadcast.models import RoomHour
 from broadcast.models.room_hours import Counted
-from broadcast.publishing import apublish
-from broadcast.relay import get_relay
 from tests.doors import Door, InProcessDoor, InProcessSocket, ServerDoor, Socket, eventually
 from tests.raw import TEXT, frame
 from tests.rooms import PATH, answers, enter, error, heard, join, meet, new_room

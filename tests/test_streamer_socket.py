@@ -8,7 +8,7 @@ from typing import Any
 import pytest
 
 from broadcast.backends import new_streamer
-from broadcast.publishing import announce_streamer
+from broadcast.hub.publishing import announce_streamer
 from tests.doors import V1, Closed, Door, Frame, InProcessDoor, undisturbed
 
 MIB = 2**20

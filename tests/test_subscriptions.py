@@ -22,16 +22,17 @@ from django.test.utils import override_script_prefix
 from django.utils import timezone
 from pytest_django.fixtures import Settings
 
-from broadcast import apublish, housekeeping, middleware, page_markup, page_watch, socket_handler
+from broadcast import apublish, middleware, page_markup, page_watch, socket_handler
 from broadcast import pages as pages_module
 from broadcast.backends import Limits, get_backend
 from broadcast.backends.memory import MemoryBackend
 from broadcast.exceptions import BadRequest, CloseCode, StreamClosed
+from broadcast.hub import housekeeping
+from broadcast.hub.gathering import get_writes
+from broadcast.hub.relay import get_relay
 from broadcast.models import Subscription, rows
 from broadcast.models.subscriptions import SubscriptionQuerySet
-from broadcast.page_writes import get_writes
 from broadcast.publications import Draft, Position
-from broadcast.relay import get_relay
 from broadcast.signals import socket_joined, socket_left
 from broadcast.subscriptions import PageSocket, digest_of, new_id, topic_of
 from broadcast.wire.frames import page_encoding

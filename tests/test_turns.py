@@ -17,9 +17,9 @@ import pytest
 from broadcast import media, streamers, turns
 from broadcast.backends import get_backend, new_streamer
 from broadcast.exceptions import Unavailable
-from broadcast.hub import Topic
+from broadcast.hub.relay import get_relay
+from broadcast.hub.topics import Topic
 from broadcast.models import Stream
-from broadcast.relay import get_relay
 from broadcast.turns import SILENT_SECONDS, TAKE_OVER_SECONDS, Turn
 from tests import turns_model
 from tests.clock import in_clock_loop

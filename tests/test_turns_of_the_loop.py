@@ -10,12 +10,12 @@ from pytest_django.fixtures import Settings
 
 from broadcast.backends import get_backend
 from broadcast.exceptions import BadRequest, CloseCode
-from broadcast.listeners import Listener
+from broadcast.hub.listeners import Listener
+from broadcast.hub.publishing import append
+from broadcast.hub.relay import get_relay
 from broadcast.media import PIECES, TURN, Segmenter
 from broadcast.media.steps import MOST, STEPS, Steps
 from broadcast.publications import Draft, Mark
-from broadcast.publishing import append
-from broadcast.relay import get_relay
 from broadcast.wire.frames import V1_MESSAGES
 from broadcast.ws_inbound import TURN_BYTES, TURN_COUNT, InboundQueue
 from tests.doors import InProcessDoor

@@ -24,14 +24,15 @@ import msgpack
 import pytest
 from channels.layers import channel_layers
 
-from broadcast import backends, guard, housekeeping, limits, page_writes, publishing
+from broadcast import backends, guard, limits
 from broadcast.backends.memory import MemoryBackend
 from broadcast.feeding import Feeds
+from broadcast.hub import gathering, housekeeping, publishing
+from broadcast.hub.publishing import apublish
+from broadcast.hub.relay import Relay
 from broadcast.models import Stream, rows
 from broadcast.publications import Mark, Publication
-from broadcast.publishing import apublish
 from broadcast.recorder import Recorder
-from broadcast.relay import Relay
 from broadcast.rpc_server import Connection, Pace
 from broadcast.streamers import StreamerConsumer
 from tests.clock import ClockLoop
@@ -728,6 +729,6 @@ def run(seed: int) -> None:
             runner.run(World(seed).run())
         finally:
             # What these have of a loop holds it: of many schedules all would stay.
-            for of_loops in (housekeeping._running, page_writes._writes, guard._guards):
+            for of_loops in (housekeeping._running, gathering._writes, guard._guards):
                 of_loops.pop(runner.get_loop(), None)
             limits._limits.pop(runner.get_loop(), None)

@@ -19,8 +19,8 @@ from django.utils.translation import gettext_lazy as _
 
 from ..backends import get_backend
 from ..forms import PublishForm, TokenForm
+from ..hub.publishing import publish
 from ..models import Stream
-from ..publishing import publish
 from .venues import IsOpenFilter, VenueAdmin, figure
 
 #: Where the socket of these pages is.

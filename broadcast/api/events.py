@@ -20,12 +20,12 @@ from ..conf import conf
 from ..decorators import ASKER
 from ..exceptions import BadRequest, BroadcastError, CloseCode, Forbidden, TooMany, Unavailable
 from ..guard import get_guard
-from ..listeners import Listener
+from ..hub.listeners import Listener
+from ..hub.relay import get_relay
+from ..hub.starts import Start, Wish, begin, outcome, query_of
 from ..logs import get_logger
 from ..models import Stream, database
 from ..origins import header, is_allowed, is_own
-from ..relay import get_relay
-from ..starts import Start, Wish, begin, outcome, query_of
 from ..tokens import Deed
 from ..visitors import Visitor
 from ..wire import sse

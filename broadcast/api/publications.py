@@ -18,11 +18,11 @@ from ..addresses import address_of
 from ..backends import get_backend
 from ..conf import conf
 from ..exceptions import BadRequest, Forbidden, TooLarge, Unavailable
+from ..hub.publishing import apublish_draft
+from ..hub.starts import Wish, find_start, number
 from ..models import Stream
 from ..origins import is_allowed
 from ..publications import Draft, Kind, Mark, Publication, decode_json, encode_json
-from ..publishing import apublish_draft
-from ..starts import Wish, find_start, number
 from ..tokens import Deed
 from ..visitors import Visitor
 from .answers import Refusal, find, resource

@@ -3,7 +3,7 @@
 The server keeps everything in its memory. A memory of this process' own would stay empty: nobody
 would hear it, and every answer from it would be wrong. So this backend asks the server where
 streams stand and who is there, through the MessagePack-RPC port (`remote`), and refuses all else.
-Publishing goes there too, in `publishing.apublish`.
+Publishing goes there too, in `hub.publishing.apublish`.
 """
 
 from collections.abc import Callable, Coroutine, Iterable

@@ -22,10 +22,10 @@ from broadcast.backends import get_backend, remote
 from broadcast.conf import conf
 from broadcast.exceptions import BadRequest, BroadcastError
 from broadcast.feeding import feeding
+from broadcast.hub.publishing import apublish_drafts, publish_draft
 from broadcast.media import Segmenter
 from broadcast.models import Stream
 from broadcast.publications import Draft, Kind, Position, decode_json
-from broadcast.publishing import apublish_drafts, publish_draft
 
 #: Calls that go to the server together, and those under way while more are being made.
 TOGETHER = 256

@@ -3,8 +3,8 @@
 A system call costs more than all else that a publication costs a page. So what topics flush for
 pages is gathered, and written when a turn of the event loop has brought nothing more, but at the
 latest after as long as the last writing took. Pages that got the same get the same bytes, as long
-as there are few different ones. While it writes, topics gather (`hub.PAUSE`) as they do for a flush
-of their own.
+as there are few different ones. While it writes, topics gather (`topics.PAUSE`) as they do for a
+flush of their own.
 
 With 500 pages that hear 10 channels each, and 64 publications outstanding over all of them, a write
 that did not wait for another turn had three channels in it, and a page got half as much.
@@ -16,7 +16,7 @@ from collections.abc import Iterable
 from typing import Protocol
 from weakref import WeakKeyDictionary
 
-from .conf import conf
+from ..conf import conf
 
 #: Seconds that writing takes at most. What seems to take longer stood still, with a machine that
 #: was frozen: what comes next must not wait for half as long again.

@@ -18,13 +18,13 @@ from collections.abc import Iterable
 from itertools import islice
 from typing import Any, Protocol
 
-from . import metrics
-from .conf import conf
-from .exceptions import CloseCode
+from .. import metrics
+from ..conf import conf
+from ..exceptions import CloseCode
+from ..publications import Mark, Publication
+from ..wire.frames import Encoding, Message
+from .gathering import MOST_SECONDS, get_writes
 from .listeners import Listener
-from .page_writes import MOST_SECONDS, get_writes
-from .publications import Mark, Publication
-from .wire.frames import Encoding, Message
 
 #: How long a busy topic gathers before its next flush, as a part of what the last one took. With
 #: 500 listeners and 64 publications outstanding, of 0, 0.25, 0.5 and 1 this delivered the most.

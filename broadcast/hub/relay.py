@@ -21,16 +21,17 @@ from weakref import WeakKeyDictionary, WeakValueDictionary
 
 from channels.layers import get_channel_layer
 
-from . import housekeeping, metrics
-from .backends import get_backend
-from .conf import conf
-from .exceptions import Unavailable
-from .groups import channel_start, everybody, group_name, is_room
-from .hub import Topic
-from .installation import learn
-from .logs import get_logger
-from .loops import Failures, rounds, spawn
-from .publications import Publication, unpack
+from .. import metrics
+from ..backends import get_backend
+from ..conf import conf
+from ..exceptions import Unavailable
+from ..groups import channel_start, everybody, group_name, is_room
+from ..installation import learn
+from ..logs import get_logger
+from ..loops import Failures, rounds, spawn
+from ..publications import Publication, unpack
+from . import housekeeping
+from .topics import Topic
 
 logger = get_logger(__name__)
 

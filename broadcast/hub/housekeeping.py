@@ -14,11 +14,11 @@ from django.conf import settings
 from django.contrib.sessions.backends.db import SessionStore
 from django.utils import timezone
 
-from .backends import get_backend
-from .exceptions import Unavailable
-from .groups import PAGE_PREFIX
-from .loops import rounds, spawn
-from .models import Subscription, database
+from ..backends import get_backend
+from ..exceptions import Unavailable
+from ..groups import PAGE_PREFIX
+from ..loops import rounds, spawn
+from ..models import Subscription, database
 
 #: Seconds between two rounds, and between two looks at rows when the last one found few.
 SECONDS, ROWS_SECONDS = 0.25, 60.0

@@ -5,16 +5,16 @@ import re
 from typing import TYPE_CHECKING, Any, NamedTuple
 from urllib.parse import parse_qsl
 
-from .backends import StreamState, get_backend
-from .conf import conf
-from .exceptions import BadRequest
-from .media import content_type
-from .models import Stream
-from .publications import Publication
-from .wire.frames import Message, event
+from ..backends import StreamState, get_backend
+from ..conf import conf
+from ..exceptions import BadRequest
+from ..media import content_type
+from ..models import Stream
+from ..publications import Publication
+from ..wire.frames import Message, event
 
 if TYPE_CHECKING:
-    from .hub import Topic
+    from .topics import Topic
 
 
 class Wish(NamedTuple):

@@ -22,17 +22,18 @@ from weakref import WeakKeyDictionary
 from asgiref.sync import async_to_sync, sync_to_async
 from channels.layers import get_channel_layer
 
-from . import greenlets, metrics
-from .backends import Appended, Limits, Recording, Run, get_backend, is_serving, remote, serve
-from .conf import conf
-from .exceptions import BadRequest, StreamClosed, TooLarge, Unavailable
-from .groups import everybody, group_name, is_room
-from .installation import learn
-from .logs import get_logger
-from .loops import spawn
-from .models import Stream
-from .models.rows import find_stream
-from .publications import MAX_NAME, Draft, Mark, Position, Publication, encode_text, pack
+from .. import metrics
+from ..backends import Appended, Limits, Recording, Run, get_backend, is_serving, remote, serve
+from ..conf import conf
+from ..exceptions import BadRequest, StreamClosed, TooLarge, Unavailable
+from ..groups import everybody, group_name, is_room
+from ..installation import learn
+from ..logs import get_logger
+from ..loops import spawn
+from ..models import Stream
+from ..models.rows import find_stream
+from ..publications import MAX_NAME, Draft, Mark, Position, Publication, encode_text, pack
+from . import greenlets
 from .relay import LEAVING, PUBLICATIONS, STREAMER, WAITING
 
 logger = get_logger(__name__)

@@ -19,16 +19,16 @@ import time
 from itertools import dropwhile
 from typing import TYPE_CHECKING, Any, Protocol
 
-from . import metrics
-from .backends import get_backend
-from .conf import conf
-from .exceptions import CloseCode, Unavailable
-from .logs import get_logger
-from .publications import Publication
-from .wire.frames import Encoding, Message, event
+from .. import metrics
+from ..backends import get_backend
+from ..conf import conf
+from ..exceptions import CloseCode, Unavailable
+from ..logs import get_logger
+from ..publications import Publication
+from ..wire.frames import Encoding, Message, event
 
 if TYPE_CHECKING:
-    from .hub import Topic
+    from .topics import Topic
 
 logger = get_logger(__name__)
 
