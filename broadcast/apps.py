@@ -10,7 +10,8 @@ class BroadcastConfig(AppConfig):
 
     def ready(self) -> None:
         # They need the models. The checks register themselves.
-        from . import changes, checks, forks  # noqa: F401
+        from . import checks, forks  # noqa: F401
+        from .access import changes
 
         changes.connect()
         forks.watch()

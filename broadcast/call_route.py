@@ -20,9 +20,9 @@ from django.core.signals import request_started
 from django.http.response import HttpResponseBase
 from django.urls import set_script_prefix
 
+from .access.origins import is_own
 from .conf import conf
 from .exceptions import BadRequest, Forbidden, TooLarge
-from .origins import is_own
 from .subscriptions import PageSocket
 from .threads import own_turn
 

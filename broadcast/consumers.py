@@ -19,21 +19,22 @@ from typing import Any
 from channels.consumer import AsyncConsumer
 from django.db import Error as DatabaseError
 
-from . import access, limits, metrics
-from .addresses import address_of
+from . import metrics
+from .access import limits, rules
+from .access.addresses import address_of
+from .access.guard import get_guard
+from .access.origins import refuse
+from .access.visitors import TOKEN_PROTOCOL, Visitor
 from .exceptions import (
     BroadcastError,
     NoSuchStream,
     StreamClosed,
     TooMany,
 )
-from .guard import get_guard
 from .logs import get_logger
 from .models import Stream, database
 from .models.rows import find_stream
-from .origins import refuse
 from .tokens import Deed
-from .visitors import TOKEN_PROTOCOL, Visitor
 from .wire.frames import Message, event
 from .wire.sinks import FrameSink, MessageSink, Send, nothing, open_sink
 
@@ -228,7 +229,7 @@ class SocketConsumer(AsyncConsumer):  # type: ignore[misc]
         get_guard().enter(self)
         if stream.closed_at:
             raise StreamClosed("the stream was closed")
-        await access.check(stream, self.deed, self.visitor)
+        await rules.check(stream, self.deed, self.visitor)
         return stream
 
 

@@ -9,6 +9,8 @@ import time
 from collections.abc import AsyncIterator, Sequence
 from contextlib import AsyncExitStack, asynccontextmanager
 
+from .access.guard import get_guard
+from .access.visitors import TRUSTED
 from .backends import Recording, get_backend, new_streamer
 from .exceptions import (
     BroadcastError,
@@ -19,7 +21,6 @@ from .exceptions import (
     StreamClosed,
     Unavailable,
 )
-from .guard import get_guard
 from .hub.publishing import append, check_size
 from .hub.relay import get_relay
 from .hub.topics import Topic
@@ -28,11 +29,10 @@ from .models.rows import find_stream
 from .publications import Draft, Position
 from .tokens import Deed
 from .turns import TAKEN_OVER, Turn
-from .visitors import TRUSTED
 
 
 class Program:
-    """A streamer that is no socket; a `turns.Source`, and a `guard.Connection`.
+    """A streamer that is no socket; a `turns.Source`, and a `access.guard.Connection`.
 
     It is over with its first `error`, and leaves its place then, however long its connection lasts.
     """

@@ -11,7 +11,8 @@ from concurrent.futures import ThreadPoolExecutor
 
 from asgiref.sync import SyncToAsync
 
-from . import alone, backends, room_hours, threads
+from . import backends, room_hours, threads
+from .access import alone
 from .hub import publishing
 from .models import rows
 

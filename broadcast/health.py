@@ -1,11 +1,11 @@
 """`/healthz`: whether this server lives, and whether it is ready.
 
-`GET /healthz?live` answers 200 as long as the process does; it asks nobody. `GET /healthz` asks
-the database, the channel layer and the backend, all at once, and answers 200 when all are there,
-else 503; also while the server drains. Each has `SECONDS` to answer, and one that is frozen is
-asked once: later requests wait for the same answer. If the engine is several servers, one that
-answers is enough (`partly`), since the fault of one concerns its streams alone. Another process
-that serves out of its own memory, too (`alone`), makes the backend `split`, and ready all the same:
+`GET /healthz?live` answers 200 as long as the process does; it asks nobody. `GET /healthz` asks the
+database, the channel layer and the backend, all at once, and answers 200 when all are there, else
+503; also while the server drains. Each has `SECONDS` to answer, and one that is frozen is asked
+once: later requests wait for the same answer. If the engine is several servers, one that answers is
+enough (`partly`), since the fault of one concerns its streams alone. Another process that serves
+out of its own memory, too (`access.alone`), makes the backend `split`, and ready all the same:
 nobody is better off without both. `reasons` name known faults, and known risks of one. Everybody
 may ask, so they are words of ours: no address, no secret, no text of another server.
 """
@@ -22,7 +22,7 @@ from django.db import connection
 from django.http import HttpRequest, JsonResponse
 from redis.exceptions import RedisError
 
-from . import alone
+from .access import alone
 from .api.answers import reading
 from .backends import get_backend
 from .backends.redis_faults import SILENT as REDIS_IS_SILENT

@@ -6,7 +6,7 @@ if there are too many connections or all threads are taken.
 
 Every request that Django answers is bounded, on any server:
 
-* It counts in the limits, per address and in all (`limits`).
+* It counts in the limits, per address and in all (`access.limits`).
 * Its body has at most `MAX_BODY` bytes, unless its view says otherwise, and comes within
   `BODY_SECONDS`. A larger body is refused as soon as that is known.
 * It does its synchronous work in one of few threads (`threads`).
@@ -19,14 +19,15 @@ from typing import Any
 
 from django.urls import Resolver404, ResolverMatch, resolve
 
-from . import alone, limits, metrics
-from .addresses import address_of
+from . import metrics
+from .access import alone, limits
+from .access.addresses import address_of
+from .access.origins import Application, header
 from .api.answers import Refusal, describe, failure
 from .api.events import EXTENSION
 from .conf import conf
 from .exceptions import BroadcastError, TooLarge, TooMany, TooSlow
 from .logs import Sparing, get_logger
-from .origins import Application, header
 from .threads import Turn, own_turn
 
 logger = get_logger(__name__)

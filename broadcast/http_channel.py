@@ -1,6 +1,6 @@
 """One TCP connection of our server, until it becomes a WebSocket. It differs from Twisted's:
 
-* *It counts from its accept*: see `limits`. A connection too many may ask once, within
+* *It counts from its accept*: see `access.limits`. A connection too many may ask once, within
   `REFUSED_SECONDS`, so that it can be told.
 * *Times are absolute.* In Twisted each byte restarts the time limit, so a client that sends one
   now and then stays for ever. Here a request's line and headers come within `HEADER_SECONDS`,
@@ -18,17 +18,18 @@ from typing import Any
 import daphne.server  # noqa: F401 (first: it installs the reactor)
 from twisted.web.http import HTTPChannel
 
-from . import limits, metrics
+from . import metrics
+from .access import limits
+from .access.limits import Place
 from .conf import conf
 from .exceptions import TooSlow
-from .limits import Place
 
 #: Seconds in which a connection that is one too many asks for something, to be told so.
 REFUSED_SECONDS = 5.0
 
 
 class Channel(HTTPChannel):  # type: ignore[misc]
-    #: Its place in the counts of `limits`, until a WebSocket takes it over.
+    #: Its place in the counts of `access.limits`, until a WebSocket takes it over.
     place: Place | None = None
     #: The timer that ends it if it is late, and whether it waits for the first byte of a request.
     late: asyncio.TimerHandle | None = None

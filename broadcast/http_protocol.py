@@ -21,7 +21,7 @@ import daphne.server  # noqa: F401 (first: it installs the reactor)
 from daphne.http_protocol import WebRequest
 
 from . import metrics
-from .addresses import named_proxies
+from .access.addresses import named_proxies
 from .api.answers import Refusal, describe, failure
 from .exceptions import BroadcastError
 from .http import find_view, max_body, too_large, too_slow

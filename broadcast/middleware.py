@@ -9,9 +9,9 @@ from django.http.response import HttpResponseBase
 from django.utils.cache import patch_cache_control
 from django.utils.decorators import sync_and_async_middleware
 
+from .access.origins import OriginMiddleware as OriginMiddleware
 from .exceptions import Unavailable
 from .models import database
-from .origins import OriginMiddleware as OriginMiddleware
 from .page_markup import socket_attributes, with_attributes
 from .policy import not_now, protect
 

@@ -1,8 +1,9 @@
 """The open page sockets of this process, and what changes for them.
 
-When a subscription is made or ends, or a session ends, all processes are told (`changes`), and the
-one that has the page's socket follows at once. It also knows when one ends by itself, from its row
-(`ends`). Every few seconds it looks at the rows anyway, since they also change unannounced.
+When a subscription is made or ends, or a session ends, all processes are told (`access.changes`),
+and the one that has the page's socket follows at once. It also knows when one ends by itself, from
+its row (`access.ends`). Every few seconds it looks at the rows anyway, since they also change
+unannounced.
 """
 
 import asyncio
@@ -16,25 +17,26 @@ from channels.db import database_sync_to_async
 from django.utils import timezone
 from django.utils.crypto import constant_time_compare
 
-from . import metrics, sessions
+from . import metrics
+from .access import sessions
+from .access.ends import Ends
+from .access.guard import mark
+from .access.watch import Watch
 from .conf import conf
-from .ends import Ends
 from .exceptions import BroadcastError, SessionEnded, Unavailable
-from .guard import mark
 from .hub.relay import get_relay
 from .hub.topics import Topic
 from .logs import get_logger
 from .loops import spawn
 from .models import EVERYONE, Subscription
 from .subscriptions import PAGE, SOCKET_KEY
-from .watch import Watch
 
 if TYPE_CHECKING:
     from .pages import PageConsumer
 
 logger = get_logger(__name__)
 
-#: The type of the message that says that a session ended: `session`, its `guard.mark`.
+#: The type of the message that says that a session ended: `session`, its `access.guard.mark`.
 SESSION = "broadcast.session"
 #: Pages in one query.
 ROWS = 500
@@ -57,7 +59,7 @@ class Pages:
         self._renew_at = asyncio.get_running_loop().time()
 
     def enter(self, page: "PageConsumer", session_end: datetime | None) -> None:
-        """`session_end`: see `sessions.enter`."""
+        """`session_end`: see `access.sessions.enter`."""
         self.sockets.add(page)
         metrics.pages.inc()
         if page.digest:

@@ -17,7 +17,9 @@ from django.db import DatabaseError
 from django.dispatch import Signal
 from django.utils import timezone
 
-from . import page_watch, sessions
+from . import page_watch
+from .access import sessions
+from .access.visitors import Visitor
 from .call_route import caller
 from .conf import conf
 from .consumers import SocketConsumer
@@ -33,7 +35,6 @@ from .page_actions import Actions
 from .publications import Position, decode_json
 from .signals import socket_joined, socket_left
 from .subscriptions import SOCKET_KEY, PageSocket, digest_of, is_id, positions, topic_of
-from .visitors import Visitor
 from .wire.frames import TEXT, Message, page_encoding
 from .wire.sinks import FrameSink
 

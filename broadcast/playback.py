@@ -22,7 +22,7 @@ from django.http.response import HttpResponseBase
 from django.utils.cache import add_never_cache_headers
 from django.views.decorators.http import require_safe
 
-from . import access
+from .access import rules
 from .decorators import personal, without_transaction
 from .exceptions import Forbidden
 from .models import Recording, Stream
@@ -43,7 +43,7 @@ async def recording(request: HttpRequest, slug: str, pk: int) -> HttpResponseBas
     if found is None or found.stream.slug != slug:
         raise Http404("there is no such recording")
     try:
-        await access.check_request(found.stream, Deed.LISTEN, request)
+        await rules.check_request(found.stream, Deed.LISTEN, request)
     except Forbidden as error:
         request.user = await request.auser()
         return refuse(request, error)

@@ -14,7 +14,8 @@ from django.shortcuts import redirect, render
 from django.views.decorators.cache import never_cache
 from django.views.decorators.http import require_safe
 
-from . import access
+from .access import rules
+from .access.visitors import Visitor
 from .backends import get_backend
 from .decorators import personal
 from .exceptions import Forbidden, RoomClosed, Unavailable
@@ -23,7 +24,6 @@ from .models import Room
 from .room_messages import MOST_ROOM_ID
 from .tokens import Deed
 from .views import refuse, token_of, with_secret
-from .visitors import Visitor
 
 
 class RoomIdConverter:
@@ -124,7 +124,7 @@ def room_page(request: HttpRequest, room_id: str) -> HttpResponseBase:
 
 async def check(room: Room, request: HttpRequest) -> None:
     """Forbidden: whoever asks may not enter, and why."""
-    await access.check(room, Deed.ENTER, await Visitor.of_request(request))
+    await rules.check(room, Deed.ENTER, await Visitor.of_request(request))
 
 
 def name_of(request: HttpRequest) -> str:

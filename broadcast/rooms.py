@@ -13,7 +13,9 @@ from contextlib import suppress
 from functools import partial
 from typing import Any, Protocol
 
-from . import access, metrics
+from . import metrics
+from .access import rules
+from .access.visitors import Visitor
 from .backends import get_backend
 from .backends.rooms import ALREADY_IN, NOT_IN_ROOM, UNKNOWN_PEER, Joined, Most
 from .conf import conf
@@ -38,7 +40,6 @@ from .room_messages import (
     to_peer,
 )
 from .tokens import Deed
-from .visitors import Visitor
 
 Handler = Callable[[dict[str, Any], "Peer"], Awaitable[None]]
 
@@ -151,7 +152,7 @@ class Peer:
             return Most(conf.MAX_PEERS, conf.MAX_ROOMS)
         try:
             row.check_open()
-            await access.check(row, Deed.ENTER, self.seat.visitor)
+            await rules.check(row, Deed.ENTER, self.seat.visitor)
         except (Forbidden, RoomClosed) as error:
             raise RoomError(str(error)) from None
         return Most(row.max_peers or conf.MAX_PEERS, conf.MAX_ROOMS)

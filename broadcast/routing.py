@@ -6,13 +6,13 @@ from channels.routing import URLRouter
 from django.conf import settings
 from django.urls import re_path
 
-from . import alone
-from .addresses import ProxyMiddleware
+from .access import alone
+from .access.addresses import ProxyMiddleware
+from .access.origins import OriginMiddleware
 from .consumers import NowhereConsumer
 from .figures import FiguresConsumer
 from .hub.publishing import serve_here
 from .listener import ListenerConsumer
-from .origins import OriginMiddleware
 from .pages import PageConsumer
 from .room_figures import RoomFiguresConsumer
 from .signaling import SignalingConsumer

@@ -31,7 +31,9 @@ import daphne.server  # first: it installs the reactor
 from daphne.http_protocol import WebRequest
 from twisted.internet import reactor
 
-from . import alone, health, metrics, room_hours, signaling
+from . import health, metrics, room_hours, signaling
+from .access import alone
+from .access.limits import EXTENSION as CONNECTION
 from .api.events import EXTENSION as REQUEST
 from .backends import get_backend
 from .conf import conf
@@ -43,7 +45,6 @@ from .hub.gathering import get_writes
 from .hub.relay import all_topics
 from .hub.topics import tell_all
 from .installation import get_prefix
-from .limits import EXTENSION as CONNECTION
 from .logs import get_logger
 from .loops import Failures, spawn
 from .meetings import get_meetings

@@ -16,13 +16,15 @@ from collections import deque
 from typing import Any
 from weakref import WeakKeyDictionary
 
-from . import limits, metrics
+from . import metrics
+from .access import limits
+from .access.guard import get_guard
+from .access.visitors import Visitor
 from .backends.rooms import Joined
 from .conf import conf
 from .consumers import SocketConsumer
 from .exceptions import BroadcastError, RoomError, TooLarge, TooSlow, Unavailable
 from .groups import room_stream
-from .guard import get_guard
 from .hub.listeners import Listener
 from .hub.relay import get_relay
 from .hub.starts import query_of
@@ -33,7 +35,6 @@ from .room_messages import Said, as_message, encoding_of, joined_room, parse
 from .room_messages import error as told_error
 from .rooms import Peer
 from .tokens import Deed
-from .visitors import Visitor
 from .wire.frames import Message, event
 from .wire.sinks import EXTENSION
 
@@ -53,7 +54,7 @@ FAILED = "the server failed to do that"
 
 
 class SignalingConsumer(SocketConsumer):
-    """A client of rooms; a `rooms.Seat`, a `meetings.Attendee` and a `guard.Connection`."""
+    """A client of rooms; a `rooms.Seat`, a `meetings.Attendee` and a `access.guard.Connection`."""
 
     deed = Deed.ENTER
     has_v1 = False

@@ -23,7 +23,8 @@ import time
 import uuid
 from typing import Any
 
-from . import limits, metrics
+from . import metrics
+from .access import limits
 from .backends import Recording, Run, get_backend, new_streamer
 from .conf import conf
 from .consumers import SocketConsumer

@@ -15,7 +15,7 @@ from django.utils.cache import add_never_cache_headers
 from django.views.decorators.cache import never_cache
 from django.views.decorators.clickjacking import xframe_options_exempt
 
-from . import access
+from .access import rules
 from .backends import Presence, get_backend
 from .conf import conf
 from .decorators import personal, without_transaction
@@ -52,7 +52,7 @@ def stream_list(request: HttpRequest) -> HttpResponse:
 def stream_watch(request: HttpRequest, slug: str) -> HttpResponseBase:
     stream = get_object_or_404(Stream, slug=slug)
     try:
-        async_to_sync(access.check_request)(stream, Deed.LISTEN, request)
+        async_to_sync(rules.check_request)(stream, Deed.LISTEN, request)
     except Forbidden as error:
         return refuse(request, error)
     presence = presences_of([slug])[slug]
@@ -101,7 +101,7 @@ async def stream_to_embed(request: HttpRequest, slug: str) -> Stream:
         raise NoSuchStream("there is no such stream")
     if stream.closed_at:
         raise StreamClosed("the stream was closed")
-    await access.check_request(stream, Deed.LISTEN, request)
+    await rules.check_request(stream, Deed.LISTEN, request)
     return stream
 
 
@@ -109,7 +109,7 @@ async def stream_to_embed(request: HttpRequest, slug: str) -> Stream:
 def stream_studio(request: HttpRequest, slug: str) -> HttpResponseBase:
     stream = get_object_or_404(Stream, slug=slug)
     try:
-        async_to_sync(access.check_request)(stream, Deed.PUBLISH, request)
+        async_to_sync(rules.check_request)(stream, Deed.PUBLISH, request)
     except Forbidden as error:
         return refuse(request, error)
     context = {

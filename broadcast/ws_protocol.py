@@ -22,7 +22,7 @@ except ImportError:
     # Where its C extension was not built.
     from websockets.utils import apply_mask
 
-from . import limits
+from .access import limits
 from .wire.frames import BINARY, TEXT
 from .ws_writing import WritingProtocol
 

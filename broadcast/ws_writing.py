@@ -18,9 +18,9 @@ from autobahn.util import encode_truncate
 from daphne.ws_protocol import WebSocketProtocol as DaphneWebSocketProtocol
 from twisted.internet import reactor
 
-from . import limits
+from .access import limits
+from .access.limits import Place
 from .exceptions import CloseCode
-from .limits import Place
 from .wire.frames import BINARY, TEXT, frame_header
 from .wire.sinks import FrameSink
 

@@ -10,7 +10,7 @@ os.environ.setdefault("DJANGO_SETTINGS_MODULE", "project.settings")
 django_application = get_asgi_application()
 
 # They need the app registry.
-from broadcast.addresses import ProxyMiddleware  # noqa: E402
+from broadcast.access.addresses import ProxyMiddleware  # noqa: E402
 from broadcast.http import HTTPApplication  # noqa: E402
 from broadcast.hub.publishing import serve_here  # noqa: E402
 from broadcast.routing import websocket_application  # noqa: E402

@@ -13,7 +13,8 @@ from channels.layers import channel_layers
 from django.test import override_settings
 from pytest_django.fixtures import Settings
 
-from broadcast import alone, backends, room_hours, threads
+from broadcast import backends, room_hours, threads
+from broadcast.access import alone
 from broadcast.backends import Backend
 from broadcast.backends.redis import RedisBackend
 from broadcast.hub import publishing

@@ -12,7 +12,7 @@ from django.core.exceptions import ImproperlyConfigured
 from django.core.signals import request_started
 from pytest_django.fixtures import Settings
 
-from broadcast.addresses import Proxies, ProxyMiddleware, address_of, household, parse
+from broadcast.access.addresses import Proxies, ProxyMiddleware, address_of, household, parse
 from project.asgi import application
 from tests.doors import PATIENCE, Door, ServerDoor
 from tests.processes import ServerProcess, prepared_database

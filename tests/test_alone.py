@@ -12,8 +12,8 @@ from typing import Any
 import pytest
 from django.test import Client
 
-from broadcast import alone
-from broadcast.alone import CALM, Company
+from broadcast.access import alone
+from broadcast.access.alone import CALM, Company
 from broadcast.backends import get_backend
 from broadcast.models import Installation
 from tests.processes import PATIENCE, ServerProcess
@@ -35,7 +35,9 @@ class Process:
 
 
 def logged(caplog: pytest.LogCaptureFixture) -> list[str]:
-    return [record.levelname for record in caplog.records if record.name == "broadcast.alone"]
+    return [
+        record.levelname for record in caplog.records if record.name == "broadcast.access.alone"
+    ]
 
 
 def test_who_is_alone_writes_its_name_once(

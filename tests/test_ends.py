@@ -6,8 +6,8 @@ from typing import Any
 
 import pytest
 
-from broadcast import ends
-from broadcast.ends import SPARE, Ends
+from broadcast.access import ends
+from broadcast.access.ends import SPARE, Ends
 from tests.clock import clock, in_clock_loop
 
 

@@ -6,7 +6,8 @@ from collections.abc import Awaitable, Callable
 import pytest
 from django.utils import timezone
 
-from broadcast import connections, recorder
+from broadcast import recorder
+from broadcast.access import connections
 from broadcast.backends import get_backend, new_streamer
 from broadcast.exceptions import NoSuchStream, Removed, StreamClosed
 from broadcast.feeding import feeding

@@ -11,9 +11,9 @@ from django.contrib.auth.models import AnonymousUser, Permission, User
 from django.test import Client
 
 from broadcast import apublish, figures
+from broadcast.access.guard import MOST
 from broadcast.backends import get_backend
 from broadcast.figures import Rates, excerpt, last_publications, type_of
-from broadcast.guard import MOST
 from broadcast.models import Stream
 from broadcast.publications import Kind, Publication
 from tests.doors import V1, InProcessDoor, ServerDoor, Socket

@@ -16,11 +16,12 @@ import pytest
 from channels.testing import WebsocketCommunicator
 from pytest_django.fixtures import Settings
 
-from broadcast import handlers, limits
+from broadcast import handlers
+from broadcast.access import limits
+from broadcast.access.guard import get_guard
 from broadcast.api import events
 from broadcast.backends import get_backend
 from broadcast.exceptions import Removed
-from broadcast.guard import get_guard
 from broadcast.hub.relay import all_topics
 from broadcast.page_actions import Actions
 from broadcast.routing import websocket_application

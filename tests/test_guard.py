@@ -14,7 +14,8 @@ from django.db import DatabaseError
 from django.test import Client
 from django.utils import timezone
 
-from broadcast import apublish, changes, guard
+from broadcast import apublish
+from broadcast.access import changes, guard
 from broadcast.models import Room, Stream
 from tests.doors import V1, InProcessDoor, ServerDoor, Socket, eventually
 from tests.processes import Installation

@@ -14,9 +14,9 @@ from django.urls import path
 from pytest_django.fixtures import Settings
 
 from broadcast import threads
+from broadcast.access.limits import get_limits
 from broadcast.exceptions import Unavailable
 from broadcast.http import PIECE, HTTPApplication
-from broadcast.limits import get_limits
 from tests.doors import PATIENCE
 
 pytestmark = pytest.mark.django_db

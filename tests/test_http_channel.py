@@ -8,8 +8,8 @@ from twisted.internet.testing import StringTransport
 from twisted.python.failure import Failure
 from twisted.web.http import Request
 
+from broadcast.access.limits import get_limits
 from broadcast.http_channel import Channel
-from broadcast.limits import get_limits
 
 GET = b"GET / HTTP/1.1\r\nHost: localhost\r\n\r\n"
 

@@ -15,11 +15,8 @@ from django.http import HttpRequest, JsonResponse
 from django.test import AsyncClient
 from pytest_django.fixtures import Settings
 
-from broadcast import limits
-from broadcast.api import events
-from broadcast.api.answers import resource
-from broadcast.exceptions import BroadcastError, Forbidden, TooLarge, TooMany
-from broadcast.limits import (
+from broadcast.access import limits
+from broadcast.access.limits import (
     BURST_SECONDS,
     MOST,
     MOST_GIVEN_UP,
@@ -28,6 +25,9 @@ from broadcast.limits import (
     Pace,
     Place,
 )
+from broadcast.api import events
+from broadcast.api.answers import resource
+from broadcast.exceptions import BroadcastError, Forbidden, TooLarge, TooMany
 from broadcast.logs import LOG_SECONDS
 from tests.conftest import door_of
 from tests.doors import V1, Closed, Door, InProcessDoor, Socket, eventually

@@ -17,17 +17,8 @@ from prometheus_client import REGISTRY
 from pytest_django.fixtures import Settings
 
 import broadcast
-from broadcast import (
-    alone,
-    apublish,
-    guard,
-    loops,
-    meetings,
-    page_watch,
-    room_hours,
-    server,
-    workers,
-)
+from broadcast import apublish, loops, meetings, page_watch, room_hours, server, workers
+from broadcast.access import alone, guard
 from broadcast.backends import get_backend
 from broadcast.backends.redis_server import RedisServer
 from broadcast.exceptions import Unavailable

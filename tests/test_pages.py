@@ -12,9 +12,9 @@ from django.utils import timezone
 from pytest_django.fixtures import Settings
 
 from broadcast import publish
+from broadcast.access.origins import is_allowed
 from broadcast.backends import get_backend
 from broadcast.models import Stream
-from broadcast.origins import is_allowed
 
 pytestmark = pytest.mark.django_db
 

@@ -17,8 +17,8 @@ from django.utils import timezone
 from pytest_django.fixtures import Settings
 
 from broadcast import Position, apublish, backends, publish
+from broadcast.access.connections import remove
 from broadcast.backends import get_backend
-from broadcast.connections import remove
 from broadcast.exceptions import (
     BadRequest,
     BroadcastError,

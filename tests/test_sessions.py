@@ -17,8 +17,8 @@ from django.test import Client
 from django.test.utils import CaptureQueriesContext
 from django.utils import timezone
 
-from broadcast import sessions
-from broadcast.visitors import NOBODY, Visitor
+from broadcast.access import sessions
+from broadcast.access.visitors import NOBODY, Visitor
 
 pytestmark = pytest.mark.django_db
 

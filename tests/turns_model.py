@@ -24,7 +24,8 @@ import msgpack
 import pytest
 from channels.layers import channel_layers
 
-from broadcast import backends, guard, limits
+from broadcast import backends
+from broadcast.access import guard, limits
 from broadcast.backends.memory import MemoryBackend
 from broadcast.feeding import Feeds
 from broadcast.hub import gathering, housekeeping, publishing
@@ -635,7 +636,7 @@ class World:
             patch.setattr(publishing, "_loop", None)
             patch.setattr(rows, "_rows", {(Stream, self.slug): (float("inf"), row)})
             patch.setattr(Recorder, "start", self.start_recorder)
-            patch.setattr("broadcast.guard.rows_of", lambda names: {self.slug: row})
+            patch.setattr("broadcast.access.guard.rows_of", lambda names: {self.slug: row})
             for module in ASKING:
                 patch.setattr(f"broadcast.{module}.get_relay", get_relay)
             yield

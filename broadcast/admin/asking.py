@@ -15,7 +15,7 @@ from django.urls import path
 from django.utils.cache import add_never_cache_headers
 from django.utils.translation import gettext_lazy as _
 
-from .. import connections
+from ..access import connections
 from ..exceptions import BroadcastError
 
 if TYPE_CHECKING:

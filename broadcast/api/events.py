@@ -14,20 +14,21 @@ from typing import Any, Protocol
 from django.conf import settings
 from django.http import HttpRequest, HttpResponse
 
-from .. import access, limits, metrics
-from ..addresses import address_of
+from .. import metrics
+from ..access import limits, rules
+from ..access.addresses import address_of
+from ..access.guard import get_guard
+from ..access.origins import header, is_allowed, is_own
+from ..access.visitors import Visitor
 from ..conf import conf
 from ..decorators import ASKER
 from ..exceptions import BadRequest, BroadcastError, CloseCode, Forbidden, TooMany, Unavailable
-from ..guard import get_guard
 from ..hub.listeners import Listener
 from ..hub.relay import get_relay
 from ..hub.starts import Start, Wish, begin, outcome, query_of
 from ..logs import get_logger
 from ..models import Stream, database
-from ..origins import header, is_allowed, is_own
 from ..tokens import Deed
-from ..visitors import Visitor
 from ..wire import sse
 from ..wire.frames import event
 from ..wire.sinks import MessageSink, Send
@@ -100,7 +101,7 @@ class EventSink(MessageSink):
 
 
 class EventStream:
-    """One client that hears a stream; a `guard.Connection`."""
+    """One client that hears a stream; a `access.guard.Connection`."""
 
     deed = Deed.LISTEN
     slug = ""
@@ -122,7 +123,7 @@ class EventStream:
         self.transport: RequestTransport | None = scope.get("extensions", {}).get(EXTENSION)
         #: Waits until the client is gone.
         self.gone: asyncio.Future[None] | None = None
-        #: Takes it out of the counts of `limits`.
+        #: Takes it out of the counts of `access.limits`.
         self.uncount = limits.nothing
 
     async def run(self) -> None:
@@ -170,7 +171,7 @@ class EventStream:
         self.slug = stream.slug
         self.visitor = Visitor.of_scope(self.scope, query.get("token", ""))
         get_guard().enter(self)
-        await access.check(stream, self.deed, self.visitor)
+        await rules.check(stream, self.deed, self.visitor)
         if self.scope["method"] == "HEAD":
             await self._begin()
             await self.send({"type": "http.response.body"})

@@ -13,18 +13,18 @@ from asgiref.sync import sync_to_async
 from django.http import HttpRequest, HttpResponse, JsonResponse, StreamingHttpResponse
 from django.middleware.csrf import CsrfViewMiddleware
 
-from .. import access, limits
-from ..addresses import address_of
+from ..access import limits, rules
+from ..access.addresses import address_of
+from ..access.origins import is_allowed
+from ..access.visitors import Visitor
 from ..backends import get_backend
 from ..conf import conf
 from ..exceptions import BadRequest, Forbidden, TooLarge, Unavailable
 from ..hub.publishing import apublish_draft
 from ..hub.starts import Wish, find_start, number
 from ..models import Stream
-from ..origins import is_allowed
 from ..publications import Draft, Kind, Mark, Publication, decode_json, encode_json
 from ..tokens import Deed
-from ..visitors import Visitor
 from .answers import Refusal, find, resource
 
 #: The encodings of text that are taken, by Python's names: no slow or strange ones.
@@ -57,10 +57,10 @@ async def check_publisher(stream: Stream, request: HttpRequest) -> None:
     """
     visitor = await Visitor.of_request(request)
     if visitor.token:
-        # access.check says what is wrong with it, if they may not without.
+        # rules.check says what is wrong with it, if they may not without.
         with suppress(Forbidden):
             return stream.check_token(visitor.token, Deed.PUBLISH, time.time())
-    await access.check(stream, Deed.PUBLISH, visitor)
+    await rules.check(stream, Deed.PUBLISH, visitor)
     origin = request.headers.get("Origin")
     if origin is not None and not is_allowed(origin):
         raise Forbidden("pages of other sites may not publish here")
@@ -134,7 +134,7 @@ async def read_history(request: HttpRequest, slug: str) -> HttpResponse | Stream
     meanwhile, and `offset` tells that there is more."""
     query = query_of(request)
     stream = await find(slug)
-    await access.check_request(stream, Deed.LISTEN, request)
+    await rules.check_request(stream, Deed.LISTEN, request)
     limit = number(query, "limit") if "limit" in query else conf.HISTORY_LIMIT
     if not limit:
         raise BadRequest("limit is 1 or more")

@@ -5,7 +5,7 @@ from typing import Any
 
 from django.http import HttpRequest, JsonResponse
 
-from .. import access
+from ..access import rules
 from ..backends import Presence, get_backend
 from ..exceptions import NoSuchStream, Unavailable
 from ..models import Stream
@@ -53,7 +53,7 @@ async def describe_stream(request: HttpRequest, slug: str) -> JsonResponse:
     stream = await Stream.objects.filter(slug=slug).afirst()
     if stream is None:
         raise NoSuchStream("there is no such stream")
-    await access.check_request(stream, Deed.LISTEN, request)
+    await rules.check_request(stream, Deed.LISTEN, request)
     return JsonResponse((await _describe_all([stream]))[0])
 
 

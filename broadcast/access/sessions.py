@@ -32,13 +32,13 @@ from django.core.exceptions import ValidationError
 from django.utils import timezone
 from django.utils.crypto import constant_time_compare
 
-from .loops import spawn
+from ..loops import spawn
 from .visitors import Visitor
 
 if TYPE_CHECKING:
     from django.contrib.sessions.backends.base import SessionBase
 
-    from .models import AnyUser
+    from ..models import AnyUser
 
 #: Sessions that are looked up together: the first one waits for all.
 MOST = 100

@@ -17,9 +17,9 @@ from weakref import WeakKeyDictionary
 from channels.db import database_sync_to_async
 from django.db import DatabaseError
 
-from .backends import get_backend, is_serving
-from .logs import get_logger
-from .models import Installation
+from ..backends import get_backend, is_serving
+from ..logs import get_logger
+from ..models import Installation
 from .watch import Watch
 
 logger = get_logger(__name__)

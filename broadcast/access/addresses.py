@@ -14,7 +14,7 @@ from typing import Any
 from django.conf import settings
 from django.core.exceptions import ImproperlyConfigured
 
-from .conf import conf
+from ..conf import conf
 from .origins import Application
 
 #: What is named for a proxy at a Unix socket, which has no address.

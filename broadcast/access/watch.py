@@ -3,10 +3,10 @@
 import asyncio
 from collections.abc import Awaitable, Callable
 
-from .conf import conf
-from .exceptions import Unavailable
-from .loops import rounds, spawn
-from .models import database
+from ..conf import conf
+from ..exceptions import Unavailable
+from ..loops import rounds, spawn
+from ..models import database
 
 #: Of its time a process looks at most one part in so many.
 SHARE = 20

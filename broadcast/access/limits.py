@@ -29,10 +29,10 @@ from functools import partial
 from typing import Any
 from weakref import WeakKeyDictionary
 
+from ..conf import conf
+from ..exceptions import TooMany
+from ..logs import Sparing, get_logger
 from .addresses import address_of, household, named_proxies
-from .conf import conf
-from .exceptions import TooMany
-from .logs import Sparing, get_logger
 
 logger = get_logger(__name__)
 

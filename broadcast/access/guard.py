@@ -23,8 +23,8 @@ from weakref import WeakKeyDictionary
 from channels.db import database_sync_to_async
 from django.contrib.auth.models import AnonymousUser
 
-from . import access, metrics, sessions
-from .exceptions import (
+from .. import metrics
+from ..exceptions import (
     BroadcastError,
     Forbidden,
     NoSuchStream,
@@ -33,14 +33,15 @@ from .exceptions import (
     StreamClosed,
     Unavailable,
 )
-from .groups import is_room, room_of
-from .hub.publishing import answer
-from .hub.relay import get_relay
-from .logs import get_logger
-from .loops import spawn
-from .models import Room, Stream, database
-from .models.rows import forget
-from .tokens import Deed
+from ..groups import is_room, room_of
+from ..hub.publishing import answer
+from ..hub.relay import get_relay
+from ..logs import get_logger
+from ..loops import spawn
+from ..models import Room, Stream, database
+from ..models.rows import forget
+from ..tokens import Deed
+from . import rules, sessions
 from .visitors import Visitor
 from .watch import Watch
 
@@ -204,7 +205,7 @@ class Guard:
         for start in range(0, len(connections), PEOPLE):
             some = connections[start : start + PEOPLE]
             answers = await asyncio.gather(
-                *(access.check(row, one.deed, one.visitor) for one in some),
+                *(rules.check(row, one.deed, one.visitor) for one in some),
                 return_exceptions=True,
             )
             refused: dict[str, list[Connection]] = {}

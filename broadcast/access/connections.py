@@ -10,9 +10,9 @@ import asyncio
 import secrets
 from typing import Any
 
+from ..hub.publishing import atell_everybody
+from ..hub.relay import get_relay
 from .guard import HERE, MOST, REMOVE, WHO
-from .hub.publishing import atell_everybody
-from .hub.relay import get_relay
 
 #: Seconds in which processes answer.
 PATIENCE = 0.3

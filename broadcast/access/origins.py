@@ -16,8 +16,8 @@ from django.http import HttpResponse
 from django.http.request import split_domain_port, validate_host
 from django.middleware.csrf import CsrfViewMiddleware
 
-from . import metrics
-from .conf import conf
+from .. import metrics
+from ..conf import conf
 
 Application = Callable[[dict[str, Any], Any, Any], Awaitable[None]]
 

@@ -5,7 +5,7 @@ from typing import Any
 from django.conf import settings
 from django.http import HttpRequest, parse_cookie
 
-from .logs import get_logger
+from ..logs import get_logger
 from .origins import header, is_own
 
 logger = get_logger(__name__)

@@ -18,11 +18,11 @@ from django.db.models.signals import m2m_changed, post_delete, post_save
 from django.http import HttpRequest
 from django.utils import timezone
 
+from ..hub.publishing import tell_everybody
+from ..models import Room, Stream, Subscription
+from ..page_watch import SESSION
+from ..subscriptions import announce
 from .guard import CHANGE, mark
-from .hub.publishing import tell_everybody
-from .models import Room, Stream, Subscription
-from .page_watch import SESSION
-from .subscriptions import announce
 
 
 def connect() -> None:

@@ -6,10 +6,10 @@ from functools import partial
 from django.contrib.auth.models import AnonymousUser
 from django.http import HttpRequest
 
+from ..exceptions import Forbidden
+from ..models import Room, Stream
+from ..tokens import Deed
 from . import sessions
-from .exceptions import Forbidden
-from .models import Room, Stream
-from .tokens import Deed
 from .visitors import TRUSTED, Visitor
 
 
