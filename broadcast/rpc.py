@@ -22,9 +22,9 @@ from . import metrics
 from .backends import get_backend
 from .conf import conf
 from .exceptions import BadRequest, BroadcastError, Forbidden
-from .feeding import Feeds
 from .hub.publishing import apublish_draft, check_name, enqueue
 from .hub.relay import all_topics
+from .ingest.programs import Feeds
 from .installation import get_prefix, learn
 from .logs import get_logger
 from .models import EVERYONE, Stream, database

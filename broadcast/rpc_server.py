@@ -27,8 +27,8 @@ from .backends import get_backend, remote
 from .checks import is_loopback
 from .conf import conf
 from .exceptions import BadRequest, Unavailable
-from .feeding import Feeds
 from .hub.publishing import serve_here
+from .ingest.programs import Feeds
 from .installation import get_prefix, learn
 from .logs import get_logger
 from .rpc import METHODS, answer, encode_answer, figures, weigh

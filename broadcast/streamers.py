@@ -12,7 +12,7 @@ stream keeps that of its newest recording alone: where another one began meanwhi
 is gone, `ready.accepted` is 0 (less than it was), and the client begins a new recording, with the
 header of a new recorder: of what it had not sent of the old one nothing can go on. A client that
 closes its socket with 1000 or 1001 is done, and held-back bytes go out; a client that wants to go
-on with its run must not say goodbye. See `turns` for the order in which streamers publish.
+on with its run must not say goodbye. See `ingest.turns` for the order in which streamers publish.
 
 `reset` drops what is held back of the recording; the next frame begins a header. A header that
 comes without it, on the same connection or a new one, begins a new recording just so.
@@ -40,13 +40,13 @@ from .exceptions import (
 from .hub.publishing import append
 from .hub.relay import get_relay
 from .hub.starts import query_of
+from .ingest.turns import TAKEN_OVER, TOO_LATE, Turn, is_fed_by_another
 from .logs import get_logger
 from .loops import spawn
 from .media import Segmenter, Snapshot
 from .models import Stream, database
 from .publications import Draft, Kind, Mark, decode_json
 from .tokens import Deed
-from .turns import TAKEN_OVER, TOO_LATE, Turn, is_fed_by_another
 from .wire.frames import Message, event
 from .wire.sinks import EXTENSION
 

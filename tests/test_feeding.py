@@ -6,11 +6,11 @@ from collections.abc import Awaitable, Callable
 import pytest
 from django.utils import timezone
 
-from broadcast import recorder
 from broadcast.access import connections
 from broadcast.backends import get_backend, new_streamer
 from broadcast.exceptions import NoSuchStream, Removed, StreamClosed
-from broadcast.feeding import feeding
+from broadcast.ingest import recorder
+from broadcast.ingest.programs import feeding
 from broadcast.models import Stream
 from broadcast.publications import Draft
 from tests.doors import InProcessDoor, eventually

@@ -463,7 +463,7 @@ async def test_who_finds_another_recording_before_word_of_it_comes_does_not_come
     await former.send(stream)
     await former.accepted(1)
     # What the layer should say of the newcomer is lost.
-    monkeypatch.setattr("broadcast.turns.announce_streamer", nothing)
+    monkeypatch.setattr("broadcast.ingest.turns.announce_streamer", nothing)
     newcomer = await in_process.streamer(slug)
     await newcomer.send(stream)
     await newcomer.accepted(1)

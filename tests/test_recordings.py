@@ -22,17 +22,17 @@ from django.test import AsyncClient, Client
 from django.utils import timezone
 from pytest_django.fixtures import Settings
 
-from broadcast import recorder
 from broadcast.backends import Limits, get_backend, new_streamer
-from broadcast.feeding import feeding
 from broadcast.hub.publishing import append
 from broadcast.hub.relay import get_relay
+from broadcast.ingest import recorder
+from broadcast.ingest.programs import feeding
+from broadcast.ingest.recorder import RecordingFile
+from broadcast.ingest.turns import Turn
 from broadcast.models import Recording, Stream
 from broadcast.models.recordings import local_path
 from broadcast.playback import asked_range
 from broadcast.publications import Draft, Kind, Mark
-from broadcast.recorder import RecordingFile
-from broadcast.turns import Turn
 from tests.doors import InProcessDoor, ServerDoor, Socket, eventually
 from tests.films import (
     PICTURE_TRACK,
@@ -424,7 +424,7 @@ async def test_a_full_disk_ends_a_recording_and_nothing_else(
     (recording,) = await ended(slug)
     assert content(recording).startswith(HEADER)
     await streamer.close()
-    said = [one.getMessage() for one in caplog.records if one.name == "broadcast.recorder"]
+    said = [one.getMessage() for one in caplog.records if one.name == "broadcast.ingest.recorder"]
     assert said == [f"The recording of {slug!r} stops: [Errno 28] No space left on device"]
 
 
@@ -603,9 +603,9 @@ async def test_a_storage_that_fails_in_its_own_way_costs_one_recording(
     assert content(recording) == HEADER + KEY * 2
     refused = await Recording.objects.aget(state=Recording.State.RUNNING)
     assert local_path(refused.name).read_bytes() == HEADER + KEY
-    assert [one.getMessage() for one in caplog.records if one.name == "broadcast.recorder"] == [
-        f"The recording of {slug!r} could not be ended: CloudError('slow down')"
-    ]
+    assert [
+        one.getMessage() for one in caplog.records if one.name == "broadcast.ingest.recorder"
+    ] == [f"The recording of {slug!r} could not be ended: CloudError('slow down')"]
 
 
 def test_what_a_storage_does_not_take_keeps_no_other_from_being_ended(
@@ -635,7 +635,9 @@ async def test_without_a_storage_nothing_is_recorded_and_it_is_said(
     await streamer.accepted(1)
     await streamer.close()
     assert await Recording.objects.acount() == 0
-    assert [one.getMessage() for one in caplog.records if one.name == "broadcast.recorder"] == [
+    assert [
+        one.getMessage() for one in caplog.records if one.name == "broadcast.ingest.recorder"
+    ] == [
         f"The recording of {slug!r} stops: "
         "Could not find config for 'nowhere' in settings.STORAGES."
     ]
@@ -769,7 +771,7 @@ async def test_a_streamer_whose_stream_is_deleted_is_sent_away_and_leaves_no_fil
         return not files_in(directory)
 
     await eventually(is_gone)
-    assert not [one for one in caplog.records if one.name == "broadcast.recorder"]
+    assert not [one for one in caplog.records if one.name == "broadcast.ingest.recorder"]
 
 
 def test_of_a_recording_that_was_deleted_with_its_stream_no_file_stays(

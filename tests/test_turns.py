@@ -14,13 +14,14 @@ from uuid import uuid4
 import msgpack
 import pytest
 
-from broadcast import media, streamers, turns
+from broadcast import media, streamers
 from broadcast.backends import get_backend, new_streamer
 from broadcast.exceptions import Unavailable
 from broadcast.hub.relay import get_relay
 from broadcast.hub.topics import Topic
+from broadcast.ingest import turns
+from broadcast.ingest.turns import SILENT_SECONDS, TAKE_OVER_SECONDS, Turn
 from broadcast.models import Stream
-from broadcast.turns import SILENT_SECONDS, TAKE_OVER_SECONDS, Turn
 from tests import turns_model
 from tests.clock import in_clock_loop
 from tests.doors import InProcessDoor, ServerDoor, Socket, eventually

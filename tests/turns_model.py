@@ -27,13 +27,13 @@ from channels.layers import channel_layers
 from broadcast import backends
 from broadcast.access import guard, limits
 from broadcast.backends.memory import MemoryBackend
-from broadcast.feeding import Feeds
 from broadcast.hub import gathering, housekeeping, publishing
 from broadcast.hub.publishing import apublish
 from broadcast.hub.relay import Relay
+from broadcast.ingest.programs import Feeds
+from broadcast.ingest.recorder import Recorder
 from broadcast.models import Stream, rows
 from broadcast.publications import Mark, Publication
-from broadcast.recorder import Recorder
 from broadcast.rpc_server import Connection, Pace
 from broadcast.streamers import StreamerConsumer
 from tests.clock import ClockLoop

@@ -66,7 +66,8 @@ class Connection(Protocol):
     #: Its name among the connections of all processes; when it came, in seconds since 1970.
     id: str
     since: float
-    #: What it speaks: "broadcast.v1", "plain", "events" or "palava"; "program": see `feeding`.
+    #: What it speaks: "broadcast.v1", "plain", "events" or "palava"; "program": see
+    #: `ingest.programs`.
     way: str
     address: str
 

@@ -1,4 +1,4 @@
-"""Recordings: files of what was broadcast on media streams. `recorder` writes them.
+"""Recordings: files of what was broadcast on media streams. `ingest.recorder` writes them.
 
 The file is in the storage that `BROADCAST_RECORDINGS_STORAGE` names. Where that is the file system
 it is written where it stays; else it is written to a directory of this user's alone among the

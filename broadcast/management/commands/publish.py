@@ -21,8 +21,8 @@ from tqdm import tqdm
 from broadcast.backends import get_backend, remote
 from broadcast.conf import conf
 from broadcast.exceptions import BadRequest, BroadcastError
-from broadcast.feeding import feeding
 from broadcast.hub.publishing import apublish_drafts, publish_draft
+from broadcast.ingest.programs import feeding
 from broadcast.media import Segmenter
 from broadcast.models import Stream
 from broadcast.publications import Draft, Kind, Position, decode_json

@@ -27,12 +27,12 @@ from django.core.files.storage import InvalidStorageError
 from django.db import Error as DatabaseError
 from django.utils import timezone
 
-from .conf import conf
-from .logs import get_logger
-from .media import content_type
-from .models import Recording, Stream
-from .models.recordings import local_path
-from .publications import Kind, Mark, Publication
+from ..conf import conf
+from ..logs import get_logger
+from ..media import content_type
+from ..models import Recording, Stream
+from ..models.recordings import local_path
+from ..publications import Kind, Mark, Publication
 
 logger = get_logger(__name__)
 

@@ -15,21 +15,21 @@ streamer's bytes. So:
 * A clean close is answered when the streamer has left (`SocketConsumer.answer_close`). An answer
   with another code says that not all of what was sent is published.
 
-Sockets have a turn (`streamers`), and so have programs (`feeding`).
+Sockets have a turn (`streamers`), and so have programs (`programs`).
 """
 
 import asyncio
 from contextlib import suppress
 from typing import Protocol
 
-from .backends import Appended, StreamState, get_backend
-from .exceptions import CloseCode, Unavailable
-from .hub.publishing import announce_leaving, announce_streamer, announce_waiting
-from .hub.relay import get_relay
-from .hub.topics import Topic
-from .logs import get_logger
-from .loops import spawn
-from .models import Stream
+from ..backends import Appended, StreamState, get_backend
+from ..exceptions import CloseCode, Unavailable
+from ..hub.publishing import announce_leaving, announce_streamer, announce_waiting
+from ..hub.relay import get_relay
+from ..hub.topics import Topic
+from ..logs import get_logger
+from ..loops import spawn
+from ..models import Stream
 from .recorder import Recorder
 
 logger = get_logger(__name__)

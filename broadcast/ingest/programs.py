@@ -9,10 +9,10 @@ import time
 from collections.abc import AsyncIterator, Sequence
 from contextlib import AsyncExitStack, asynccontextmanager
 
-from .access.guard import get_guard
-from .access.visitors import TRUSTED
-from .backends import Recording, get_backend, new_streamer
-from .exceptions import (
+from ..access.guard import get_guard
+from ..access.visitors import TRUSTED
+from ..backends import Recording, get_backend, new_streamer
+from ..exceptions import (
     BroadcastError,
     CloseCode,
     NoSuchStream,
@@ -21,13 +21,13 @@ from .exceptions import (
     StreamClosed,
     Unavailable,
 )
-from .hub.publishing import append, check_size
-from .hub.relay import get_relay
-from .hub.topics import Topic
-from .models import Stream
-from .models.rows import find_stream
-from .publications import Draft, Position
-from .tokens import Deed
+from ..hub.publishing import append, check_size
+from ..hub.relay import get_relay
+from ..hub.topics import Topic
+from ..models import Stream
+from ..models.rows import find_stream
+from ..publications import Draft, Position
+from ..tokens import Deed
 from .turns import TAKEN_OVER, Turn
 
 
