@@ -23,8 +23,8 @@ from django.urls import set_script_prefix
 from .access.origins import is_own
 from .conf import conf
 from .exceptions import BadRequest, Forbidden, TooLarge
+from .http.threads import own_turn
 from .subscriptions import PageSocket
-from .threads import own_turn
 
 #: Methods a page may use; those whose `input` is the query, and not a form.
 METHODS = ("GET", "HEAD", "OPTIONS", "POST", "PUT", "PATCH", "DELETE")

@@ -11,8 +11,9 @@ from concurrent.futures import ThreadPoolExecutor
 
 from asgiref.sync import SyncToAsync
 
-from . import backends, room_hours, threads
+from . import backends, room_hours
 from .access import alone
+from .http import threads
 from .hub import publishing
 from .models import rows
 

@@ -23,13 +23,13 @@ from django.http import HttpRequest, JsonResponse
 from redis.exceptions import RedisError
 
 from .access import alone
-from .api.answers import reading
 from .backends import get_backend
 from .backends.redis_faults import SILENT as REDIS_IS_SILENT
 from .backends.redis_faults import fault_of
 from .conf import conf
 from .exceptions import Unavailable
 from .groups import group_name
+from .http.answers import reading
 from .installation import learn
 from .logs import get_logger
 from .models import Stream

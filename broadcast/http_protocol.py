@@ -2,8 +2,8 @@
 
 * *Flow control.* An application that sends a long answer waits while its client takes nothing. In
   Daphne what was sent piles up.
-* *A body has a limit* (`http.max_body`), and a time: a larger or later one is refused as soon as
-  that is known, and not kept. The handshake of a WebSocket has no body.
+* *A body has a limit* (`http.application.max_body`), and a time: a larger or later one is refused
+  as soon as that is known, and not kept. The handshake of a WebSocket has no body.
 * *A connection too many* asks once, and is told so (`http_channel`).
 * Forms are left to the application. Twisted parses them for itself, too.
 * `Daphne-Root-Path`, which moves every address of the site, is believed from `BROADCAST_PROXIES`
@@ -22,9 +22,9 @@ from daphne.http_protocol import WebRequest
 
 from . import metrics
 from .access.addresses import named_proxies
-from .api.answers import Refusal, describe, failure
 from .exceptions import BroadcastError
-from .http import find_view, max_body, too_large, too_slow
+from .http.answers import Refusal, describe, failure
+from .http.application import find_view, max_body, too_large, too_slow
 
 #: Seconds in which a client that was refused may go on sending. Closed at once it would not come
 #: to read why.

@@ -45,7 +45,7 @@ def spawn(coroutine: Coroutine[Any, Any, Any]) -> asyncio.Task[Any]:
     """Run it in a task of its own. Its errors concern nobody else.
 
     It does not use the thread of the current request: work that all need must not wait for the turn
-    of the request that needs it first (`threads`).
+    of the request that needs it first (`http.threads`).
     """
     context = copy_context()
     context.run(SyncToAsync.thread_sensitive_context.set, None)  # type: ignore[arg-type]

@@ -11,9 +11,9 @@ from django.utils.decorators import sync_and_async_middleware
 
 from .access.origins import OriginMiddleware as OriginMiddleware
 from .exceptions import Unavailable
+from .http.policy import not_now, protect
 from .models import database
 from .page_markup import socket_attributes, with_attributes
-from .policy import not_now, protect
 
 
 @sync_and_async_middleware

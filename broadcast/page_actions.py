@@ -18,16 +18,16 @@ from .call_route import Call, RouteHandler, is_trusted
 from .conf import conf
 from .exceptions import BadRequest, BroadcastError, Forbidden
 from .handlers import OWN, find_handler
+from .http.threads import own_turn
 from .logs import get_logger
 from .models import database
 from .publications import decode_json, encode_json
 from .subscriptions import PageSocket
-from .threads import own_turn
 
 logger = get_logger(__name__)
 
 #: Calls of all pages that run at a time in one event loop. Their synchronous work waits for one of
-#: the `threads`.
+#: the `http.threads`.
 CALLS = 100
 
 _slots: WeakKeyDictionary[asyncio.AbstractEventLoop, asyncio.Semaphore] = WeakKeyDictionary()

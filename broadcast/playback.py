@@ -23,8 +23,8 @@ from django.utils.cache import add_never_cache_headers
 from django.views.decorators.http import require_safe
 
 from .access import rules
-from .decorators import personal, without_transaction
 from .exceptions import Forbidden
+from .http.decorators import personal, without_transaction
 from .models import Recording, Stream
 from .models.recordings import get_storage, is_local
 from .tokens import Deed

@@ -17,8 +17,8 @@ from django.views.decorators.http import require_safe
 from .access import rules
 from .access.visitors import Visitor
 from .backends import get_backend
-from .decorators import personal
 from .exceptions import Forbidden, RoomClosed, Unavailable
+from .http.decorators import personal
 from .ice import ice_servers
 from .models import Room
 from .room_messages import MOST_ROOM_ID

@@ -15,9 +15,9 @@ from django.utils.crypto import constant_time_compare
 from prometheus_client import CONTENT_TYPE_PLAIN_0_0_4
 
 from . import metrics
-from .api.answers import reading
 from .conf import conf
 from .exceptions import Forbidden, Unavailable
+from .http.answers import reading
 from .hub.relay import all_topics
 
 #: Headers of requests that came through a proxy.

@@ -5,7 +5,8 @@ from django.urls import path, register_converter
 from django.views.generic import RedirectView
 
 from . import health, playback, room_views, scraping, views
-from .api import answers, events, publications, schema, streams
+from .api import events, publications, schema, streams
+from .http import answers
 
 app_name = "broadcast"
 

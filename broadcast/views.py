@@ -18,10 +18,10 @@ from django.views.decorators.clickjacking import xframe_options_exempt
 from .access import rules
 from .backends import Presence, get_backend
 from .conf import conf
-from .decorators import personal, without_transaction
 from .exceptions import BroadcastError, Forbidden, NoSuchStream, StreamClosed
+from .http.decorators import personal, without_transaction
+from .http.policy import content_security_policy
 from .models import Stream
-from .policy import content_security_policy
 from .tokens import Deed
 
 #: Recordings on the page of a stream, the newest ones.

@@ -13,10 +13,11 @@ from channels.layers import channel_layers
 from django.test import override_settings
 from pytest_django.fixtures import Settings
 
-from broadcast import backends, room_hours, threads
+from broadcast import backends, room_hours
 from broadcast.access import alone
 from broadcast.backends import Backend
 from broadcast.backends.redis import RedisBackend
+from broadcast.http import threads
 from broadcast.hub import publishing
 from broadcast.models import rows
 from tests.backends import BACKENDS

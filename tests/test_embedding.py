@@ -18,10 +18,10 @@ from django.urls import set_script_prefix
 from django.utils import timezone
 from pytest_django.fixtures import Settings
 
+from broadcast.http.static_files import StaticFilesHandler
 from broadcast.management.commands.runserver import Command as Runserver
 from broadcast.models import Stream
 from broadcast.routing import websocket_application
-from broadcast.static_files import StaticFilesHandler
 from project.asgi import application
 from tests.processes import ROOT
 

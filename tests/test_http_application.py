@@ -13,10 +13,10 @@ from django.http import HttpRequest, StreamingHttpResponse
 from django.urls import path
 from pytest_django.fixtures import Settings
 
-from broadcast import threads
 from broadcast.access.limits import get_limits
 from broadcast.exceptions import Unavailable
-from broadcast.http import PIECE, HTTPApplication
+from broadcast.http import threads
+from broadcast.http.application import PIECE, HTTPApplication
 from tests.doors import PATIENCE
 
 pytestmark = pytest.mark.django_db

@@ -26,8 +26,8 @@ from broadcast.access.limits import (
     Place,
 )
 from broadcast.api import events
-from broadcast.api.answers import resource
 from broadcast.exceptions import BroadcastError, Forbidden, TooLarge, TooMany
+from broadcast.http.answers import resource
 from broadcast.logs import LOG_SECONDS
 from tests.conftest import door_of
 from tests.doors import V1, Closed, Door, InProcessDoor, Socket, eventually

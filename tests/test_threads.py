@@ -11,10 +11,10 @@ import pytest
 from asgiref.sync import ThreadSensitiveContext, sync_to_async
 from pytest_django.fixtures import Settings
 
-from broadcast import threads
 from broadcast.exceptions import Unavailable
+from broadcast.http import threads
+from broadcast.http.threads import Threads, own_turn
 from broadcast.loops import spawn
-from broadcast.threads import Threads, own_turn
 from tests.doors import eventually
 
 

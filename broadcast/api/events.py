@@ -21,8 +21,9 @@ from ..access.guard import get_guard
 from ..access.origins import header, is_allowed, is_own
 from ..access.visitors import Visitor
 from ..conf import conf
-from ..decorators import ASKER
 from ..exceptions import BadRequest, BroadcastError, CloseCode, Forbidden, TooMany, Unavailable
+from ..http.answers import Refusal, describe, failure, find, not_allowed, resource
+from ..http.decorators import ASKER
 from ..hub.listeners import Listener
 from ..hub.relay import get_relay
 from ..hub.starts import Start, Wish, begin, outcome, query_of
@@ -32,7 +33,6 @@ from ..tokens import Deed
 from ..wire import sse
 from ..wire.frames import event
 from ..wire.sinks import MessageSink, Send
-from .answers import Refusal, describe, failure, find, not_allowed, resource
 
 logger = get_logger(__name__)
 

@@ -20,12 +20,12 @@ from ..access.visitors import Visitor
 from ..backends import get_backend
 from ..conf import conf
 from ..exceptions import BadRequest, Forbidden, TooLarge, Unavailable
+from ..http.answers import Refusal, find, resource
 from ..hub.publishing import apublish_draft
 from ..hub.starts import Wish, find_start, number
 from ..models import Stream
 from ..publications import Draft, Kind, Mark, Publication, decode_json, encode_json
 from ..tokens import Deed
-from .answers import Refusal, find, resource
 
 #: The encodings of text that are taken, by Python's names: no slow or strange ones.
 CHARSETS = {

@@ -7,8 +7,8 @@ from django.http import HttpRequest, JsonResponse
 from django.urls import reverse
 
 from ..conf import conf
+from ..http.answers import resource
 from ..models import Stream
-from .answers import resource
 from .publications import MOST_KEY
 
 Json = dict[str, Any]

@@ -8,9 +8,9 @@ from django.http import HttpRequest, JsonResponse
 from ..access import rules
 from ..backends import Presence, get_backend
 from ..exceptions import NoSuchStream, Unavailable
+from ..http.answers import resource
 from ..models import Stream
 from ..tokens import Deed
-from .answers import resource
 
 
 def describe(stream: Stream, presence: Presence, position: tuple[str, int]) -> dict[str, Any]:

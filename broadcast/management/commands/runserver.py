@@ -5,9 +5,9 @@ from typing import Any
 from daphne.management.commands.runserver import Command as DaphneRunserver
 from django.contrib.staticfiles.handlers import ASGIStaticFilesHandler
 
+from broadcast.http.static_files import StaticFilesHandler
 from broadcast.logs import shown
 from broadcast.server import Server
-from broadcast.static_files import StaticFilesHandler
 
 
 class Command(DaphneRunserver):  # type: ignore[misc]

@@ -4,7 +4,7 @@ from django.http import HttpRequest, HttpResponse
 from django.http.response import HttpResponseBase
 from django.shortcuts import render
 
-from .exceptions import Unavailable
+from ..exceptions import Unavailable
 
 CONTENT_SECURITY_POLICY = (
     "default-src 'self'",

@@ -19,15 +19,15 @@ from typing import Any
 
 from django.urls import Resolver404, ResolverMatch, resolve
 
-from . import metrics
-from .access import alone, limits
-from .access.addresses import address_of
-from .access.origins import Application, header
-from .api.answers import Refusal, describe, failure
-from .api.events import EXTENSION
-from .conf import conf
-from .exceptions import BroadcastError, TooLarge, TooMany, TooSlow
-from .logs import Sparing, get_logger
+from .. import metrics
+from ..access import alone, limits
+from ..access.addresses import address_of
+from ..access.origins import Application, header
+from ..api.events import EXTENSION
+from ..conf import conf
+from ..exceptions import BroadcastError, TooLarge, TooMany, TooSlow
+from ..logs import Sparing, get_logger
+from .answers import Refusal, describe, failure
 from .threads import Turn, own_turn
 
 logger = get_logger(__name__)

@@ -13,12 +13,12 @@ from django.views import defaults
 from django.views.decorators.csrf import csrf_exempt
 
 from .. import metrics
-from ..decorators import unkept, without_transaction
 from ..exceptions import BadToken, BroadcastError, NoSuchStream, StreamClosed, Unavailable
 from ..models import Stream
 from ..models.database import unavailable
 from ..models.rows import find_stream
-from ..policy import not_now
+from .decorators import unkept, without_transaction
+from .policy import not_now
 
 View = Callable[..., Coroutine[Any, Any, HttpResponseBase]]
 

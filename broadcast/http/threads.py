@@ -12,11 +12,11 @@ so whatever the traffic and whatever `CONN_MAX_AGE`, there are no more connectio
   one that has had nothing to do for `IDLE` seconds goes to them. Its request gets another one
   for what it does next: a view may wait for minutes, as a long poll does.
 * *Nobody holds a thread by reading slowly*: once the answer has begun the thread goes back. Each
-  later piece of work borrows a thread. Only an answer that does not say its length
-  may be a generator that goes on asking the database, for which Django promises one thread, too:
-  it gets one of its own, outside the limit, when it first does synchronous work. That has a
-  connection only if the generator asks the database. A view that is always answered (`http`) has
-  one of its own from the beginning.
+  later piece of work borrows a thread. Only an answer that does not say its length may be a
+  generator that goes on asking the database, for which Django promises one thread, too: it gets one
+  of its own, outside the limit, when it first does synchronous work. That has a connection only if
+  the generator asks the database. A view that is always answered (`application`) has one of its own
+  from the beginning.
 * *Work that outlives its request* (a task that was begun in it) borrows, too.
 
 Connections are closed, or go back to their pool, where Django would do so: before a thread goes on
@@ -36,9 +36,9 @@ from typing import Any
 from asgiref.sync import SyncToAsync, ThreadSensitiveContext
 from django.db import close_old_connections, connections
 
-from .conf import conf
-from .exceptions import Unavailable
-from .logs import get_logger
+from ..conf import conf
+from ..exceptions import Unavailable
+from ..logs import get_logger
 
 #: Seconds after which a request gives up waiting for a thread.
 PATIENCE = 30.0
