@@ -22,8 +22,8 @@ from .http.decorators import personal
 from .ice import ice_servers
 from .models import Room
 from .room_messages import MOST_ROOM_ID
+from .streams.views import refuse, token_of, with_secret
 from .tokens import Deed
-from .views import refuse, token_of, with_secret
 
 
 class RoomIdConverter:

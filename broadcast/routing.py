@@ -12,11 +12,11 @@ from .access.origins import OriginMiddleware
 from .consumers import NowhereConsumer
 from .figures import FiguresConsumer
 from .hub.publishing import serve_here
-from .listener import ListenerConsumer
 from .pages import PageConsumer
 from .room_figures import RoomFiguresConsumer
 from .signaling import SignalingConsumer
-from .streamers import StreamerConsumer
+from .streams.listener import ListenerConsumer
+from .streams.streamer import StreamerConsumer
 
 websocket_urlpatterns: list[Any] = [
     re_path(r"^ws/listener/(?P<slug>[^/]*)/$", ListenerConsumer.as_asgi()),

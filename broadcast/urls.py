@@ -4,9 +4,10 @@ from django.templatetags.static import static
 from django.urls import path, register_converter
 from django.views.generic import RedirectView
 
-from . import health, playback, room_views, scraping, views
+from . import health, room_views, scraping
 from .api import events, publications, schema, streams
 from .http import answers
+from .streams import playback, views
 
 app_name = "broadcast"
 

@@ -127,7 +127,7 @@ def test_a_fault_of_ours_gets_a_page_with_nothing_inline(monkeypatch: pytest.Mon
     def fail(slugs: object) -> None:
         raise RuntimeError
 
-    monkeypatch.setattr("broadcast.views.presences_of", fail)
+    monkeypatch.setattr("broadcast.streams.views.presences_of", fail)
     response = Client(raise_request_exception=False).get("/")
     assert response.status_code == 500
     assert_safe(response)

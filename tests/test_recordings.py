@@ -31,8 +31,8 @@ from broadcast.ingest.recorder import RecordingFile
 from broadcast.ingest.turns import Turn
 from broadcast.models import Recording, Stream
 from broadcast.models.recordings import local_path
-from broadcast.playback import asked_range
 from broadcast.publications import Draft, Kind, Mark
+from broadcast.streams.playback import asked_range
 from tests.doors import InProcessDoor, ServerDoor, Socket, eventually
 from tests.films import (
     PICTURE_TRACK,

@@ -14,7 +14,7 @@ from uuid import uuid4
 import msgpack
 import pytest
 
-from broadcast import media, streamers
+from broadcast import media
 from broadcast.backends import get_backend, new_streamer
 from broadcast.exceptions import Unavailable
 from broadcast.hub.relay import get_relay
@@ -22,6 +22,7 @@ from broadcast.hub.topics import Topic
 from broadcast.ingest import turns
 from broadcast.ingest.turns import SILENT_SECONDS, TAKE_OVER_SECONDS, Turn
 from broadcast.models import Stream
+from broadcast.streams import streamer as streamers
 from tests import turns_model
 from tests.clock import in_clock_loop
 from tests.doors import InProcessDoor, ServerDoor, Socket, eventually

@@ -50,7 +50,7 @@ class Run(NamedTuple):
 
 
 class Recording(NamedTuple):
-    """A recording that one streamer's frames are cut from: see `streamers`.
+    """A recording that one streamer's frames are cut from: see `streams.streamer`.
 
     A stream keeps the newest one. What of it is appended is kept together with how many frames
     that took, and with what is needed to go on from there: a state of some bytes, and the bytes

@@ -1,7 +1,7 @@
 """Programs that feed a stream: commands, and other programs of this machine.
 
-A `Program` is the stream's streamer while it lasts, as a socket is (`streamers`): in its turn
-(`turns`), live, and recorded where the stream's row asks for it.
+A `Program` is the stream's streamer while it lasts, as a socket is (`streams.streamer`): in its
+turn (`turns`), live, and recorded where the stream's row asks for it.
 """
 
 import asyncio

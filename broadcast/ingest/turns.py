@@ -15,7 +15,7 @@ streamer's bytes. So:
 * A clean close is answered when the streamer has left (`SocketConsumer.answer_close`). An answer
   with another code says that not all of what was sent is published.
 
-Sockets have a turn (`streamers`), and so have programs (`programs`).
+Sockets have a turn (`streams.streamer`), and so have programs (`programs`).
 """
 
 import asyncio

@@ -66,7 +66,7 @@ def socket_attributes(context: template.Context) -> SafeString:
 
 
 def attribute(name: str, value: object) -> SafeString:
-    """` name="value"` of an HTML element, as `listener` explains it."""
+    """` name="value"` of an HTML element, as `streams.listener` explains it."""
     if value is None or value is False:
         return SafeString("")
     name = name.replace("_", "-")

@@ -22,12 +22,12 @@ from django.http.response import HttpResponseBase
 from django.utils.cache import add_never_cache_headers
 from django.views.decorators.http import require_safe
 
-from .access import rules
-from .exceptions import Forbidden
-from .http.decorators import personal, without_transaction
-from .models import Recording, Stream
-from .models.recordings import get_storage, is_local
-from .tokens import Deed
+from ..access import rules
+from ..exceptions import Forbidden
+from ..http.decorators import personal, without_transaction
+from ..models import Recording, Stream
+from ..models.recordings import get_storage, is_local
+from ..tokens import Deed
 from .views import refuse, with_secret
 
 #: Bytes that are read at a time.

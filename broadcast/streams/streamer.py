@@ -23,32 +23,24 @@ import time
 import uuid
 from typing import Any
 
-from . import metrics
-from .access import limits
-from .backends import Recording, Run, get_backend, new_streamer
-from .conf import conf
-from .consumers import SocketConsumer
-from .exceptions import (
-    BadRequest,
-    BroadcastError,
-    CloseCode,
-    Replaced,
-    RunGap,
-    TooLarge,
-    TooMany,
-)
-from .hub.publishing import append
-from .hub.relay import get_relay
-from .hub.starts import query_of
-from .ingest.turns import TAKEN_OVER, TOO_LATE, Turn, is_fed_by_another
-from .logs import get_logger
-from .loops import spawn
-from .media import Segmenter, Snapshot
-from .models import Stream, database
-from .publications import Draft, Kind, Mark, decode_json
-from .tokens import Deed
-from .wire.frames import Message, event
-from .wire.sinks import EXTENSION
+from .. import metrics
+from ..access import limits
+from ..backends import Recording, Run, get_backend, new_streamer
+from ..conf import conf
+from ..consumers import SocketConsumer
+from ..exceptions import BadRequest, BroadcastError, CloseCode, Replaced, RunGap, TooLarge, TooMany
+from ..hub.publishing import append
+from ..hub.relay import get_relay
+from ..hub.starts import query_of
+from ..ingest.turns import TAKEN_OVER, TOO_LATE, Turn, is_fed_by_another
+from ..logs import get_logger
+from ..loops import spawn
+from ..media import Segmenter, Snapshot
+from ..models import Stream, database
+from ..publications import Draft, Kind, Mark, decode_json
+from ..tokens import Deed
+from ..wire.frames import Message, event
+from ..wire.sinks import EXTENSION
 
 logger = get_logger(__name__)
 

@@ -2,16 +2,16 @@
 
 from typing import Any
 
-from . import metrics
-from .consumers import MAX_PING, PROCESS, SocketConsumer
-from .exceptions import BadRequest, BroadcastError
-from .hub.listeners import Listener
-from .hub.relay import get_relay
-from .hub.starts import Wish, begin, outcome, query_of
-from .models import Stream
-from .publications import decode_json
-from .tokens import Deed
-from .wire.frames import event
+from .. import metrics
+from ..consumers import MAX_PING, PROCESS, SocketConsumer
+from ..exceptions import BadRequest, BroadcastError
+from ..hub.listeners import Listener
+from ..hub.relay import get_relay
+from ..hub.starts import Wish, begin, outcome, query_of
+from ..models import Stream
+from ..publications import decode_json
+from ..tokens import Deed
+from ..wire.frames import event
 
 
 class ListenerConsumer(SocketConsumer):

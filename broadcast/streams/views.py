@@ -15,14 +15,14 @@ from django.utils.cache import add_never_cache_headers
 from django.views.decorators.cache import never_cache
 from django.views.decorators.clickjacking import xframe_options_exempt
 
-from .access import rules
-from .backends import Presence, get_backend
-from .conf import conf
-from .exceptions import BroadcastError, Forbidden, NoSuchStream, StreamClosed
-from .http.decorators import personal, without_transaction
-from .http.policy import content_security_policy
-from .models import Stream
-from .tokens import Deed
+from ..access import rules
+from ..backends import Presence, get_backend
+from ..conf import conf
+from ..exceptions import BroadcastError, Forbidden, NoSuchStream, StreamClosed
+from ..http.decorators import personal, without_transaction
+from ..http.policy import content_security_policy
+from ..models import Stream
+from ..tokens import Deed
 
 #: Recordings on the page of a stream, the newest ones.
 RECORDINGS = 20
