@@ -9,9 +9,9 @@ from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
     from .exceptions import RoomError as RoomError
-    from .handlers import socket_handler as socket_handler
     from .hub.publishing import apublish as apublish
     from .hub.publishing import publish as publish
+    from .pages.handlers import socket_handler as socket_handler
     from .publications import Position as Position
     from .rooms import Peer as Peer
     from .rooms import room_handler as room_handler
@@ -23,7 +23,7 @@ _WHERE = {
     "apublish": "hub.publishing",
     "publish": "hub.publishing",
     "room_handler": "rooms",
-    "socket_handler": "handlers",
+    "socket_handler": "pages.handlers",
 }
 
 __all__ = [

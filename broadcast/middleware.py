@@ -13,7 +13,7 @@ from .access.origins import OriginMiddleware as OriginMiddleware
 from .exceptions import Unavailable
 from .http.policy import not_now, protect
 from .models import database
-from .page_markup import socket_attributes, with_attributes
+from .pages.markup import socket_attributes, with_attributes
 
 
 @sync_and_async_middleware
@@ -42,7 +42,7 @@ def SocketMiddleware(get_response: Callable[..., Any]) -> Callable[..., Any]:
     engine is away answers 503.
     """
     # It needs the models, and this module is imported by the settings' middleware before them.
-    from .subscriptions import PageSocket
+    from .pages.subscriptions import PageSocket
 
     def begin(request: Any) -> None:
         if not hasattr(request, "socket"):

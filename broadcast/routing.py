@@ -12,7 +12,7 @@ from .access.origins import OriginMiddleware
 from .consumers import NowhereConsumer
 from .figures import FiguresConsumer
 from .hub.publishing import serve_here
-from .pages import PageConsumer
+from .pages.socket import PageConsumer
 from .room_figures import RoomFiguresConsumer
 from .signaling import SignalingConsumer
 from .streams.listener import ListenerConsumer

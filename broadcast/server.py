@@ -48,7 +48,7 @@ from .installation import get_prefix
 from .logs import get_logger
 from .loops import Failures, spawn
 from .meetings import get_meetings
-from .page_watch import get_pages
+from .pages.watch import get_pages
 from .rpc_server import serve_beside
 from .wire.frames import event
 from .wire.sinks import EXTENSION

@@ -14,11 +14,12 @@ from django.contrib.sessions.models import Session
 from django.utils import timezone
 from pytest_django.fixtures import Settings
 
-from broadcast import apublish, page_watch
+from broadcast import apublish
 from broadcast.backends import get_backend
 from broadcast.hub import housekeeping
 from broadcast.models import Subscription
-from broadcast.subscriptions import PageSocket, digest_of, topic_of
+from broadcast.pages import watch as page_watch
+from broadcast.pages.subscriptions import PageSocket, digest_of, topic_of
 from tests.doors import InProcessDoor, ServerDoor, eventually
 from tests.pages import Page, Person
 from tests.processes import Installation, ServerProcess

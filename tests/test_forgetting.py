@@ -23,8 +23,8 @@ from broadcast.groups import room_stream
 from broadcast.hub import housekeeping
 from broadcast.hub.relay import get_relay
 from broadcast.models import Subscription
+from broadcast.pages.subscriptions import PageSocket
 from broadcast.publications import Mark, Position
-from broadcast.subscriptions import PageSocket
 from tests.backends import text
 from tests.clock import Clock
 from tests.doors import InProcessDoor, eventually

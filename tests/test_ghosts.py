@@ -16,14 +16,14 @@ import pytest
 from channels.testing import WebsocketCommunicator
 from pytest_django.fixtures import Settings
 
-from broadcast import handlers
 from broadcast.access import limits
 from broadcast.access.guard import get_guard
 from broadcast.api import events
 from broadcast.backends import get_backend
 from broadcast.exceptions import Removed
 from broadcast.hub.relay import all_topics
-from broadcast.page_actions import Actions
+from broadcast.pages import handlers
+from broadcast.pages.actions import Actions
 from broadcast.routing import websocket_application
 from tests.doors import PATIENCE, Door, InProcessDoor, ServerDoor, eventually
 from tests.processes import ServerProcess

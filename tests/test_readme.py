@@ -18,7 +18,7 @@ from django.test import RequestFactory
 
 from broadcast import rooms
 from broadcast.conf import Conf, Setting
-from broadcast.subscriptions import PageSocket
+from broadcast.pages.subscriptions import PageSocket
 from tests.doors import Door, InProcessDoor
 from tests.processes import ROOT, ServerProcess
 from tests.rooms import error, meet

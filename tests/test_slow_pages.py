@@ -9,7 +9,7 @@ from uuid import uuid4
 import pytest
 from pytest_django.fixtures import Settings
 
-from broadcast import page_watch
+from broadcast.pages import watch as page_watch
 from tests.doors import InProcessDoor, ServerDoor, eventually
 from tests.pages import Person
 from tests.processes import Installation, ServerProcess

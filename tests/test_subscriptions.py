@@ -22,8 +22,7 @@ from django.test.utils import override_script_prefix
 from django.utils import timezone
 from pytest_django.fixtures import Settings
 
-from broadcast import apublish, middleware, page_markup, page_watch, socket_handler
-from broadcast import pages as pages_module
+from broadcast import apublish, middleware, socket_handler
 from broadcast.backends import Limits, get_backend
 from broadcast.backends.memory import MemoryBackend
 from broadcast.exceptions import BadRequest, CloseCode, StreamClosed
@@ -32,9 +31,12 @@ from broadcast.hub.gathering import get_writes
 from broadcast.hub.relay import get_relay
 from broadcast.models import Subscription, rows
 from broadcast.models.subscriptions import SubscriptionQuerySet
+from broadcast.pages import markup
+from broadcast.pages import socket as pages_module
+from broadcast.pages import watch as page_watch
+from broadcast.pages.subscriptions import PageSocket, digest_of, new_id, topic_of
 from broadcast.publications import Draft, Position
 from broadcast.signals import socket_joined, socket_left
-from broadcast.subscriptions import PageSocket, digest_of, new_id, topic_of
 from broadcast.wire.frames import page_encoding
 from tests.clock import Clock
 from tests.doors import InProcessDoor, Socket, eventually
@@ -123,9 +125,9 @@ def test_the_tag_renders_the_attribute_and_nothing_adds_another(pages: Client) -
 
 def test_behind_a_prefix_the_page_says_where_its_socket_is() -> None:
     with override_script_prefix("/below/"):
-        attributes = page_markup.socket_attributes(ID)
+        attributes = markup.socket_attributes(ID)
     assert attributes.endswith(' data-socket-path="/below/ws/socket/"')
-    assert "path" not in page_markup.socket_attributes(ID)
+    assert "path" not in markup.socket_attributes(ID)
 
 
 @pytest.mark.parametrize(
@@ -156,7 +158,7 @@ def test_behind_a_prefix_the_page_says_where_its_socket_is() -> None:
     ],
 )
 def test_the_attribute_is_set_on_the_one_real_body(page: str, expected: str) -> None:
-    assert page_markup.with_attributes(page, "A") == expected
+    assert markup.with_attributes(page, "A") == expected
 
 
 @pytest.mark.parametrize("part", ["<a b='", "<", "<!--", "<script", '<a "', "<script>'", "<a '\""])
@@ -167,7 +169,7 @@ def test_no_page_needs_longer_than_its_length(part: str) -> None:
 
 def seconds_for(page: str) -> float:
     started = process_time()
-    page_markup.with_attributes(page, "A")
+    markup.with_attributes(page, "A")
     return process_time() - started
 
 

@@ -21,15 +21,16 @@ from django.utils.safestring import mark_safe
 from django.utils.translation import gettext_lazy, override
 from pytest_django.fixtures import Settings
 
-from broadcast import apublish, backends, handlers, publications, publish
+from broadcast import apublish, backends, publications, publish
 from broadcast.backends import get_backend
-from broadcast.call_route import encode as form
 from broadcast.exceptions import BadRequest, RoomError, TooLarge
 from broadcast.models import Subscription
-from broadcast.page_actions import Actions
+from broadcast.pages import handlers
+from broadcast.pages.actions import Actions
+from broadcast.pages.calls import encode as form
+from broadcast.pages.subscriptions import PageSocket, topic_of
 from broadcast.publications import Draft, Kind, Position, decode_json, dump_json
 from broadcast.room_messages import encode
-from broadcast.subscriptions import PageSocket, topic_of
 from tests.backends import redis_backend
 from tests.clock import Clock
 from tests.doors import ServerDoor

@@ -6,7 +6,7 @@ import pytest
 from django.test import Client
 
 from broadcast.exceptions import Unavailable
-from broadcast.subscriptions import PageSocket
+from broadcast.pages.subscriptions import PageSocket
 from project.vote.models import Vote
 
 pytestmark = pytest.mark.django_db

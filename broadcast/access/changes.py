@@ -1,8 +1,8 @@
 """What changes who may be at a stream, or what a page hears, told to all processes when it is so.
 
-See `guard` and `page_watch`. Beside the session, which nobody needs to be told of who does not hear
-it, all of it is rows; they are looked up again, so a change that is told twice or too early does no
-harm.
+See `guard` and `pages.watch`. Beside the session, which nobody needs to be told of who does not
+hear it, all of it is rows; they are looked up again, so a change that is told twice or too early
+does no harm.
 """
 
 from functools import partial
@@ -20,8 +20,8 @@ from django.utils import timezone
 
 from ..hub.publishing import tell_everybody
 from ..models import Room, Stream, Subscription
-from ..page_watch import SESSION
-from ..subscriptions import announce
+from ..pages.subscriptions import announce
+from ..pages.watch import SESSION
 from .guard import CHANGE, mark
 
 

@@ -10,8 +10,8 @@ from django.templatetags.static import static
 from django.utils.html import format_html, format_html_join
 from django.utils.safestring import SafeString
 
-from .. import page_markup
 from ..models import Stream, listener_path
+from ..pages import markup
 
 register = template.Library()
 
@@ -62,7 +62,7 @@ def socket_attributes(context: template.Context) -> SafeString:
     """
     socket = context["request"].socket
     socket.is_rendered = True
-    return page_markup.socket_attributes(socket.connection_id)
+    return markup.socket_attributes(socket.connection_id)
 
 
 def attribute(name: str, value: object) -> SafeString:

@@ -10,7 +10,7 @@ from django.template import RequestContext, Template
 from django.urls import include, path
 from django.views.decorators.csrf import csrf_exempt
 
-from broadcast.subscriptions import SocketRequest
+from broadcast.pages.subscriptions import SocketRequest
 
 SCRIPT = """<script type="module" src="{% static 'broadcast/page-socket.js' %}"></script>"""
 

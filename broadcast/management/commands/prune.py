@@ -13,7 +13,7 @@ from django.utils import timezone
 from broadcast.backends import get_backend
 from broadcast.exceptions import Unavailable
 from broadcast.models import Recording, Subscription
-from broadcast.subscriptions import topic_of
+from broadcast.pages.subscriptions import topic_of
 
 #: How long ago a recording began that is given up: its end may take a while at a slow storage.
 GONE = timedelta(days=1)

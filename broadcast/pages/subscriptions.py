@@ -23,17 +23,17 @@ from django.db import transaction
 from django.http import HttpRequest
 from django.utils import timezone
 
-from .backends import get_backend
-from .exceptions import BadRequest, Unavailable
-from .groups import PAGE_PREFIX
-from .hub.greenlets import to_sync
-from .hub.publishing import apublish_draft, at_engine, check_name, tell_everybody
-from .installation import learn
-from .models import Subscription
-from .publications import Draft, Position
+from ..backends import get_backend
+from ..exceptions import BadRequest, Unavailable
+from ..groups import PAGE_PREFIX
+from ..hub.greenlets import to_sync
+from ..hub.publishing import apublish_draft, at_engine, check_name, tell_everybody
+from ..installation import learn
+from ..models import Subscription
+from ..publications import Draft, Position
 
 if TYPE_CHECKING:
-    from .models import AnyUser
+    from ..models import AnyUser
 
 #: Where a session has its key.
 SOCKET_KEY = "socket_key"

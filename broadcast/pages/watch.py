@@ -17,22 +17,22 @@ from channels.db import database_sync_to_async
 from django.utils import timezone
 from django.utils.crypto import constant_time_compare
 
-from . import metrics
-from .access import sessions
-from .access.ends import Ends
-from .access.guard import mark
-from .access.watch import Watch
-from .conf import conf
-from .exceptions import BroadcastError, SessionEnded, Unavailable
-from .hub.relay import get_relay
-from .hub.topics import Topic
-from .logs import get_logger
-from .loops import spawn
-from .models import EVERYONE, Subscription
+from .. import metrics
+from ..access import sessions
+from ..access.ends import Ends
+from ..access.guard import mark
+from ..access.watch import Watch
+from ..conf import conf
+from ..exceptions import BroadcastError, SessionEnded, Unavailable
+from ..hub.relay import get_relay
+from ..hub.topics import Topic
+from ..logs import get_logger
+from ..loops import spawn
+from ..models import EVERYONE, Subscription
 from .subscriptions import PAGE, SOCKET_KEY
 
 if TYPE_CHECKING:
-    from .pages import PageConsumer
+    from .socket import PageConsumer
 
 logger = get_logger(__name__)
 

@@ -6,7 +6,7 @@ Broadcast imports the module `sockets` of every installed app, where handlers ar
 from collections.abc import Callable
 from typing import Any, TypeVar
 
-from .exceptions import BroadcastError
+from ..exceptions import BroadcastError
 
 Handler = Callable[..., Any]
 H = TypeVar("H", bound=Handler)

@@ -13,15 +13,15 @@ from weakref import WeakKeyDictionary
 
 from channels.db import database_sync_to_async
 
-from . import metrics
-from .call_route import Call, RouteHandler, is_trusted
-from .conf import conf
-from .exceptions import BadRequest, BroadcastError, Forbidden
+from .. import metrics
+from ..conf import conf
+from ..exceptions import BadRequest, BroadcastError, Forbidden
+from ..http.threads import own_turn
+from ..logs import get_logger
+from ..models import database
+from ..publications import decode_json, encode_json
+from .calls import Call, RouteHandler, is_trusted
 from .handlers import OWN, find_handler
-from .http.threads import own_turn
-from .logs import get_logger
-from .models import database
-from .publications import decode_json, encode_json
 from .subscriptions import PageSocket
 
 logger = get_logger(__name__)
@@ -39,7 +39,7 @@ class Page(Protocol):
     connection_id: str
     #: What others know it by; "": it is of no session that has pages.
     digest: str
-    #: See `call_route.caller`.
+    #: See `calls.caller`.
     caller: dict[str, Any]
 
     async def present(self) -> PageSocket:

@@ -20,10 +20,10 @@ from django.core.signals import request_started
 from django.http.response import HttpResponseBase
 from django.urls import set_script_prefix
 
-from .access.origins import is_own
-from .conf import conf
-from .exceptions import BadRequest, Forbidden, TooLarge
-from .http.threads import own_turn
+from ..access.origins import is_own
+from ..conf import conf
+from ..exceptions import BadRequest, Forbidden, TooLarge
+from ..http.threads import own_turn
 from .subscriptions import PageSocket
 
 #: Methods a page may use; those whose `input` is the query, and not a form.

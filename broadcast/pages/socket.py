@@ -2,7 +2,7 @@
 
 However many channels it hears, it is one socket in as many topics of the hub, with a `Listener` in
 each and no task of its own. What it hears, and whether it still may, are rows of `Subscription` and
-the visitor's session: it follows when they change (`page_watch`).
+the visitor's session: it follows when they change (`watch`).
 """
 
 import asyncio
@@ -17,26 +17,26 @@ from django.db import DatabaseError
 from django.dispatch import Signal
 from django.utils import timezone
 
-from . import page_watch
-from .access import sessions
-from .access.visitors import Visitor
-from .call_route import caller
-from .conf import conf
-from .consumers import SocketConsumer
-from .exceptions import BadRequest, BroadcastError, CloseCode, TooLarge
-from .hub.gathering import get_writes
-from .hub.listeners import Listener
-from .hub.relay import get_relay
-from .hub.starts import Wish, begin_at, query_of
-from .logs import get_logger
-from .models import EVERYONE, Subscription
-from .models.subscriptions import Place
-from .page_actions import Actions
-from .publications import Position, decode_json
-from .signals import socket_joined, socket_left
+from ..access import sessions
+from ..access.visitors import Visitor
+from ..conf import conf
+from ..consumers import SocketConsumer
+from ..exceptions import BadRequest, BroadcastError, CloseCode, TooLarge
+from ..hub.gathering import get_writes
+from ..hub.listeners import Listener
+from ..hub.relay import get_relay
+from ..hub.starts import Wish, begin_at, query_of
+from ..logs import get_logger
+from ..models import EVERYONE, Subscription
+from ..models.subscriptions import Place
+from ..publications import Position, decode_json
+from ..signals import socket_joined, socket_left
+from ..wire.frames import TEXT, Message, page_encoding
+from ..wire.sinks import FrameSink
+from . import watch as page_watch
+from .actions import Actions
+from .calls import caller
 from .subscriptions import SOCKET_KEY, PageSocket, digest_of, is_id, positions, topic_of
-from .wire.frames import TEXT, Message, page_encoding
-from .wire.sinks import FrameSink
 
 logger = get_logger(__name__)
 
