@@ -13,16 +13,16 @@ if TYPE_CHECKING:
     from .hub.publishing import publish as publish
     from .pages.handlers import socket_handler as socket_handler
     from .publications import Position as Position
-    from .rooms import Peer as Peer
-    from .rooms import room_handler as room_handler
+    from .rooms.peers import Peer as Peer
+    from .rooms.peers import room_handler as room_handler
 
 _WHERE = {
-    "Peer": "rooms",
+    "Peer": "rooms.peers",
     "Position": "publications",
     "RoomError": "exceptions",
     "apublish": "hub.publishing",
     "publish": "hub.publishing",
-    "room_handler": "rooms",
+    "room_handler": "rooms.peers",
     "socket_handler": "pages.handlers",
 }
 

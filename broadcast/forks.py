@@ -11,11 +11,12 @@ from concurrent.futures import ThreadPoolExecutor
 
 from asgiref.sync import SyncToAsync
 
-from . import backends, room_hours
+from . import backends
 from .access import alone
 from .http import threads
 from .hub import publishing
 from .models import rows
+from .rooms import hours
 
 
 def begin_anew() -> None:
@@ -23,7 +24,7 @@ def begin_anew() -> None:
     threads._threads = threads.Threads()
     backends._backend, backends._serving = None, False
     publishing._loop = alone._company = None
-    room_hours._writing = None
+    hours._writing = None
     rows._reading.clear()
 
 

@@ -14,7 +14,7 @@ from .figures import FiguresConsumer
 from .hub.publishing import serve_here
 from .pages.socket import PageConsumer
 from .room_figures import RoomFiguresConsumer
-from .signaling import SignalingConsumer
+from .rooms.signaling import SignalingConsumer
 from .streams.listener import ListenerConsumer
 from .streams.streamer import StreamerConsumer
 

@@ -31,7 +31,7 @@ import daphne.server  # first: it installs the reactor
 from daphne.http_protocol import WebRequest
 from twisted.internet import reactor
 
-from . import health, metrics, room_hours, signaling
+from . import health, metrics
 from .access import alone
 from .access.limits import EXTENSION as CONNECTION
 from .api.events import EXTENSION as REQUEST
@@ -47,8 +47,9 @@ from .hub.topics import tell_all
 from .installation import get_prefix
 from .logs import get_logger
 from .loops import Failures, spawn
-from .meetings import get_meetings
 from .pages.watch import get_pages
+from .rooms import hours, signaling
+from .rooms.meetings import get_meetings
 from .rpc_server import serve_beside
 from .wire.frames import event
 from .wire.sinks import EXTENSION
@@ -268,7 +269,7 @@ class Server(daphne.server.Server):  # type: ignore[misc]
         with suppress(Exception):
             await asyncio.wait_for(get_backend().renew(), LEAVE_SECONDS)
         with suppress(Exception):
-            await asyncio.wait_for(room_hours.write(), LEAVE_SECONDS)
+            await asyncio.wait_for(hours.write(), LEAVE_SECONDS)
         self.stop()
 
     def stop(self) -> None:

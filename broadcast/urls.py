@@ -4,9 +4,10 @@ from django.templatetags.static import static
 from django.urls import path, register_converter
 from django.views.generic import RedirectView
 
-from . import health, room_views, scraping
+from . import health, scraping
 from .api import events, publications, schema, streams
 from .http import answers
+from .rooms import views as room_views
 from .streams import playback, views
 
 app_name = "broadcast"

@@ -13,13 +13,14 @@ from channels.layers import channel_layers
 from django.test import override_settings
 from pytest_django.fixtures import Settings
 
-from broadcast import backends, room_hours
+from broadcast import backends
 from broadcast.access import alone
 from broadcast.backends import Backend
 from broadcast.backends.redis import RedisBackend
 from broadcast.http import threads
 from broadcast.hub import publishing
 from broadcast.models import rows
+from broadcast.rooms import hours
 from tests.backends import BACKENDS
 from tests.clock import Clock
 from tests.doors import Door, InProcessDoor, ServerDoor
@@ -62,7 +63,7 @@ def clean_slate(monkeypatch: pytest.MonkeyPatch) -> Iterator[None]:
     monkeypatch.setattr(backends, "_backend", None)
     monkeypatch.setattr(backends, "_serving", True)
     monkeypatch.setattr(publishing, "_loop", None)
-    monkeypatch.setattr(room_hours, "_counts", Counter())
+    monkeypatch.setattr(hours, "_counts", Counter())
     # Nobody else serves what is in a test's transaction.
     monkeypatch.setattr(alone, "_company", None)
     monkeypatch.setattr(alone, "look_out", lambda: None)

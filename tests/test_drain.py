@@ -10,7 +10,7 @@ from contextlib import AsyncExitStack
 import pytest
 from websockets.exceptions import InvalidMessage
 
-from broadcast import signaling
+from broadcast.rooms import signaling
 from broadcast.wire.frames import event
 from tests.conftest import door_of
 from tests.doors import V1, Closed, InProcessDoor, ServerDoor, Socket

@@ -17,7 +17,7 @@ from prometheus_client import REGISTRY
 from pytest_django.fixtures import Settings
 
 import broadcast
-from broadcast import apublish, loops, meetings, room_hours, server, workers
+from broadcast import apublish, loops, server, workers
 from broadcast.access import alone, guard
 from broadcast.backends import get_backend
 from broadcast.backends.redis_server import RedisServer
@@ -27,6 +27,7 @@ from broadcast.hub.relay import get_relay
 from broadcast.loops import FIRST_SECONDS, LOOPS, MOST_SECONDS, rounds
 from broadcast.models import Installation, Recording, Room, RoomHour, Stream, Subscription
 from broadcast.pages import watch as page_watch
+from broadcast.rooms import hours, meetings
 from tests.clock import clock, in_clock_loop
 from tests.doors import InProcessDoor
 from tests.test_alone import LOOK_OUT
@@ -236,7 +237,7 @@ async def test_a_loop_goes_on_after_an_error_in_it(
     name: str,
 ) -> None:
     settings.BROADCAST_WATCH_SECONDS = 0.02
-    for module, seconds in ((loops, "FIRST_SECONDS"), (room_hours, "SECONDS")):
+    for module, seconds in ((loops, "FIRST_SECONDS"), (hours, "SECONDS")):
         monkeypatch.setattr(module, seconds, 0.01)
     monkeypatch.setattr(housekeeping, "SECONDS", 0.01)
     slug = await in_process.stream()
@@ -249,7 +250,7 @@ async def test_a_loop_goes_on_after_an_error_in_it(
     monkeypatch.setattr(thing, attribute, broken)
     guard.get_guard()._watch.changed(None)
     page_watch.get_pages()._watch.changed(None)
-    room_hours.note(left(1))
+    hours.note(left(1))
     # The first one is lost where messages are broken, and history has it.
     for number in range(3):
         await apublish(slug, number)
@@ -269,7 +270,7 @@ async def test_a_database_that_went_away_is_no_fault_of_a_loop(
     caplog: pytest.LogCaptureFixture,
     name: str,
 ) -> None:
-    for module, seconds in ((loops, "FIRST_SECONDS"), (room_hours, "SECONDS")):
+    for module, seconds in ((loops, "FIRST_SECONDS"), (hours, "SECONDS")):
         monkeypatch.setattr(module, seconds, 0.01)
     for seconds in ("SECONDS", "ROWS_SECONDS"):
         monkeypatch.setattr(housekeeping, seconds, 0.01)
@@ -279,7 +280,7 @@ async def test_a_database_that_went_away_is_no_fault_of_a_loop(
     monkeypatch.setattr(rows, method, broken)
     before = failed(name)
     keeper = housekeeping.Housekeeping()
-    room_hours.note(left(1))
+    hours.note(left(1))
     await asyncio.wait_for(broken.worked.wait(), 5)
     keeper.task.cancel()
     assert failed(name) == before + 1
@@ -393,8 +394,8 @@ def zoneless(settings: Settings) -> None:
 
 
 async def test_hours_of_rooms_are_written_without_time_zones(zoneless: None, db: None) -> None:
-    room_hours.note(left(1, 3))
-    await room_hours.write()
+    hours.note(left(1, 3))
+    await hours.write()
     (hour,) = await sync_to_async(RoomHour.objects.by_hour)()
     assert hour["hour"] == datetime.fromtimestamp(HOUR.timestamp())
 
@@ -402,11 +403,11 @@ async def test_hours_of_rooms_are_written_without_time_zones(zoneless: None, db:
 async def test_what_is_broken_in_the_database_is_written_later(
     db: None, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(room_hours, "SECONDS", 0.01)
+    monkeypatch.setattr(hours, "SECONDS", 0.01)
     monkeypatch.setattr(loops, "FIRST_SECONDS", 0.01)
     add = Broken(RoomHour.objects.add, InterfaceError)
     monkeypatch.setattr(RoomHour.objects, "add", add)
-    room_hours.note(left(1))
+    hours.note(left(1))
     await asyncio.wait_for(add.worked.wait(), 5)
 
 

@@ -16,9 +16,9 @@ from django.core.management import get_commands
 from django.http import HttpResponse
 from django.test import RequestFactory
 
-from broadcast import rooms
 from broadcast.conf import Conf, Setting
 from broadcast.pages.subscriptions import PageSocket
+from broadcast.rooms import peers as rooms
 from tests.doors import Door, InProcessDoor
 from tests.processes import ROOT, ServerProcess
 from tests.rooms import error, meet

@@ -16,8 +16,8 @@ from django.core.checks import run_checks
 from django.test import Client, override_settings
 from django.utils import timezone
 
-from broadcast.ice import ice_servers
 from broadcast.models import Room
+from broadcast.rooms.ice import ice_servers
 from tests.test_policy import assert_safe
 
 pytestmark = pytest.mark.django_db

@@ -14,7 +14,7 @@ from django.db import InterfaceError
 from prometheus_client import REGISTRY
 from pytest_django.fixtures import Settings
 
-from broadcast import Peer, RoomError, metrics, room_handler, room_hours, rooms, signaling
+from broadcast import Peer, RoomError, metrics, room_handler
 from broadcast.backends import Appended, get_backend
 from broadcast.backends.rooms import Left, Member
 from broadcast.exceptions import BadRequest
@@ -23,6 +23,9 @@ from broadcast.hub.publishing import apublish
 from broadcast.hub.relay import get_relay
 from broadcast.models import RoomHour
 from broadcast.models.room_hours import Counted
+from broadcast.rooms import hours as room_hours
+from broadcast.rooms import peers as rooms
+from broadcast.rooms import signaling
 from tests.doors import Door, InProcessDoor, InProcessSocket, ServerDoor, Socket, eventually
 from tests.raw import TEXT, frame
 from tests.rooms import PATH, answers, enter, error, heard, join, meet, new_room

@@ -12,7 +12,7 @@ from typing import Any
 
 import pytest
 
-from broadcast.signaling import UNAVAILABLE
+from broadcast.rooms.signaling import UNAVAILABLE
 from tests.doors import ServerDoor, Socket
 from tests.processes import DURABLE, Installation
 from tests.rooms import PATH, enter, error, heard, join, new_room

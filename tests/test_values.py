@@ -30,7 +30,7 @@ from broadcast.pages.actions import Actions
 from broadcast.pages.calls import encode as form
 from broadcast.pages.subscriptions import PageSocket, topic_of
 from broadcast.publications import Draft, Kind, Position, decode_json, dump_json
-from broadcast.room_messages import encode
+from broadcast.rooms.messages import encode
 from tests.backends import redis_backend
 from tests.clock import Clock
 from tests.doors import ServerDoor

@@ -1,9 +1,9 @@
 """The way in: everything that is said on a stream passes through here.
 
-`apublish` answers when the publication has its offset, is in history and was handed to the
-channel layer; every process that hears the stream gets it from there. `publish` is the same for
-sync code. What happens in rooms is appended elsewhere (`meetings`), and handed over here, too.
-Nothing else calls `group_send`.
+`apublish` answers when the publication has its offset, is in history and was handed to the channel
+layer; every process that hears the stream gets it from there. `publish` is the same for sync code.
+What happens in rooms is appended elsewhere (`rooms.meetings`), and handed over here, too. Nothing
+else calls `group_send`.
 
 Without a shared backend only the server's process has the streams. In any other one (a shell, a
 management command, a task queue) publications go through the server's MessagePack-RPC port.

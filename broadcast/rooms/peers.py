@@ -1,7 +1,7 @@
 """Rooms: what a peer may do there, and what becomes of it. It knows no socket.
 
 A `Peer` hears the messages of one client, one after another, and answers through its `Seat`: the
-checks of palava's protocol in their order (`room_messages` has those of a message alone), then one
+checks of palava's protocol in their order (`messages` has those of a message alone), then one
 step of the backend. Whatever is wrong is a `RoomError` with the text that clients know; nothing
 has happened then.
 
@@ -13,19 +13,20 @@ from contextlib import suppress
 from functools import partial
 from typing import Any, Protocol
 
-from . import metrics
-from .access import rules
-from .access.visitors import Visitor
-from .backends import get_backend
-from .backends.rooms import ALREADY_IN, NOT_IN_ROOM, UNKNOWN_PEER, Joined, Most
-from .conf import conf
-from .exceptions import Forbidden, RoomClosed, RoomError, Unavailable
-from .groups import room_stream
-from .hub.relay import get_relay
-from .hub.topics import Topic
+from .. import metrics
+from ..access import rules
+from ..access.visitors import Visitor
+from ..backends import get_backend
+from ..backends.rooms import ALREADY_IN, NOT_IN_ROOM, UNKNOWN_PEER, Joined, Most
+from ..conf import conf
+from ..exceptions import Forbidden, RoomClosed, RoomError, Unavailable
+from ..groups import room_stream
+from ..hub.relay import get_relay
+from ..hub.topics import Topic
+from ..models.rows import find_room
+from ..tokens import Deed
 from .meetings import get_meetings
-from .models.rows import find_room
-from .room_messages import (
+from .messages import (
     FAREWELL,
     PROTOCOL_VERSION,
     Said,
@@ -39,7 +40,6 @@ from .room_messages import (
     to_all,
     to_peer,
 )
-from .tokens import Deed
 
 Handler = Callable[[dict[str, Any], "Peer"], Awaitable[None]]
 

@@ -9,13 +9,13 @@ from collections import Counter
 
 from channels.db import database_sync_to_async
 
-from . import metrics
-from .backends.rooms import Left
-from .exceptions import Unavailable
-from .loops import rounds, spawn
-from .models import RoomHour, database
-from .models.room_hours import Counted
-from .models.times import moment
+from .. import metrics
+from ..backends.rooms import Left
+from ..exceptions import Unavailable
+from ..loops import rounds, spawn
+from ..models import RoomHour, database
+from ..models.room_hours import Counted
+from ..models.times import moment
 
 #: Seconds after which what was noted is written.
 SECONDS = 5.0

@@ -1,6 +1,6 @@
 """The socket of rooms, at `/ws/signaling/`: clients of palava connect here.
 
-It speaks no sub-protocol: one JSON object in each text frame (`room_messages`). What a client gets
+It speaks no sub-protocol: one JSON object in each text frame (`messages`). What a client gets
 wrong it is told, and its socket stays open; only what no client says by mistake closes it: frames
 over the limit (1009), too many of them (4429), and answers that nobody takes (4408).
 
@@ -16,27 +16,27 @@ from collections import deque
 from typing import Any
 from weakref import WeakKeyDictionary
 
-from . import metrics
-from .access import limits
-from .access.guard import get_guard
-from .access.visitors import Visitor
-from .backends.rooms import Joined
-from .conf import conf
-from .consumers import SocketConsumer
-from .exceptions import BroadcastError, RoomError, TooLarge, TooSlow, Unavailable
-from .groups import room_stream
-from .hub.listeners import Listener
-from .hub.relay import get_relay
-from .hub.starts import query_of
-from .hub.topics import Topic
-from .logs import get_logger
-from .models import database
-from .room_messages import Said, as_message, encoding_of, joined_room, parse
-from .room_messages import error as told_error
-from .rooms import Peer
-from .tokens import Deed
-from .wire.frames import Message, event
-from .wire.sinks import EXTENSION
+from .. import metrics
+from ..access import limits
+from ..access.guard import get_guard
+from ..access.visitors import Visitor
+from ..backends.rooms import Joined
+from ..conf import conf
+from ..consumers import SocketConsumer
+from ..exceptions import BroadcastError, RoomError, TooLarge, TooSlow, Unavailable
+from ..groups import room_stream
+from ..hub.listeners import Listener
+from ..hub.relay import get_relay
+from ..hub.starts import query_of
+from ..hub.topics import Topic
+from ..logs import get_logger
+from ..models import database
+from ..tokens import Deed
+from ..wire.frames import Message, event
+from ..wire.sinks import EXTENSION
+from .messages import Said, as_message, encoding_of, joined_room, parse
+from .messages import error as told_error
+from .peers import Peer
 
 logger = get_logger(__name__)
 
@@ -54,7 +54,7 @@ FAILED = "the server failed to do that"
 
 
 class SignalingConsumer(SocketConsumer):
-    """A client of rooms; a `rooms.Seat`, a `meetings.Attendee` and a `access.guard.Connection`."""
+    """A client of rooms; a `peers.Seat`, a `meetings.Attendee` and a `access.guard.Connection`."""
 
     deed = Deed.ENTER
     has_v1 = False

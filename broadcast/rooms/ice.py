@@ -9,7 +9,7 @@ import hmac
 from base64 import b64encode
 from typing import Any
 
-from .conf import conf
+from ..conf import conf
 
 
 def ice_servers(user: str, now: float) -> list[dict[str, Any]]:

@@ -12,9 +12,9 @@ all. So a member's encoding leaves out what is not meant for it by comparing the
 from collections.abc import Iterable
 from typing import Any, NamedTuple
 
-from .exceptions import BadRequest, RoomError
-from .publications import Publication, decode_json, dump_json
-from .wire.frames import TEXT, Encoding, Message
+from ..exceptions import BadRequest, RoomError
+from ..publications import Publication, decode_json, dump_json
+from ..wire.frames import TEXT, Encoding, Message
 
 PROTOCOL_VERSION = "1.0.0"
 

@@ -14,16 +14,16 @@ from django.shortcuts import redirect, render
 from django.views.decorators.cache import never_cache
 from django.views.decorators.http import require_safe
 
-from .access import rules
-from .access.visitors import Visitor
-from .backends import get_backend
-from .exceptions import Forbidden, RoomClosed, Unavailable
-from .http.decorators import personal
+from ..access import rules
+from ..access.visitors import Visitor
+from ..backends import get_backend
+from ..exceptions import Forbidden, RoomClosed, Unavailable
+from ..http.decorators import personal
+from ..models import Room
+from ..streams.views import refuse, token_of, with_secret
+from ..tokens import Deed
 from .ice import ice_servers
-from .models import Room
-from .room_messages import MOST_ROOM_ID
-from .streams.views import refuse, token_of, with_secret
-from .tokens import Deed
+from .messages import MOST_ROOM_ID
 
 
 class RoomIdConverter:

@@ -17,16 +17,16 @@ from functools import partial
 from typing import Any, Protocol, TypeVar
 from weakref import WeakKeyDictionary
 
-from . import room_hours
-from .backends import Appended, get_backend
-from .backends.rooms import Joined, Left
-from .conf import conf
-from .exceptions import Unavailable
-from .groups import room_stream
-from .hub.publishing import hand_over
-from .logs import get_logger
-from .loops import rounds, spawn
-from .room_messages import FAREWELL
+from ..backends import Appended, get_backend
+from ..backends.rooms import Joined, Left
+from ..conf import conf
+from ..exceptions import Unavailable
+from ..groups import room_stream
+from ..hub.publishing import hand_over
+from ..logs import get_logger
+from ..loops import rounds, spawn
+from . import hours
+from .messages import FAREWELL
 
 logger = get_logger(__name__)
 
@@ -98,7 +98,7 @@ class Meetings:
         appended = []
         for outcome in outcomes:
             if isinstance(outcome, Left):
-                room_hours.note(outcome)
+                hours.note(outcome)
             if isinstance(outcome, Joined | Left):
                 appended.append(outcome.appended)
             elif isinstance(outcome, Appended):
