@@ -50,7 +50,7 @@ from .loops import Failures, spawn
 from .pages.watch import get_pages
 from .rooms import hours, signaling
 from .rooms.meetings import get_meetings
-from .rpc_server import serve_beside
+from .rpc.server import serve_beside
 from .wire.frames import event
 from .wire.sinks import EXTENSION
 from .ws_inbound import InboundQueue

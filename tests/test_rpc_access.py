@@ -8,8 +8,8 @@ import msgpack
 import pytest
 from pytest_django.fixtures import Settings
 
-from broadcast import rpc_server
 from broadcast.backends import remote
+from broadcast.rpc import server as rpc_server
 from tests.doors import PATIENCE
 from tests.processes import PREFIX, free_port
 from tests.test_rpc import PONG

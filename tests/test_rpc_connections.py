@@ -11,12 +11,13 @@ import msgpack
 import pytest
 from pytest_django.fixtures import Settings
 
-from broadcast import backends, rpc_server
+from broadcast import backends
 from broadcast.backends import Appended
 from broadcast.backends.memory import MemoryBackend
 from broadcast.exceptions import Unavailable
 from broadcast.models import Stream, rows
-from broadcast.rpc import figures
+from broadcast.rpc import server as rpc_server
+from broadcast.rpc.methods import figures
 from tests.doors import PATIENCE, eventually
 from tests.processes import free_port
 from tests.test_rpc import PONG, Client

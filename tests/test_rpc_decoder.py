@@ -13,7 +13,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from broadcast.conf import conf
-from broadcast.rpc_decoder import Call, Decoder
+from broadcast.rpc.decoder import Call, Decoder
 
 LIMIT = 64 * 1024
 

@@ -6,7 +6,7 @@ import time
 
 import msgpack
 
-from broadcast.rpc import encode_answer
+from broadcast.rpc.methods import encode_answer
 from tests.doors import ServerDoor
 from tests.test_readme import section
 from tests.test_rpc import connected

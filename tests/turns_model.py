@@ -34,7 +34,7 @@ from broadcast.ingest.programs import Feeds
 from broadcast.ingest.recorder import Recorder
 from broadcast.models import Stream, rows
 from broadcast.publications import Mark, Publication
-from broadcast.rpc_server import Connection, Pace
+from broadcast.rpc.server import Connection, Pace
 from broadcast.streams.streamer import StreamerConsumer
 from tests.clock import ClockLoop
 from tests.films import VOID, block, cluster, element, webm

@@ -11,7 +11,7 @@ from django.core.management.base import CommandError
 from broadcast.checks import reason_for_loopback, reason_for_one_process
 from broadcast.conf import conf
 from broadcast.management.server_command import ServerCommand
-from broadcast.rpc_server import serve
+from broadcast.rpc.server import serve
 
 
 class Command(ServerCommand):

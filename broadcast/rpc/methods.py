@@ -2,8 +2,8 @@
 
 Bare MessagePack objects one after another. A request `[0, msgid, method, params]` is answered
 `[1, msgid, error or nil, result]`, in any order; a notification `[2, method, params]` never
-(github.com/msgpack-rpc/msgpack-rpc/blob/master/spec.md). `rpc_decoder` turns bytes into calls,
-`METHODS` says what can be called, `answer` carries a call out. `rpc_server` has the connections.
+(github.com/msgpack-rpc/msgpack-rpc/blob/master/spec.md). `decoder` turns bytes into calls,
+`METHODS` says what can be called, `answer` carries a call out. `server` has the connections.
 """
 
 import asyncio
@@ -18,18 +18,18 @@ from typing import Any, NamedTuple
 
 import msgpack
 
-from . import metrics
-from .backends import get_backend
-from .conf import conf
-from .exceptions import BadRequest, BroadcastError, Forbidden
-from .hub.publishing import apublish_draft, check_name, enqueue
-from .hub.relay import all_topics
-from .ingest.programs import Feeds
-from .installation import get_prefix, learn
-from .logs import get_logger
-from .models import EVERYONE, Stream, database
-from .publications import MARKS, MAX_NAME, Draft, Kind, Publication, decode_json
-from .rpc_decoder import Call, decoded
+from .. import metrics
+from ..backends import get_backend
+from ..conf import conf
+from ..exceptions import BadRequest, BroadcastError, Forbidden
+from ..hub.publishing import apublish_draft, check_name, enqueue
+from ..hub.relay import all_topics
+from ..ingest.programs import Feeds
+from ..installation import get_prefix, learn
+from ..logs import get_logger
+from ..models import EVERYONE, Stream, database
+from ..publications import MARKS, MAX_NAME, Draft, Kind, Publication, decode_json
+from .decoder import Call, decoded
 
 logger = get_logger(__name__)
 

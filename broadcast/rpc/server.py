@@ -22,17 +22,17 @@ from collections.abc import Awaitable, Callable, Iterator
 from contextlib import suppress
 from functools import partial
 
-from . import metrics
-from .backends import get_backend, remote
-from .checks import is_loopback
-from .conf import conf
-from .exceptions import BadRequest, Unavailable
-from .hub.publishing import serve_here
-from .ingest.programs import Feeds
-from .installation import get_prefix, learn
-from .logs import get_logger
-from .rpc import METHODS, answer, encode_answer, figures, weigh
-from .rpc_decoder import Call, Decoder
+from .. import metrics
+from ..backends import get_backend, remote
+from ..checks import is_loopback
+from ..conf import conf
+from ..exceptions import BadRequest, Unavailable
+from ..hub.publishing import serve_here
+from ..ingest.programs import Feeds
+from ..installation import get_prefix, learn
+from ..logs import get_logger
+from .decoder import Call, Decoder
+from .methods import METHODS, answer, encode_answer, figures, weigh
 
 logger = get_logger(__name__)
 
