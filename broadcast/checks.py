@@ -40,7 +40,7 @@ from django.utils.module_loading import import_string
 
 from .conf import SETTINGS, conf
 from .exceptions import Unavailable
-from .faults import find_faults
+from .monitor.faults import find_faults
 
 TAG = "broadcast"
 

@@ -10,10 +10,10 @@ from .access import alone
 from .access.addresses import ProxyMiddleware
 from .access.origins import OriginMiddleware
 from .consumers import NowhereConsumer
-from .figures import FiguresConsumer
 from .hub.publishing import serve_here
+from .monitor.figures import FiguresConsumer
+from .monitor.room_figures import RoomFiguresConsumer
 from .pages.socket import PageConsumer
-from .room_figures import RoomFiguresConsumer
 from .rooms.signaling import SignalingConsumer
 from .streams.listener import ListenerConsumer
 from .streams.streamer import StreamerConsumer

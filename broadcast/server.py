@@ -31,7 +31,7 @@ import daphne.server  # first: it installs the reactor
 from daphne.http_protocol import WebRequest
 from twisted.internet import reactor
 
-from . import health, metrics
+from . import metrics
 from .access import alone
 from .access.limits import EXTENSION as CONNECTION
 from .api.events import EXTENSION as REQUEST
@@ -47,6 +47,7 @@ from .hub.topics import tell_all
 from .installation import get_prefix
 from .logs import get_logger
 from .loops import Failures, spawn
+from .monitor import health
 from .pages.watch import get_pages
 from .rooms import hours, signaling
 from .rooms.meetings import get_meetings

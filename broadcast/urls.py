@@ -4,9 +4,9 @@ from django.templatetags.static import static
 from django.urls import path, register_converter
 from django.views.generic import RedirectView
 
-from . import health, scraping
 from .api import events, publications, schema, streams
 from .http import answers
+from .monitor import health, scraping
 from .rooms import views as room_views
 from .streams import playback, views
 

@@ -11,11 +11,11 @@ from django.contrib.auth.models import Permission, User
 from django.test import AsyncClient, Client
 from pytest_django.fixtures import Settings
 
-from broadcast import figures
 from broadcast.backends import get_backend
 from broadcast.backends.rooms import Most
 from broadcast.exceptions import BadToken
 from broadcast.models import Room, RoomHour
+from broadcast.monitor import figures
 from broadcast.tokens import Deed
 from tests.doors import V1, InProcessDoor, Socket
 from tests.rooms import enter, error, heard

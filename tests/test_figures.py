@@ -10,11 +10,12 @@ from asgiref.sync import sync_to_async
 from django.contrib.auth.models import AnonymousUser, Permission, User
 from django.test import Client
 
-from broadcast import apublish, figures
+from broadcast import apublish
 from broadcast.access.guard import MOST
 from broadcast.backends import get_backend
-from broadcast.figures import Rates, excerpt, last_publications, type_of
 from broadcast.models import Stream
+from broadcast.monitor import figures
+from broadcast.monitor.figures import Rates, excerpt, last_publications, type_of
 from broadcast.publications import Kind, Publication
 from tests.doors import V1, InProcessDoor, ServerDoor, Socket
 from tests.processes import Installation

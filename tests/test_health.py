@@ -14,7 +14,7 @@ from typing import Any
 import pytest
 from django.test import Client
 
-from broadcast import health
+from broadcast.monitor import health
 from tests.doors import ServerDoor, eventually
 from tests.processes import Installation, ServerProcess, prepared_database
 from tests.scrapes import Answer, get
@@ -139,7 +139,9 @@ def test_the_log_says_once_that_it_is_not_ready_and_once_that_it_is(
         for _ in range(5):
             assert healthz(server)[0] == 503
     until_healthz(server, 200, READY)
-    said = [record for record in server.new_records() if record.logger == "broadcast.health"]
+    said = [
+        record for record in server.new_records() if record.logger == "broadcast.monitor.health"
+    ]
     assert [record.level for record in said] == ["WARNING", "INFO"]
     assert said[0].text.endswith("channel_layer, backend")
 

@@ -14,7 +14,7 @@ from redis.exceptions import TimeoutError as RedisTimeoutError
 
 from broadcast.backends.redis import RedisBackend
 from broadcast.exceptions import Unavailable
-from broadcast.faults import find_faults
+from broadcast.monitor.faults import find_faults
 from tests.backends import append, use_redis
 from tests.clients import flowing
 from tests.doors import ServerDoor, eventually

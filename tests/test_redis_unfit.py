@@ -11,7 +11,6 @@ from django.core.checks import run_checks
 from django.core.exceptions import ImproperlyConfigured
 from django.test import AsyncRequestFactory
 
-from broadcast import faults, health
 from broadcast.backends import get_backend
 from broadcast.backends.redis_faults import (
     CLUSTER,
@@ -24,7 +23,8 @@ from broadcast.backends.redis_faults import (
     Fault,
 )
 from broadcast.exceptions import Unavailable
-from broadcast.faults import DEAF, find_faults
+from broadcast.monitor import faults, health
+from broadcast.monitor.faults import DEAF, find_faults
 from tests.backends import append, use_redis
 from tests.doors import eventually
 from tests.processes import PREFIX, RedisProcess, ServerProcess, free_port
@@ -266,7 +266,7 @@ async def test_the_reasons_are_in_the_answer_and_once_in_the_log(
     assert response.status_code == 503 and not body["ready"]
     assert (body["channel_layer"], body["backend"]) == ("no answer", "ok")
     assert body["reasons"] == [RIGHTS.words]
-    (record,) = [one for one in caplog.records if one.name == "broadcast.health"]
+    (record,) = [one for one in caplog.records if one.name == "broadcast.monitor.health"]
     assert record.getMessage().endswith(f"channel_layer ({RIGHTS.words})")
     assert "reasons" not in json.loads((await health.healthz(request)).content)
 

@@ -15,8 +15,8 @@ from broadcast import publish
 from broadcast.backends.redis import RedisBackend
 from broadcast.backends.redis_urls import layer_host
 from broadcast.exceptions import Unavailable
-from broadcast.faults import find_faults
 from broadcast.hub import publishing
+from broadcast.monitor.faults import find_faults
 from tests.backends import append, kept, use_redis
 from tests.doors import eventually
 from tests.processes import RedisProcess, free_port

@@ -1,6 +1,6 @@
 """Streams in the admin: what they are, who may, and what happens there now.
 
-What moves on these pages comes over a socket of theirs (`figures`); what is done here goes
+What moves on these pages comes over a socket of theirs (`monitor.figures`); what is done here goes
 through the same doors as anywhere else.
 """
 

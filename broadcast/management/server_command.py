@@ -6,8 +6,8 @@ from django.core.management.base import BaseCommand, CommandError
 
 from broadcast.backends import serve
 from broadcast.exceptions import Unavailable
-from broadcast.faults import find_faults
 from broadcast.installation import get_prefix
+from broadcast.monitor.faults import find_faults
 
 
 class ServerCommand(BaseCommand):

@@ -22,17 +22,17 @@ from django.db import connection
 from django.http import HttpRequest, JsonResponse
 from redis.exceptions import RedisError
 
-from .access import alone
-from .backends import get_backend
-from .backends.redis_faults import SILENT as REDIS_IS_SILENT
-from .backends.redis_faults import fault_of
-from .conf import conf
-from .exceptions import Unavailable
-from .groups import group_name
-from .http.answers import reading
-from .installation import learn
-from .logs import get_logger
-from .models import Stream
+from ..access import alone
+from ..backends import get_backend
+from ..backends.redis_faults import SILENT as REDIS_IS_SILENT
+from ..backends.redis_faults import fault_of
+from ..conf import conf
+from ..exceptions import Unavailable
+from ..groups import group_name
+from ..http.answers import reading
+from ..installation import learn
+from ..logs import get_logger
+from ..models import Stream
 
 logger = get_logger(__name__)
 

@@ -14,11 +14,11 @@ from django.http.request import split_domain_port
 from django.utils.crypto import constant_time_compare
 from prometheus_client import CONTENT_TYPE_PLAIN_0_0_4
 
-from . import metrics
-from .conf import conf
-from .exceptions import Forbidden, Unavailable
-from .http.answers import reading
-from .hub.relay import all_topics
+from .. import metrics
+from ..conf import conf
+from ..exceptions import Forbidden, Unavailable
+from ..http.answers import reading
+from ..hub.relay import all_topics
 
 #: Headers of requests that came through a proxy.
 PROXY_HEADERS = ("Forwarded", "Via", "X-Forwarded-For", "X-Forwarded-Host", "X-Real-IP")

@@ -13,11 +13,11 @@ from channels.layers import InMemoryChannelLayer, get_channel_layer
 from django.core.exceptions import ImproperlyConfigured
 from redis.exceptions import RedisError
 
-from .backends import get_backend
-from .backends.redis_faults import explain, fault_of
-from .conf import conf
-from .exceptions import Unavailable
-from .groups import channel_start, group_name
+from ..backends import get_backend
+from ..backends.redis_faults import explain, fault_of
+from ..conf import conf
+from ..exceptions import Unavailable
+from ..groups import channel_start, group_name
 from .health import one_name_each
 
 #: Seconds that a message on a layer may take.

@@ -18,20 +18,20 @@ from functools import partial
 from itertools import count
 from typing import TYPE_CHECKING, Any
 
-from .access import sessions
-from .access.connections import who_is_at
-from .access.visitors import Visitor
-from .backends import get_backend
-from .consumers import MAX_PING, SocketConsumer
-from .exceptions import BadRequest, BroadcastError, CloseCode, Forbidden, Unavailable
-from .hub.starts import query_of
-from .logs import get_logger
-from .models import database
-from .publications import Kind, Publication, decode_json
-from .wire.frames import event
+from ..access import sessions
+from ..access.connections import who_is_at
+from ..access.visitors import Visitor
+from ..backends import get_backend
+from ..consumers import MAX_PING, SocketConsumer
+from ..exceptions import BadRequest, BroadcastError, CloseCode, Forbidden, Unavailable
+from ..hub.starts import query_of
+from ..logs import get_logger
+from ..models import database
+from ..publications import Kind, Publication, decode_json
+from ..wire.frames import event
 
 if TYPE_CHECKING:
-    from .models import AnyUser
+    from ..models import AnyUser
 
 logger = get_logger(__name__)
 

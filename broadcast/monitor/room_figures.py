@@ -13,11 +13,11 @@ from typing import Any
 
 from channels.db import database_sync_to_async
 
-from .access.connections import who_is_at
-from .backends import get_backend
+from ..access.connections import who_is_at
+from ..backends import get_backend
+from ..groups import room_stream
+from ..models import Room
 from .figures import FiguresConsumer
-from .groups import room_stream
-from .models import Room
 
 
 class RoomFiguresConsumer(FiguresConsumer):
