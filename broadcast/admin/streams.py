@@ -18,9 +18,9 @@ from django.utils.html import format_html
 from django.utils.translation import gettext_lazy as _
 
 from ..backends import get_backend
-from ..forms import PublishForm, TokenForm
 from ..hub.publishing import publish
 from ..models import Stream
+from .forms import PublishForm, TokenForm
 from .venues import IsOpenFilter, VenueAdmin, figure
 
 #: Where the socket of these pages is.

@@ -11,9 +11,9 @@ from django.utils import timezone
 from django.utils.html import format_html
 from django.utils.translation import gettext_lazy as _
 
-from ..forms import RoomTokenForm
 from ..models.venues import Venue
 from .asking import AskingAdmin, Doing
+from .forms import RoomTokenForm
 
 
 class IsOpenFilter(admin.SimpleListFilter):

@@ -5,9 +5,9 @@ from typing import Any
 from django import forms
 from django.utils.translation import gettext_lazy as _
 
-from .exceptions import BadRequest
-from .publications import decode_json
-from .tokens import Deed
+from ..exceptions import BadRequest
+from ..publications import decode_json
+from ..tokens import Deed
 
 HOUR, DAY = 3600, 86400
 
