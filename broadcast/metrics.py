@@ -7,7 +7,7 @@ So what the hub and the relay do is counted in plain numbers, a few per flush, h
 prometheus_client's metrics: before each scrape, and every `WATCH_SECONDS`. All that happens less
 often is counted there at once.
 
-Several workers (`workers`) count into files of a directory that their parent made, which is
+Several workers (`server.workers`) count into files of a directory that their parent made, which is
 prometheus_client's multiprocess mode: a scrape of any of them shows the sum over all. A file has
 the number of its worker for a name, not its process id. When a worker dies its gauges go with it
 (`forget`); its counters stay, and the next worker of that number goes on with them. So no counter

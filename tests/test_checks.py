@@ -268,7 +268,7 @@ def test_a_runserver_on_top_of_ours_is_fine(
     settings: Settings, commands: Any, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     from broadcast.management.commands.runserver import Command
-    from broadcast.server import Server
+    from broadcast.server.server import Server
 
     class Theirs(Command):
         server_cls = type("TheirServer", (Server,), {})

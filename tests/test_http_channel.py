@@ -9,7 +9,7 @@ from twisted.python.failure import Failure
 from twisted.web.http import Request
 
 from broadcast.access.limits import get_limits
-from broadcast.http_channel import Channel
+from broadcast.server.channel import Channel
 
 GET = b"GET / HTTP/1.1\r\nHost: localhost\r\n\r\n"
 

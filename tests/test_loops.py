@@ -17,7 +17,7 @@ from prometheus_client import REGISTRY
 from pytest_django.fixtures import Settings
 
 import broadcast
-from broadcast import apublish, loops, server, workers
+from broadcast import apublish, loops
 from broadcast.access import alone, guard
 from broadcast.backends import get_backend
 from broadcast.backends.redis_server import RedisServer
@@ -28,6 +28,7 @@ from broadcast.loops import FIRST_SECONDS, LOOPS, MOST_SECONDS, rounds
 from broadcast.models import Installation, Recording, Room, RoomHour, Stream, Subscription
 from broadcast.pages import watch as page_watch
 from broadcast.rooms import hours, meetings
+from broadcast.server import server, workers
 from tests.clock import clock, in_clock_loop
 from tests.doors import InProcessDoor
 from tests.test_alone import LOOK_OUT

@@ -15,14 +15,14 @@ from twisted.internet.task import Clock
 from twisted.internet.testing import StringTransport
 from twisted.python.failure import Failure
 
-from broadcast import ws_writing
 from broadcast.conf import conf
 from broadcast.exceptions import CloseCode
-from broadcast.server import Server
+from broadcast.server import writing
+from broadcast.server.inbound import INBOUND_COUNT, InboundQueue
+from broadcast.server.server import Server
+from broadcast.server.websocket import WebSocketProtocol
+from broadcast.server.writing import CLOSE_SECONDS
 from broadcast.wire.sinks import FrameSink, nothing
-from broadcast.ws_inbound import INBOUND_COUNT, InboundQueue
-from broadcast.ws_protocol import WebSocketProtocol
-from broadcast.ws_writing import CLOSE_SECONDS
 from tests.clock import in_clock_loop
 from tests.raw import (
     BINARY,
@@ -360,7 +360,7 @@ async def test_a_client_that_closes_and_takes_nothing_is_cut_off_in_the_end(
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
     later = Clock()
-    monkeypatch.setattr(ws_writing, "reactor", later)
+    monkeypatch.setattr(writing, "reactor", later)
     connection = Connection()
     connection.transport.dataBuffer = b"nobody takes it"
     connection.feed(frame(CLOSE, close_payload(1000)))
@@ -490,8 +490,8 @@ async def test_what_belongs_to_a_socket_that_ended_does_not_hold_it() -> None:
 
 async def test_what_ended_sockets_leave_is_collected(monkeypatch: pytest.MonkeyPatch) -> None:
     collected: list[float] = []
-    monkeypatch.setattr("broadcast.server.gc.collect", lambda: collected.append(1))
-    monkeypatch.setattr("broadcast.server.COLLECT_AFTER", 10)
+    monkeypatch.setattr("broadcast.server.server.gc.collect", lambda: collected.append(1))
+    monkeypatch.setattr("broadcast.server.server.COLLECT_AFTER", 10)
     server = FakeServer(1000)
     server.connections = {number: {} for number in range(20)}
     for number in range(20):

@@ -16,8 +16,8 @@ from broadcast.hub.relay import get_relay
 from broadcast.media import PIECES, TURN, Segmenter
 from broadcast.media.steps import MOST, STEPS, Steps
 from broadcast.publications import Draft, Mark
+from broadcast.server.inbound import TURN_BYTES, TURN_COUNT, InboundQueue
 from broadcast.wire.frames import V1_MESSAGES
-from broadcast.ws_inbound import TURN_BYTES, TURN_COUNT, InboundQueue
 from tests.doors import InProcessDoor
 from tests.films import block, cluster, webm
 

@@ -14,7 +14,7 @@ from django.core.management import call_command
 from django.core.management.base import CommandError
 from pytest_django.fixtures import Settings
 
-from broadcast.workers import listen
+from broadcast.server.workers import listen
 from tests.clients import flowing
 from tests.conftest import door_of
 from tests.doors import V1, ServerDoor, Socket, eventually

@@ -56,7 +56,7 @@ PREFLIGHT = {
 
 
 class RequestTransport(Protocol):
-    """What the extension offers: `http_protocol.HTTPRequest` implements it."""
+    """What the extension offers: `server.request.HTTPRequest` implements it."""
 
     def on_drain(self, callback: Any) -> None:
         """Call it when the server goes down: this request would never end by itself."""

@@ -21,7 +21,7 @@ def ice_servers(user: str, now: float) -> list[dict[str, Any]]:
 
 
 def with_credential(server: dict[str, Any], user: str, now: float) -> dict[str, Any]:
-    """`server`, if it is a TURN server without a credential with one, else as it is."""
+    """`server.server`, if it is a TURN server without a credential with one, else as it is."""
     if not conf.TURN_SECRET or "credential" in server or not is_turn(server):
         return server
     username = f"{int(now + conf.TURN_AGE)}:{user}"

@@ -3,7 +3,7 @@
 Bare MessagePack objects one after another. A request `[0, msgid, method, params]` is answered
 `[1, msgid, error or nil, result]`, in any order; a notification `[2, method, params]` never
 (github.com/msgpack-rpc/msgpack-rpc/blob/master/spec.md). `decoder` turns bytes into calls,
-`METHODS` says what can be called, `answer` carries a call out. `server` has the connections.
+`METHODS` says what can be called, `answer` carries a call out. `server.server` has the connections.
 """
 
 import asyncio

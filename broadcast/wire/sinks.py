@@ -22,7 +22,7 @@ Send = Callable[[dict[str, Any]], Awaitable[None]]
 
 
 class FrameTransport(Protocol):
-    """What the extension offers: `ws_protocol.WebSocketProtocol` implements it."""
+    """What the extension offers: `server.websocket.WebSocketProtocol` implements it."""
 
     #: The largest frame that is taken from this client, in bytes.
     maxMessagePayloadSize: int

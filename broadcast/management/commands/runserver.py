@@ -7,7 +7,7 @@ from django.contrib.staticfiles.handlers import ASGIStaticFilesHandler
 
 from broadcast.http.static_files import StaticFilesHandler
 from broadcast.logs import shown
-from broadcast.server import Server
+from broadcast.server.server import Server
 
 
 class Command(DaphneRunserver):  # type: ignore[misc]

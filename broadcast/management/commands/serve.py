@@ -14,7 +14,6 @@ from django.core.files.storage import InvalidStorageError
 from django.core.management.base import CommandError
 from django.db import DatabaseError, connections
 
-from broadcast import workers
 from broadcast.backends import remote
 from broadcast.checks import reason_for_one_process
 from broadcast.conf import conf
@@ -22,7 +21,8 @@ from broadcast.exceptions import Unavailable
 from broadcast.installation import get_prefix
 from broadcast.management.server_command import ServerCommand
 from broadcast.models import Recording
-from broadcast.server import Server
+from broadcast.server import workers
+from broadcast.server.server import Server
 
 
 class Command(ServerCommand):

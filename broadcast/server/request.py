@@ -4,7 +4,7 @@
   Daphne what was sent piles up.
 * *A body has a limit* (`http.application.max_body`), and a time: a larger or later one is refused
   as soon as that is known, and not kept. The handshake of a WebSocket has no body.
-* *A connection too many* asks once, and is told so (`http_channel`).
+* *A connection too many* asks once, and is told so (`channel`).
 * Forms are left to the application. Twisted parses them for itself, too.
 * `Daphne-Root-Path`, which moves every address of the site, is believed from `BROADCAST_PROXIES`
   alone. Headers that Daphne and autobahn cannot read are refused: they would log a traceback.
@@ -20,11 +20,11 @@ from urllib.parse import unquote
 import daphne.server  # noqa: F401 (first: it installs the reactor)
 from daphne.http_protocol import WebRequest
 
-from . import metrics
-from .access.addresses import named_proxies
-from .exceptions import BroadcastError
-from .http.answers import Refusal, describe, failure
-from .http.application import find_view, max_body, too_large, too_slow
+from .. import metrics
+from ..access.addresses import named_proxies
+from ..exceptions import BroadcastError
+from ..http.answers import Refusal, describe, failure
+from ..http.application import find_view, max_body, too_large, too_slow
 
 #: Seconds in which a client that was refused may go on sending. Closed at once it would not come
 #: to read why.

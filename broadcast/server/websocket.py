@@ -1,10 +1,10 @@
-"""One WebSocket of our server: Daphne's protocol, read here and written to in `ws_writing`.
+"""One WebSocket of our server: Daphne's protocol, read here and written to in `writing`.
 
 * *Frames that came* are taken from a read all together, past autobahn's parser, which spends
   60 µs on each. Whatever is not a plain, whole, well-formed data frame goes to autobahn, which
   stays the one that knows the protocol.
 * *Flow control.* A client whose messages the application does not take is read no more, until
-  the application has caught up (`ws_inbound`). In Daphne they pile up.
+  the application has caught up (`inbound`). In Daphne they pile up.
 """
 
 import asyncio
@@ -22,9 +22,9 @@ except ImportError:
     # Where its C extension was not built.
     from websockets.utils import apply_mask
 
-from .access import limits
-from .wire.frames import BINARY, TEXT
-from .ws_writing import WritingProtocol
+from ..access import limits
+from ..wire.frames import BINARY, TEXT
+from .writing import WritingProtocol
 
 #: Frames that autobahn parses in one turn: a read may have 10,000.
 TURN_FRAMES = 256

@@ -2,9 +2,9 @@
 
 What differs from Daphne, through its own hooks (`server_cls`, `server_class`):
 
-* Its WebSockets write prepared frames and have flow control both ways: `ws_protocol`. Its HTTP
-  has flow control, too: `http_protocol`. A connection counts from its accept, and slow senders are
-  sent away: `http_channel`.
+* Its WebSockets write prepared frames and have flow control both ways: `websocket`. Its HTTP
+  has flow control, too: `request`. A connection counts from its accept, and slow senders are
+  sent away: `channel`.
 * *Drain.* SIGTERM: no new connections, `shutdown` to everybody at once, then the sockets are
   closed with 4200 in batches spread over `DRAIN_SECONDS`, those of rooms at the end of them; then
   it exits. Requests and handshakes that are under way are answered within that time; event
@@ -31,31 +31,31 @@ import daphne.server  # first: it installs the reactor
 from daphne.http_protocol import WebRequest
 from twisted.internet import reactor
 
-from . import metrics
-from .access import alone
-from .access.limits import EXTENSION as CONNECTION
-from .api.events import EXTENSION as REQUEST
-from .backends import get_backend
-from .conf import conf
-from .exceptions import CloseCode, Unavailable
-from .http_channel import Channel
-from .http_protocol import HTTPRequest
-from .hub import housekeeping
-from .hub.gathering import get_writes
-from .hub.relay import all_topics
-from .hub.topics import tell_all
-from .installation import get_prefix
-from .logs import get_logger
-from .loops import Failures, spawn
-from .monitor import health
-from .pages.watch import get_pages
-from .rooms import hours, signaling
-from .rooms.meetings import get_meetings
-from .rpc.server import serve_beside
-from .wire.frames import event
-from .wire.sinks import EXTENSION
-from .ws_inbound import InboundQueue
-from .ws_protocol import WebSocketProtocol
+from .. import metrics
+from ..access import alone
+from ..access.limits import EXTENSION as CONNECTION
+from ..api.events import EXTENSION as REQUEST
+from ..backends import get_backend
+from ..conf import conf
+from ..exceptions import CloseCode, Unavailable
+from ..hub import housekeeping
+from ..hub.gathering import get_writes
+from ..hub.relay import all_topics
+from ..hub.topics import tell_all
+from ..installation import get_prefix
+from ..logs import get_logger
+from ..loops import Failures, spawn
+from ..monitor import health
+from ..pages.watch import get_pages
+from ..rooms import hours, signaling
+from ..rooms.meetings import get_meetings
+from ..rpc.server import serve_beside
+from ..wire.frames import event
+from ..wire.sinks import EXTENSION
+from .channel import Channel
+from .inbound import InboundQueue
+from .request import HTTPRequest
+from .websocket import WebSocketProtocol
 
 logger = get_logger(__name__)
 

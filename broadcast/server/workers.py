@@ -31,10 +31,10 @@ from contextlib import suppress
 from functools import partial
 from typing import Any
 
-from . import metrics
-from .conf import conf
-from .logs import get_logger
-from .loops import rounds
+from .. import metrics
+from ..conf import conf
+from ..logs import get_logger
+from ..loops import rounds
 from .server import CLOSE_SECONDS, Server
 
 logger = get_logger(__name__)

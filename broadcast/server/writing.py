@@ -18,11 +18,11 @@ from autobahn.util import encode_truncate
 from daphne.ws_protocol import WebSocketProtocol as DaphneWebSocketProtocol
 from twisted.internet import reactor
 
-from .access import limits
-from .access.limits import Place
-from .exceptions import CloseCode
-from .wire.frames import BINARY, TEXT, frame_header
-from .wire.sinks import FrameSink
+from ..access import limits
+from ..access.limits import Place
+from ..exceptions import CloseCode
+from ..wire.frames import BINARY, TEXT, frame_header
+from ..wire.sinks import FrameSink
 
 #: What a close without a code is told as (RFC 6455, section 7.1.5).
 NO_CODE = 1005

@@ -18,11 +18,11 @@ from typing import Any
 import daphne.server  # noqa: F401 (first: it installs the reactor)
 from twisted.web.http import HTTPChannel
 
-from . import metrics
-from .access import limits
-from .access.limits import Place
-from .conf import conf
-from .exceptions import TooSlow
+from .. import metrics
+from ..access import limits
+from ..access.limits import Place
+from ..conf import conf
+from ..exceptions import TooSlow
 
 #: Seconds in which a connection that is one too many asks for something, to be told so.
 REFUSED_SECONDS = 5.0
