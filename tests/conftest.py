@@ -55,7 +55,7 @@ def clean_slate(monkeypatch: pytest.MonkeyPatch) -> Iterator[None]:
     # Channels closes the connections of the thread it works in, which here is the test's.
     monkeypatch.setattr("channels.db.close_old_connections", lambda: None)
     # Calls of pages have threads of their own, and only the test's has the test's database.
-    for module in ("call_route", "page_actions"):
+    for module in ("pages.calls", "pages.actions"):
         monkeypatch.setattr(f"broadcast.{module}.own_turn", nullcontext)
     # A thread that goes on to the next test would bring its connection to the database along.
     monkeypatch.setattr(threads, "_threads", threads.Threads())
