@@ -10,9 +10,9 @@ class BroadcastConfig(AppConfig):
 
     def ready(self) -> None:
         # They need the models. The checks register themselves.
-        from . import checks, forks  # noqa: F401
+        from . import checks, lifespan  # noqa: F401
         from .access import changes
 
         changes.connect()
-        forks.watch()
+        lifespan.watch_forks()
         autodiscover_modules("sockets")

@@ -198,6 +198,8 @@ class Conf:
     #: Requests and calls of pages that do synchronous work at a time in this process, each with a
     #: connection to the database.
     THREADS = Setting(10, positive=True)
+    #: Whether our server sets its process up for very many sockets: see `server.process`.
+    TUNE_PROCESS = Setting(True)
 
     #: Seconds between a stream's last listener and this process leaving the stream's group.
     LINGER_SECONDS = Setting(1.0)

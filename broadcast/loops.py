@@ -1,15 +1,19 @@
-"""Work in the background that goes on for as long as its event loop.
+"""What event loops have and do: objects, tasks, work that repeats, calls that go together.
 
-Every loop of this process runs through `rounds`, and no error ends one. The first of several failed
-rounds is logged, with its traceback, and so is the next round that succeeds. The metric
-`broadcast_failed_rounds_total` counts each failed round by the loop's name. The next round comes
-after a pause that grows to `MOST_SECONDS`.
+* `PerLoop`: an object that exists once per event loop.
+* `spawn`: a task that nobody waits for.
+* `repeat`: work in the background that goes on for as long as its event loop. Every such loop of
+  this process runs through it, and no error ends one. The first of several failed rounds is logged,
+  with its traceback, and so is the next round that succeeds. The metric
+  `broadcast_failed_rounds_total` counts each failed round by the loop's name. The next round comes
+  after a pause that grows to `MOST_SECONDS`.
+* `Rounds`: calls that come while a round is under way wait, and go together into the next one.
 """
 
 import asyncio
 from collections.abc import Awaitable, Callable, Coroutine
 from contextvars import copy_context
-from typing import Any
+from typing import Any, Generic, TypeVar
 
 from asgiref.sync import SyncToAsync
 
@@ -36,6 +40,40 @@ LOOPS = {
     "rooms": "Who is in rooms could not be told",
     "workers": "Workers could not be replaced",
 }
+
+T = TypeVar("T")
+K = TypeVar("K")
+C = TypeVar("C")
+
+
+class PerLoop(Generic[T]):
+    """What exists once per event loop: `make` makes it when code in the loop first asks for it.
+
+    An object may hold its loop. It is dropped when another loop asks, after its own was closed.
+    """
+
+    def __init__(self, make: Callable[[], T]) -> None:
+        self._make = make
+        self._made: dict[asyncio.AbstractEventLoop, T] = {}
+
+    def __call__(self) -> T:
+        """That of the running event loop."""
+        loop = asyncio.get_running_loop()
+        made = self._made.get(loop)
+        if made is None:
+            for other in [one for one in list(self._made) if one.is_closed()]:
+                self._made.pop(other, None)
+            made = self._made[loop] = self._make()
+        return made
+
+    def find(self) -> T | None:
+        """That of the running event loop, if it has been asked for."""
+        return self._made.get(asyncio.get_running_loop())
+
+    def forget(self) -> T | None:
+        """Drop that of the running event loop, if it has been asked for; answers it."""
+        return self._made.pop(asyncio.get_running_loop(), None)
+
 
 #: Tasks that nobody else keeps.
 _tasks: set[asyncio.Task[Any]] = set()
@@ -77,7 +115,7 @@ class Failures:
         self.number = 0
 
 
-async def rounds(
+async def repeat(
     name: str,
     work: Callable[[], Awaitable[object]],
     known: type[Exception] | tuple[type[Exception], ...] = (),
@@ -95,3 +133,46 @@ async def rounds(
             await asyncio.sleep(failures.note(error, isinstance(error, known)))
         else:
             failures.end()
+
+
+class Rounds(Generic[K, C]):
+    """Calls that come while a round is under way wait, and go together into the next one.
+
+    So nothing is delayed for others, and many calls need few round trips. Calls of one key keep
+    their order, and one round of a key is under way at a time; the rounds of two keys run beside
+    each other.
+    """
+
+    def __init__(
+        self, work: Callable[[K, list[C]], Awaitable[None]], most: int | None = None
+    ) -> None:
+        """`work` does a round of at most `most` calls, and settles each of them, failed ones too:
+        an error that it raises ends the rounds of the key, and leaves its calls unsettled.
+        """
+        self._work = work
+        self._most = most
+        self._waiting: dict[K, list[C]] = {}
+
+    def add(self, key: K, call: C) -> None:
+        """Have the call done: now, or in the next round of its key."""
+        if key in self._waiting:
+            self._waiting[key].append(call)
+        else:
+            self._waiting[key] = [call]
+            spawn(self._go_on(key))
+
+    def take(self, key: K) -> list[C]:
+        """The calls that wait for the next round of the key, and wait no more."""
+        calls = self._waiting[key]
+        self._waiting[key] = []
+        return calls
+
+    async def _go_on(self, key: K) -> None:
+        try:
+            while calls := self._waiting[key]:
+                most = self._most or len(calls)
+                self._waiting[key] = calls[most:]
+                await self._work(key, calls[:most])
+        finally:
+            # After an error, too: later calls would wait for work that nobody does.
+            del self._waiting[key]

@@ -30,7 +30,6 @@ from prometheus_client import (
     Counter,
     Gauge,
     Histogram,
-    disable_created_metrics,
     generate_latest,
     values,
 )
@@ -51,9 +50,6 @@ if NUMBER in os.environ:
     # Not for what the worker starts: two processes must not count into the same file.
     _number = os.environ.pop(NUMBER)
     values.ValueClass = values.MultiProcessValue(lambda: _number)  # type: ignore[no-untyped-call]
-
-# When a metric came to be nobody asks, and files of several workers do not tell.
-disable_created_metrics()  # type: ignore[no-untyped-call]
 
 
 def gauge(name: str, documentation: str) -> Gauge:

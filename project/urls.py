@@ -5,8 +5,8 @@ from django.urls import include, path
 
 from .vote.views import vote
 
-handler400 = "broadcast.api.answers.bad_request"
-handler500 = "broadcast.api.answers.server_error"
+handler400 = "broadcast.http.answers.bad_request"
+handler500 = "broadcast.http.answers.server_error"
 
 urlpatterns = [
     path("admin/", admin.site.urls),

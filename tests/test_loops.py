@@ -24,7 +24,7 @@ from broadcast.backends.redis_server import RedisServer
 from broadcast.exceptions import Unavailable
 from broadcast.hub import housekeeping, publishing
 from broadcast.hub.relay import get_relay
-from broadcast.loops import FIRST_SECONDS, LOOPS, MOST_SECONDS, rounds
+from broadcast.loops import FIRST_SECONDS, LOOPS, MOST_SECONDS, repeat
 from broadcast.models import Installation, Recording, Room, RoomHour, Stream, Subscription
 from broadcast.pages import watch as page_watch
 from broadcast.rooms import hours, meetings
@@ -51,7 +51,7 @@ async def test_a_loop_that_fails_goes_on_after_pauses_that_grow_to_a_bound() -> 
         starts.append(clock().now)
         raise ZeroDivisionError
 
-    task = loops.spawn(rounds("rooms", work))
+    task = loops.spawn(repeat("rooms", work))
     await asyncio.sleep(60)
     task.cancel()
     pauses = [later - before for before, later in zip(starts, starts[1:], strict=False)]
@@ -73,7 +73,7 @@ def test_failures_in_a_row_are_logged_once_and_so_is_their_end(
                 raise ZeroDivisionError("the reason")
 
         with pytest.raises(StopAsyncIteration):
-            await rounds("rooms", stop_after(7, work), until=lambda: False)
+            await repeat("rooms", stop_after(7, work), until=lambda: False)
 
     def stop_after(most: int, work: Callable[[], Any]) -> Callable[[], Any]:
         left = iter(range(most))
@@ -106,7 +106,7 @@ async def test_what_others_have_logged_is_counted_alone() -> None:
             raise error
         await asyncio.sleep(3600)
 
-    task = loops.spawn(rounds("rooms", work, known=Unavailable))
+    task = loops.spawn(repeat("rooms", work, known=Unavailable))
     await asyncio.sleep(100)
     task.cancel()
     logger.removeHandler(handler)
@@ -185,7 +185,7 @@ def test_every_task_is_spawned_by_the_helper_or_says_who_keeps_it() -> None:
 
 
 def test_every_loop_has_a_name_and_every_name_a_loop() -> None:
-    makers = {"rounds", "Failures", "Watch"}
+    makers = {"repeat", "Failures", "Watch"}
     named = {
         node.args[0].value
         for _, tree in sources()
@@ -382,7 +382,7 @@ async def test_a_room_goes_on_after_an_error_that_nobody_expects(
     for _ in range(2):
         assert await asyncio.wait_for(room.do("r", deed), 5) is None
     assert [one.message for one in caplog.records] == ["What happened in a room could not be told"]
-    assert room._waiting == {}
+    assert room._rounds._waiting == {}
 
 
 # -- without time zones ----------------------------------------------------------------------------

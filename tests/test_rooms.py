@@ -120,12 +120,12 @@ async def test_who_is_given_up_while_a_handler_is_slow_leaves_all_the_same(
 async def give_up(socket: Socket) -> None:
     """The client is gone, and what becomes of it takes longer than Daphne waits."""
     assert isinstance(socket, InProcessSocket)
-    before = len(signaling.sockets())
+    before = len(signaling.get_clients().sockets)
     await socket.communicator.send_input({"type": "websocket.disconnect", "code": 1006})
     socket.over = True
 
     async def is_ending() -> bool:
-        return len(signaling.sockets()) < before
+        return len(signaling.get_clients().sockets) < before
 
     await eventually(is_ending)
     assert not socket.communicator.future.done()

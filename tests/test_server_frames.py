@@ -490,8 +490,8 @@ async def test_what_belongs_to_a_socket_that_ended_does_not_hold_it() -> None:
 
 async def test_what_ended_sockets_leave_is_collected(monkeypatch: pytest.MonkeyPatch) -> None:
     collected: list[float] = []
-    monkeypatch.setattr("broadcast.server.server.gc.collect", lambda: collected.append(1))
-    monkeypatch.setattr("broadcast.server.server.COLLECT_AFTER", 10)
+    monkeypatch.setattr("broadcast.server.process.gc.collect", lambda: collected.append(1))
+    monkeypatch.setattr("broadcast.server.process.COLLECT_AFTER", 10)
     server = FakeServer(1000)
     server.connections = {number: {} for number in range(20)}
     for number in range(20):

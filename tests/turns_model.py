@@ -25,9 +25,8 @@ import pytest
 from channels.layers import channel_layers
 
 from broadcast import backends
-from broadcast.access import guard, limits
 from broadcast.backends.memory import MemoryBackend
-from broadcast.hub import gathering, housekeeping, publishing
+from broadcast.hub import publishing
 from broadcast.hub.publishing import apublish
 from broadcast.hub.relay import Relay
 from broadcast.ingest.programs import Feeds
@@ -726,10 +725,4 @@ def as_bytes(frame: Frame) -> bytes:
 def run(seed: int) -> None:
     """One schedule. AssertionError: what must hold does not."""
     with asyncio.Runner(loop_factory=ClockLoop) as runner:
-        try:
-            runner.run(World(seed).run())
-        finally:
-            # What these have of a loop holds it: of many schedules all would stay.
-            for of_loops in (housekeeping._running, gathering._writes, guard._guards):
-                of_loops.pop(runner.get_loop(), None)
-            limits._limits.pop(runner.get_loop(), None)
+        runner.run(World(seed).run())

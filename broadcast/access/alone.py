@@ -9,16 +9,16 @@ where it wrote its own is not alone: it logs that once, and `/healthz` tells it.
 A killed process leaves its name behind, which alarms nobody. A process that is alone writes once.
 """
 
-import asyncio
 import secrets
 from contextlib import suppress
-from weakref import WeakKeyDictionary
 
 from channels.db import database_sync_to_async
 from django.db import DatabaseError
 
+from .. import lifespan
 from ..backends import get_backend, is_serving
 from ..logs import get_logger
+from ..loops import PerLoop
 from ..models import Installation
 from .watch import Watch
 
@@ -63,27 +63,38 @@ class Company:
 
 
 _company: Company | None = None
-_watches: WeakKeyDictionary[asyncio.AbstractEventLoop, Watch] = WeakKeyDictionary()
 
 
+@lifespan.started.connect
 def look_out() -> None:
     """Look from now on, where that matters. Called with each request: other ASGI servers do not say
     when they start, and may fork after all was imported.
     """
+    if _get_watch.find() is None and is_serving() and not get_backend().shared:
+        _get_watch().start()
+
+
+def _new_watch() -> Watch:
     global _company
-    loop = asyncio.get_running_loop()
-    if loop in _watches or not is_serving() or get_backend().shared:
-        return
     if _company is None:
         _company = Company(secrets.token_hex(8))
-    watch = _watches[loop] = Watch("alone", _company.look)
-    watch.start()
+    return Watch("alone", _company.look)
 
 
-def end() -> None:
+_get_watch = PerLoop(_new_watch)
+
+
+@lifespan.draining.connect
+def end(seconds: float) -> None:
     """This process goes down: another may serve already."""
     if _company:
         _company.has_ended = True
+
+
+@lifespan.forked.connect
+def _begin_child() -> None:
+    global _company
+    _company = None
 
 
 def has_company() -> bool:

@@ -18,7 +18,6 @@ from collections.abc import Iterable
 from contextlib import suppress
 from heapq import nlargest
 from typing import Any, Protocol
-from weakref import WeakKeyDictionary
 
 from channels.db import database_sync_to_async
 from django.contrib.auth.models import AnonymousUser
@@ -37,7 +36,7 @@ from ..groups import is_room, room_of
 from ..hub.publishing import answer
 from ..hub.relay import get_relay
 from ..logs import get_logger
-from ..loops import spawn
+from ..loops import PerLoop, spawn
 from ..models import Room, Stream, database
 from ..models.rows import forget
 from ..tokens import Deed
@@ -233,13 +232,5 @@ def mark(key: str) -> str:
     return hashlib.sha256(key.encode()).hexdigest()
 
 
-_guards: WeakKeyDictionary[asyncio.AbstractEventLoop, Guard] = WeakKeyDictionary()
-
-
-def get_guard() -> Guard:
-    """The guard of the running event loop."""
-    loop = asyncio.get_running_loop()
-    guard = _guards.get(loop)
-    if guard is None:
-        guard = _guards[loop] = Guard()
-    return guard
+#: The guard of the running event loop.
+get_guard = PerLoop(Guard)

@@ -27,11 +27,11 @@ from collections.abc import Callable, Hashable, Iterator
 from contextlib import contextmanager
 from functools import partial
 from typing import Any
-from weakref import WeakKeyDictionary
 
 from ..conf import conf
 from ..exceptions import TooMany
 from ..logs import Sparing, get_logger
+from ..loops import PerLoop
 from .addresses import address_of, household, named_proxies
 
 logger = get_logger(__name__)
@@ -236,16 +236,8 @@ class Limits:
             self.signals.take(key, 1 / rate, now)
 
 
-_limits: WeakKeyDictionary[asyncio.AbstractEventLoop, Limits] = WeakKeyDictionary()
-
-
-def get_limits() -> Limits:
-    """The limits of the running event loop."""
-    loop = asyncio.get_running_loop()
-    limits = _limits.get(loop)
-    if limits is None:
-        limits = _limits[loop] = Limits()
-    return limits
+#: The limits of the running event loop.
+get_limits = PerLoop(Limits)
 
 
 def nothing() -> None:

@@ -14,7 +14,6 @@ from datetime import datetime
 from importlib import import_module
 from types import SimpleNamespace
 from typing import TYPE_CHECKING, Any, NamedTuple
-from weakref import WeakKeyDictionary
 
 from channels.db import database_sync_to_async
 from django.conf import settings
@@ -32,7 +31,7 @@ from django.core.exceptions import ValidationError
 from django.utils import timezone
 from django.utils.crypto import constant_time_compare
 
-from ..loops import spawn
+from ..loops import PerLoop, Rounds
 from .visitors import Visitor
 
 if TYPE_CHECKING:
@@ -77,10 +76,6 @@ class Question(NamedTuple):
     answer: asyncio.Future[bool]
 
 
-#: Of each event loop: what waits for the lookup that is under way.
-_waiting: WeakKeyDictionary[asyncio.AbstractEventLoop, list[Question]] = WeakKeyDictionary()
-
-
 async def ask(visitor: Visitor, question: "Callable[[AnyUser], bool]") -> bool:
     """What `question`, called in a thread, answers for the user of the visitor's session.
 
@@ -91,13 +86,8 @@ async def ask(visitor: Visitor, question: "Callable[[AnyUser], bool]") -> bool:
         return answered
     if not visitor.key:
         return question(AnonymousUser())
-    loop = asyncio.get_running_loop()
-    waiting = _waiting.get(loop)
-    if waiting is None:
-        waiting = _waiting[loop] = []
-        spawn(_answer_all(waiting))
-    answer: asyncio.Future[bool] = loop.create_future()
-    waiting.append(Question(visitor.key, question, answer))
+    answer: asyncio.Future[bool] = asyncio.get_running_loop().create_future()
+    _get_lookups().add("", Question(visitor.key, question, answer))
     return await answer
 
 
@@ -168,16 +158,7 @@ def _ask_again(user: "AnyUser", question: "Callable[[AnyUser], bool]") -> bool:
     return question(found if found and found.is_active else AnonymousUser())
 
 
-async def _answer_all(waiting: list[Question]) -> None:
-    try:
-        while waiting:
-            questions, waiting[:MOST] = waiting[:MOST], []
-            await _answer_some(questions)
-    finally:
-        del _waiting[asyncio.get_running_loop()]
-
-
-async def _answer_some(questions: list[Question]) -> None:
+async def _answer_some(_: str, questions: list[Question]) -> None:
     try:
         answers = await database_sync_to_async(_answers)(questions)
     except Exception as error:
@@ -189,6 +170,10 @@ async def _answer_some(questions: list[Question]) -> None:
             question.answer.set_exception(answer)
         else:
             question.answer.set_result(answer)
+
+
+#: All lookups of an event loop are of one kind.
+_get_lookups: PerLoop[Rounds[str, Question]] = PerLoop(lambda: Rounds(_answer_some, MOST))
 
 
 def _answers(questions: list[Question]) -> list[bool | Exception]:

@@ -5,7 +5,7 @@ from collections.abc import Awaitable, Callable
 
 from ..conf import conf
 from ..exceptions import Unavailable
-from ..loops import rounds, spawn
+from ..loops import repeat, spawn
 from ..models import database
 
 #: Of its time a process looks at most one part in so many.
@@ -31,7 +31,7 @@ class Watch:
     def start(self) -> None:
         """Look from now on. Calling this twice is harmless."""
         if self._task is None:
-            self._task = spawn(rounds(self.name, self._look_and_wait, known=Unavailable))
+            self._task = spawn(repeat(self.name, self._look_and_wait, known=Unavailable))
 
     def changed(self, name: str | None) -> None:
         """Something changed of `name`, or None: of anybody."""

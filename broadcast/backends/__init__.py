@@ -17,6 +17,7 @@ from typing import TYPE_CHECKING, NamedTuple, Protocol
 from django.core.signals import setting_changed
 from django.utils.module_loading import import_string
 
+from .. import lifespan
 from ..conf import conf
 from ..publications import Draft, Publication
 
@@ -275,6 +276,13 @@ def serve() -> None:
 def is_serving() -> bool:
     """Whether this process is a server."""
     return _serving
+
+
+@lifespan.forked.connect
+def _begin_child() -> None:
+    # The parent's backend has its connections, streamers and listeners.
+    global _backend, _serving
+    _backend, _serving = None, False
 
 
 def _forget_backend(*, setting: str, **kwargs: object) -> None:

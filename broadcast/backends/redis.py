@@ -25,7 +25,6 @@ from contextlib import suppress
 from functools import cached_property
 from typing import Any
 from urllib.parse import quote
-from weakref import WeakKeyDictionary
 
 from django.core.exceptions import ImproperlyConfigured
 from redis.asyncio.client import Pipeline
@@ -34,6 +33,7 @@ from ..conf import conf
 from ..exceptions import RunGap, Unavailable
 from ..groups import group_name
 from ..installation import get_prefix
+from ..loops import PerLoop
 from ..publications import Draft, Publication
 from . import RETRY_SECONDS, Appended, Limits, Presence, Recording, Run, StreamState
 from .memory import KNOWN_KEYS, KNOWN_RUNS
@@ -64,7 +64,7 @@ class RedisBackend:
             self.prefix = prefix
         self.process = secrets.token_hex(8)
         #: A connection belongs to an event loop.
-        self._servers: WeakKeyDictionary[Any, list[RedisServer]] = WeakKeyDictionary()
+        self.servers = PerLoop(self._connect)
         #: What this process says of itself: streamers and numbers of listeners by stream.
         self.streamers: dict[str, str] = {}
         self.listeners: dict[str, int] = {}
@@ -84,15 +84,10 @@ class RedisBackend:
     def place(self, stream: str) -> int:
         return shard(group_name(stream), len(conf.REDIS_URLS))
 
-    def servers(self) -> list[RedisServer]:
-        loop = asyncio.get_running_loop()
-        servers = self._servers.get(loop)
-        if servers is None:
-            generation = f"{self.prefix}:generation"
-            servers = self._servers[loop] = [
-                RedisServer(url, generation) for url in conf.REDIS_URLS
-            ]
-            self._close_with(loop)
+    def _connect(self) -> list[RedisServer]:
+        generation = f"{self.prefix}:generation"
+        servers = [RedisServer(url, generation) for url in conf.REDIS_URLS]
+        self._close_with(asyncio.get_running_loop())
         return servers
 
     def _close_with(self, loop: asyncio.AbstractEventLoop) -> None:
@@ -139,8 +134,7 @@ class RedisBackend:
 
     async def aclose(self) -> None:
         """Close the connections of the running event loop."""
-        loop = asyncio.get_running_loop()
-        for server in self._servers.pop(loop, []):
+        for server in self.servers.forget() or []:
             await server.aclose()
 
     def keys(self, stream: str, *names: str) -> list[str]:

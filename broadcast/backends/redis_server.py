@@ -33,7 +33,7 @@ from redis.exceptions import TimeoutError as RedisTimeoutError
 
 from ..exceptions import Unavailable
 from ..logs import get_logger
-from ..loops import rounds
+from ..loops import Rounds, repeat
 from .redis_connections import scrub
 from .redis_faults import (
     FULL,
@@ -97,30 +97,19 @@ class Lane:
 
     def __init__(self, server: "RedisServer") -> None:
         self.server = server
-        self.waiting: list[Call] = []
-        self.working: asyncio.Task[None] | None = None
+        self._rounds: Rounds[str, Call] = Rounds(self._work, MOST_CALLS)
 
     async def call(self, call: Call) -> Any:
-        self.waiting.append(call)
-        if self.working is None:
-            self.working = asyncio.ensure_future(self._work())
+        self._rounds.add("", call)
         return await call.answer
 
-    async def _work(self) -> None:
-        try:
-            while self.waiting:
-                await self._work_once()
-        finally:
-            self.working = None
-
-    async def _work_once(self) -> None:
-        calls, self.waiting[:MOST_CALLS] = self.waiting[:MOST_CALLS], []
+    async def _work(self, key: str, calls: list[Call]) -> None:
         try:
             async with self.server.answering():
                 answers = await self._carry_out(calls)
         except Exception as error:
             # Calls that came meanwhile would fail in the same way: they need not wait for it.
-            calls, self.waiting = calls + self.waiting, []
+            calls = calls + self._rounds.take(key)
             answers = [error] * len(calls)
         for call, answer in zip(calls, answers, strict=True):
             if not call.answer.done():
@@ -271,7 +260,7 @@ class RedisServer:
     async def _probe(self) -> None:
         """Find out whether it is away, and when it is back; nobody else waits for it meanwhile."""
         self.answers = False
-        await rounds("redis", self._ask_whether_back, until=lambda: self.answers)
+        await repeat("redis", self._ask_whether_back, until=lambda: self.answers)
         if self.away:
             logger.warning("Redis at %s answers again", self.name)
         self.away = self.probing = None

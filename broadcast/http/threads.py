@@ -36,6 +36,7 @@ from typing import Any
 from asgiref.sync import SyncToAsync, ThreadSensitiveContext
 from django.db import close_old_connections, connections
 
+from .. import lifespan
 from ..conf import conf
 from ..exceptions import Unavailable
 from ..logs import get_logger
@@ -190,6 +191,13 @@ class Threads:
 
 
 _threads = Threads()
+
+
+@lifespan.forked.connect
+def _begin_child() -> None:
+    # The threads are gone, and their queues are not.
+    global _threads
+    _threads = Threads()
 
 
 @asynccontextmanager

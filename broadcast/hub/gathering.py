@@ -14,9 +14,9 @@ import asyncio
 from collections import defaultdict
 from collections.abc import Iterable
 from typing import Protocol
-from weakref import WeakKeyDictionary
 
 from ..conf import conf
+from ..loops import PerLoop
 
 #: Seconds that writing takes at most. What seems to take longer stood still, with a machine that
 #: was frozen: what comes next must not wait for half as long again.
@@ -94,13 +94,5 @@ class Writes:
         self.took = min(self.ended - started, MOST_SECONDS)
 
 
-_writes: WeakKeyDictionary[asyncio.AbstractEventLoop, Writes] = WeakKeyDictionary()
-
-
-def get_writes() -> Writes:
-    """Those of the running event loop."""
-    loop = asyncio.get_running_loop()
-    writes = _writes.get(loop)
-    if writes is None:
-        writes = _writes[loop] = Writes()
-    return writes
+#: Those of the running event loop.
+get_writes = PerLoop(Writes)

@@ -7,17 +7,17 @@ ended, and messages to pages that are gone. `manage.py prune` drops the same, al
 
 import asyncio
 from importlib import import_module
-from weakref import WeakKeyDictionary
 
 from channels.db import database_sync_to_async
 from django.conf import settings
 from django.contrib.sessions.backends.db import SessionStore
 from django.utils import timezone
 
+from .. import lifespan
 from ..backends import get_backend
 from ..exceptions import Unavailable
 from ..groups import PAGE_PREFIX
-from ..loops import rounds, spawn
+from ..loops import PerLoop, repeat, spawn
 from ..models import Subscription, database
 
 #: Seconds between two rounds, and between two looks at rows when the last one found few.
@@ -31,7 +31,7 @@ class Housekeeping:
 
     def __init__(self) -> None:
         self.rows_at = asyncio.get_running_loop().time() + ROWS_SECONDS
-        self.task = spawn(rounds("housekeeping", self._wait_and_work, known=Unavailable))
+        self.task = spawn(repeat("housekeeping", self._wait_and_work, known=Unavailable))
 
     async def _wait_and_work(self) -> None:
         await asyncio.sleep(SECONDS)
@@ -78,11 +78,10 @@ def drop_sessions(most: int) -> bool:
     return len(some) == most
 
 
-_running: WeakKeyDictionary[asyncio.AbstractEventLoop, Housekeeping] = WeakKeyDictionary()
+_get_housekeeping = PerLoop(Housekeeping)
 
 
+@lifespan.started.connect
 def start() -> None:
     """Keep house from now on, as long as this event loop runs. Twice is once."""
-    loop = asyncio.get_running_loop()
-    if loop not in _running:
-        _running[loop] = Housekeeping()
+    _get_housekeeping()

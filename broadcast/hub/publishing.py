@@ -22,7 +22,7 @@ from weakref import WeakKeyDictionary
 from asgiref.sync import async_to_sync, sync_to_async
 from channels.layers import get_channel_layer
 
-from .. import metrics
+from .. import lifespan, metrics
 from ..backends import Appended, Limits, Recording, Run, get_backend, is_serving, remote, serve
 from ..conf import conf
 from ..exceptions import BadRequest, StreamClosed, TooLarge, Unavailable
@@ -77,6 +77,12 @@ def serve_here() -> None:
     metrics.processes.set(1)
     with suppress(RuntimeError):
         _loop = asyncio.get_running_loop()
+
+
+@lifespan.forked.connect
+def _begin_child() -> None:
+    global _loop
+    _loop = None
 
 
 def publish(

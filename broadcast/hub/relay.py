@@ -12,26 +12,28 @@ not thrash the layer.
 """
 
 import asyncio
+import math
 import time
 from collections.abc import AsyncIterator, Awaitable, Callable, Iterable
 from contextlib import asynccontextmanager, suppress
 from functools import partial
 from typing import Any
-from weakref import WeakKeyDictionary, WeakValueDictionary
+from weakref import WeakValueDictionary
 
 from channels.layers import get_channel_layer
 
-from .. import metrics
+from .. import lifespan, metrics
 from ..backends import get_backend
 from ..conf import conf
 from ..exceptions import Unavailable
 from ..groups import channel_start, everybody, group_name, is_room
 from ..installation import learn
 from ..logs import get_logger
-from ..loops import Failures, rounds, spawn
+from ..loops import Failures, PerLoop, repeat, spawn
 from ..publications import Publication, unpack
+from ..wire.frames import event
 from . import housekeeping
-from .topics import Topic
+from .topics import Topic, tell_all
 
 logger = get_logger(__name__)
 
@@ -133,8 +135,8 @@ class Relay:
         async with self._opening:
             if not self.channel:
                 self.channel = await self._new_channel()
-                spawn(rounds("channel_layer", self._listen))
-                spawn(rounds("relay", self._watch))
+                spawn(repeat("channel_layer", self._listen))
+                spawn(repeat("relay", self._watch))
                 housekeeping.start()
 
     async def _new_channel(self) -> str:
@@ -369,16 +371,14 @@ class Relay:
                 spawn(self._repair(topic))
 
 
-_relays: WeakKeyDictionary[asyncio.AbstractEventLoop, Relay] = WeakKeyDictionary()
+#: The relay of the running event loop.
+get_relay = PerLoop(Relay)
 
 
-def get_relay() -> Relay:
-    """The relay of the running event loop."""
-    loop = asyncio.get_running_loop()
-    relay = _relays.get(loop)
-    if relay is None:
-        relay = _relays[loop] = Relay()
-    return relay
+@lifespan.draining.connect
+def announce_end(seconds: float) -> None:
+    """Tell all listeners how long this server goes on, behind all that was accepted before."""
+    tell_all(all_topics(), event("shutdown", seconds=math.ceil(seconds)))
 
 
 def all_topics() -> Iterable[Topic]:

@@ -13,6 +13,7 @@ from asgiref.sync import sync_to_async
 from django.db import close_old_connections, transaction
 from django.db.models.signals import post_delete, post_save
 
+from .. import lifespan
 from ..loops import spawn
 from . import Room, Stream
 
@@ -85,6 +86,12 @@ def forget() -> None:
     global _forgotten
     _forgotten += 1
     _rows.clear()
+
+
+@lifespan.forked.connect
+def _begin_child() -> None:
+    # The queries that were under way are the parent's.
+    _reading.clear()
 
 
 def _forget_twice(using: str, **kwargs: object) -> None:

@@ -15,13 +15,13 @@ from collections.abc import Awaitable, Callable, Iterable
 from contextlib import suppress
 from threading import Thread
 from typing import Any, NamedTuple
-from weakref import WeakKeyDictionary
 
 from channels.layers import get_channel_layer
 from django.db import connection
 from django.http import HttpRequest, JsonResponse
 from redis.exceptions import RedisError
 
+from .. import lifespan
 from ..access import alone
 from ..backends import get_backend
 from ..backends.redis_faults import SILENT as REDIS_IS_SILENT
@@ -32,6 +32,7 @@ from ..groups import group_name
 from ..http.answers import reading
 from ..installation import learn
 from ..logs import get_logger
+from ..loops import PerLoop
 from ..models import Stream
 
 logger = get_logger(__name__)
@@ -45,15 +46,8 @@ SPLIT = "split"
 PARTS = ("database", "channel_layer", "backend")
 #: Names among which there is one for each server of an engine, most likely.
 NAMES = tuple(f"healthz-{number}" for number in range(256))
-#: Whether this server goes down, and whether it was ready when it was asked the last time.
-_draining = False
+#: Whether this server was ready when it was asked the last time.
 _was_ready = True
-
-
-def note_drain() -> None:
-    """This server goes down: it is not ready any more."""
-    global _draining
-    _draining = True
 
 
 @reading
@@ -71,8 +65,9 @@ async def healthz(request: HttpRequest) -> JsonResponse:
         said["backend"] = SPLIT
     reasons = sorted(set().union(*(told for _, told in parts)))
     _log_change(said, reasons)
-    ready = not _draining and SILENT not in said.values()
-    body = {"live": True, "ready": ready, "draining": _draining, **said}
+    draining = lifespan.draining.has_come
+    ready = not draining and SILENT not in said.values()
+    body = {"live": True, "ready": ready, "draining": draining, **said}
     return answer(body | ({"reasons": reasons} if reasons else {}), 200 if ready else 503)
 
 
@@ -165,8 +160,7 @@ async def _backend(name: str) -> str:
 
 
 #: Of each event loop: the questions that are under way.
-_asking: WeakKeyDictionary[asyncio.AbstractEventLoop, dict[tuple[Question, str], Any]]
-_asking = WeakKeyDictionary()
+_get_asking: PerLoop[dict[tuple[Question, str], Any]] = PerLoop(dict)
 
 
 async def ask(names: Iterable[str], question: Question) -> tuple[str, set[str]]:
@@ -183,7 +177,7 @@ class Answer(NamedTuple):
 
 
 async def _answer_of(question: Question, name: str) -> Answer:
-    asking = _asking.setdefault(asyncio.get_running_loop(), {})
+    asking = _get_asking()
     key = question, name
     if key not in asking:
         asking[key] = asyncio.ensure_future(_put(question(name)))

@@ -9,7 +9,6 @@ import asyncio
 from functools import cache
 from inspect import iscoroutinefunction
 from typing import Any, Protocol
-from weakref import WeakKeyDictionary
 
 from channels.db import database_sync_to_async
 
@@ -18,6 +17,7 @@ from ..conf import conf
 from ..exceptions import BadRequest, BroadcastError, Forbidden
 from ..http.threads import own_turn
 from ..logs import get_logger
+from ..loops import PerLoop
 from ..models import database
 from ..publications import decode_json, encode_json
 from .calls import Call, RouteHandler, is_trusted
@@ -30,7 +30,7 @@ logger = get_logger(__name__)
 #: the `http.threads`.
 CALLS = 100
 
-_slots: WeakKeyDictionary[asyncio.AbstractEventLoop, asyncio.Semaphore] = WeakKeyDictionary()
+_get_slot = PerLoop(lambda: asyncio.Semaphore(CALLS))
 
 
 class Page(Protocol):
@@ -136,7 +136,7 @@ class Actions:
 
     async def _call(self, id: Any, work: Any) -> None:
         try:
-            async with _slot():
+            async with _get_slot():
                 with database.expected():
                     answer = await work.run(self.page)
             self._answer(id, answer)
@@ -189,7 +189,3 @@ class _Handled:
 @cache
 def _django() -> RouteHandler:
     return RouteHandler()
-
-
-def _slot() -> asyncio.Semaphore:
-    return _slots.setdefault(asyncio.get_running_loop(), asyncio.Semaphore(CALLS))

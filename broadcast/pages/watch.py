@@ -7,17 +7,17 @@ unannounced.
 """
 
 import asyncio
+import math
 from collections.abc import Iterable, Iterator
 from contextlib import suppress
 from datetime import datetime
 from typing import TYPE_CHECKING, Any
-from weakref import WeakKeyDictionary
 
 from channels.db import database_sync_to_async
 from django.utils import timezone
 from django.utils.crypto import constant_time_compare
 
-from .. import metrics
+from .. import lifespan, metrics
 from ..access import sessions
 from ..access.ends import Ends
 from ..access.guard import mark
@@ -27,7 +27,7 @@ from ..exceptions import BroadcastError, SessionEnded, Unavailable
 from ..hub.relay import get_relay
 from ..hub.topics import Topic
 from ..logs import get_logger
-from ..loops import spawn
+from ..loops import PerLoop, spawn
 from ..models import EVERYONE, Subscription
 from .subscriptions import PAGE, SOCKET_KEY
 
@@ -194,13 +194,11 @@ def parts(digests: list[str]) -> Iterator[list[str]]:
     return (digests[start : start + ROWS] for start in range(0, len(digests), ROWS))
 
 
-_pages: WeakKeyDictionary[asyncio.AbstractEventLoop, Pages] = WeakKeyDictionary()
+#: The page sockets of the running event loop.
+get_pages = PerLoop(Pages)
 
 
-def get_pages() -> Pages:
-    """The page sockets of the running event loop."""
-    loop = asyncio.get_running_loop()
-    pages = _pages.get(loop)
-    if pages is None:
-        pages = _pages[loop] = Pages()
-    return pages
+@lifespan.draining.connect
+def announce_end(seconds: float) -> None:
+    """Tell the pages how long this server goes on."""
+    get_pages().tell_all({"event": "shutdown", "seconds": math.ceil(seconds)})

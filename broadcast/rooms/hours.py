@@ -9,10 +9,10 @@ from collections import Counter
 
 from channels.db import database_sync_to_async
 
-from .. import metrics
+from .. import lifespan, metrics
 from ..backends.rooms import Left
 from ..exceptions import Unavailable
-from ..loops import rounds, spawn
+from ..loops import repeat, spawn
 from ..models import RoomHour, database
 from ..models.room_hours import Counted
 from ..models.times import moment
@@ -38,10 +38,16 @@ def note(left: Left) -> None:
         _writing = spawn(_write_all())
 
 
+@lifespan.forked.connect
+def _begin_child() -> None:
+    global _writing
+    _writing = None
+
+
 async def _write_all() -> None:
     global _writing
     try:
-        await rounds("room_hours", _wait_and_write, Unavailable, until=lambda: not _counts)
+        await repeat("room_hours", _wait_and_write, Unavailable, until=lambda: not _counts)
     finally:
         _writing = None
 

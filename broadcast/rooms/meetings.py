@@ -15,8 +15,8 @@ import asyncio
 from collections.abc import Awaitable, Callable
 from functools import partial
 from typing import Any, Protocol, TypeVar
-from weakref import WeakKeyDictionary
 
+from .. import lifespan
 from ..backends import Appended, get_backend
 from ..backends.rooms import Joined, Left
 from ..conf import conf
@@ -24,7 +24,7 @@ from ..exceptions import Unavailable
 from ..groups import room_stream
 from ..hub.publishing import hand_over
 from ..logs import get_logger
-from ..loops import rounds, spawn
+from ..loops import PerLoop, Rounds, repeat, spawn
 from . import hours
 from .messages import FAREWELL
 
@@ -52,7 +52,7 @@ class Meetings:
     def __init__(self) -> None:
         #: The members that are connected here, by room and id.
         self.here: dict[tuple[str, str], Attendee] = {}
-        self._waiting: dict[str, list[Waiting]] = {}
+        self._rounds = Rounds(self._work_on)
         self._watching = False
 
     async def do(self, room: str, deed: Callable[[], Awaitable[T]]) -> T:
@@ -61,21 +61,8 @@ class Meetings:
         RoomError, Unavailable: as the backend says.
         """
         answer: asyncio.Future[T] = asyncio.get_running_loop().create_future()
-        if room in self._waiting:
-            self._waiting[room].append((deed, answer))
-        else:
-            self._waiting[room] = [(deed, answer)]
-            spawn(self._work(room))
+        self._rounds.add(room, (deed, answer))
         return await answer
-
-    async def _work(self, room: str) -> None:
-        try:
-            while calls := self._waiting[room]:
-                self._waiting[room] = []
-                await self._work_on(room, calls)
-        finally:
-            # After an error, too: later calls would wait for work that nobody does.
-            del self._waiting[room]
 
     async def _work_on(self, room: str, calls: list[Waiting]) -> None:
         # They begin in this order, and an engine keeps it.
@@ -113,7 +100,7 @@ class Meetings:
         if not self._watching:
             self._watching = True
             # The backend has logged that the engine is away.
-            spawn(rounds("rooms", self._renew, known=Unavailable))
+            spawn(repeat("rooms", self._renew, known=Unavailable))
 
     def leave(self, room: str, peer: str) -> None:
         self.here.pop((room, peer), None)
@@ -143,13 +130,12 @@ async def attempt(deed: Callable[[], Awaitable[Any]]) -> Any:
         return error
 
 
-_meetings: WeakKeyDictionary[asyncio.AbstractEventLoop, Meetings] = WeakKeyDictionary()
+#: The meetings of the running event loop.
+get_meetings = PerLoop(Meetings)
 
 
-def get_meetings() -> Meetings:
-    """The meetings of the running event loop."""
-    loop = asyncio.get_running_loop()
-    meetings = _meetings.get(loop)
-    if meetings is None:
-        meetings = _meetings[loop] = Meetings()
-    return meetings
+@lifespan.leaving.connect
+async def leave() -> None:
+    """Let all members leave that are connected to this server, and write what hours were like."""
+    await get_meetings().everybody_leaves()
+    await hours.write()

@@ -14,9 +14,8 @@ import time
 import uuid
 from collections import deque
 from typing import Any
-from weakref import WeakKeyDictionary
 
-from .. import metrics
+from .. import lifespan, metrics
 from ..access import limits
 from ..access.guard import get_guard
 from ..access.visitors import Visitor
@@ -30,6 +29,7 @@ from ..hub.relay import get_relay
 from ..hub.starts import query_of
 from ..hub.topics import Topic
 from ..logs import get_logger
+from ..loops import PerLoop
 from ..models import database
 from ..tokens import Deed
 from ..wire.frames import Message, event
@@ -82,8 +82,8 @@ class SignalingConsumer(SocketConsumer):
         if transport is not None:
             transport.maxMessagePayloadSize = transport.maxFramePayloadSize = conf.MAX_SIGNAL
             transport.stays = True
-        sockets().add(self)
-        if until := _going.get(asyncio.get_running_loop()):
+        get_clients().sockets.add(self)
+        if until := get_clients().until:
             left = max(until - asyncio.get_running_loop().time(), 0)
             self.tell(event("shutdown", seconds=math.ceil(left)))
 
@@ -218,7 +218,7 @@ class SignalingConsumer(SocketConsumer):
         await self._end()
 
     async def closed(self) -> None:
-        sockets().discard(self)
+        get_clients().sockets.discard(self)
         # Daphne cancels who takes longer than 10 s: it leaves its room all the same.
         ending = asyncio.ensure_future(self._end())
         _ending.add(ending)
@@ -237,20 +237,26 @@ class SignalingConsumer(SocketConsumer):
 
 #: The clients that are gone and have still to leave.
 _ending: set[asyncio.Task[None]] = set()
-#: Until when an event loop goes on that was told to stop, by its clock.
-_going: WeakKeyDictionary[asyncio.AbstractEventLoop, float] = WeakKeyDictionary()
-_sockets: WeakKeyDictionary[asyncio.AbstractEventLoop, set[SignalingConsumer]]
-_sockets = WeakKeyDictionary()
 
 
-def sockets() -> set[SignalingConsumer]:
-    """The clients of rooms of the running event loop, in a room or not."""
-    return _sockets.setdefault(asyncio.get_running_loop(), set())
+class Clients:
+    """The clients of rooms of one event loop."""
+
+    def __init__(self) -> None:
+        #: In a room or not.
+        self.sockets: set[SignalingConsumer] = set()
+        #: Until when a server that goes down goes on, by the loop's clock; 0: it does not go down.
+        self.until = 0.0
 
 
-def announce_end(message: Message, seconds: float) -> None:
-    """Tell all clients of rooms, and whoever comes meanwhile, that the server goes on so long."""
-    loop = asyncio.get_running_loop()
-    _going[loop] = loop.time() + seconds
-    for socket in list(sockets()):
-        socket.tell(message)
+#: The clients of rooms of the running event loop.
+get_clients = PerLoop(Clients)
+
+
+@lifespan.draining.connect
+def announce_end(seconds: float) -> None:
+    """Tell all clients of rooms, and those that come from now on, how long the server goes on."""
+    clients = get_clients()
+    clients.until = asyncio.get_running_loop().time() + seconds
+    for socket in list(clients.sockets):
+        socket.tell(event("shutdown", seconds=math.ceil(seconds)))

@@ -16,12 +16,9 @@ On any other ASGI server everything works through plain `websocket.send`, only s
 """
 
 import asyncio
-import gc
 import math
-import resource
 import signal
 import socket
-import sys
 from collections.abc import Callable
 from contextlib import suppress
 from functools import partial
@@ -31,27 +28,20 @@ import daphne.server  # first: it installs the reactor
 from daphne.http_protocol import WebRequest
 from twisted.internet import reactor
 
-from .. import metrics
-from ..access import alone
+from .. import lifespan, metrics
 from ..access.limits import EXTENSION as CONNECTION
 from ..api.events import EXTENSION as REQUEST
 from ..backends import get_backend
 from ..conf import conf
 from ..exceptions import CloseCode, Unavailable
-from ..hub import housekeeping
 from ..hub.gathering import get_writes
 from ..hub.relay import all_topics
-from ..hub.topics import tell_all
 from ..installation import get_prefix
 from ..logs import get_logger
 from ..loops import Failures, spawn
-from ..monitor import health
-from ..pages.watch import get_pages
-from ..rooms import hours, signaling
-from ..rooms.meetings import get_meetings
 from ..rpc.server import serve_beside
-from ..wire.frames import event
 from ..wire.sinks import EXTENSION
+from . import process
 from .channel import Channel
 from .inbound import InboundQueue
 from .request import HTTPRequest
@@ -61,9 +51,6 @@ logger = get_logger(__name__)
 
 #: Seconds a client has to answer a close, after it has read what was sent before.
 CLOSE_SECONDS = 10
-#: At least so many requests and sockets end between two collections of their garbage, and as many
-#: as are open: a collection looks at all open ones, and so takes a small part of the time.
-COLLECT_AFTER = 2000
 #: Seconds between two batches of closes of a drain.
 DRAIN_STEP = 0.1
 #: Seconds in which the backend takes the last word of a process.
@@ -98,8 +85,7 @@ class Server(daphne.server.Server):  # type: ignore[misc]
         self.connections: dict[Any, dict[str, Any]]
         self.draining = self.stopping = False
         self.failures = Failures("drain")
-        #: Requests and sockets that ended since the last garbage collection for them.
-        self.gone = 0
+        self.garbage = process.Garbage()
         #: Whether MessagePack-RPC is there, of this process or another of this installation.
         self.has_rpc = False
         self.announce: Callable[[], None] | None = kwargs.get("ready_callable")
@@ -125,28 +111,14 @@ class Server(daphne.server.Server):  # type: ignore[misc]
                 signal.signal(number, lambda *_: loop.call_soon_threadsafe(self.drain))
         self.rpc = spawn(serve_beside(self._settled))
         # The loop has made its first turn then.
-        asyncio.get_event_loop().call_soon(housekeeping.start)
-        asyncio.get_event_loop().call_soon(alone.look_out)
-        # Each socket is a file, and shells allow 1,024 of them unless asked.
-        _, most = resource.getrlimit(resource.RLIMIT_NOFILE)
-        resource.setrlimit(resource.RLIMIT_NOFILE, (most, most))
-        # What is loaded by now stays for good. Walking it and all connections again and again
-        # costs a busy server a sixth of its time.
-        gc.collect()
-        gc.freeze()
-        gc.set_threshold(50_000, 20, 100)
-        # A thread that looks up a session must not wait 5 ms for a busy event loop's lock, again
-        # and again: private streams took 670 joins per second so.
-        sys.setswitchinterval(0.0005)
+        asyncio.get_event_loop().call_soon(lifespan.started.tell)
+        if conf.TUNE_PROCESS:
+            process.tune()
 
     def protocol_disconnected(self, protocol: Any) -> None:
         super().protocol_disconnected(protocol)
-        # Each leaves a few KB of objects that hold each other, and the thresholds above let these
-        # wait for 100 million new objects.
-        self.gone += 1
-        if self.gone >= max(COLLECT_AFTER, len(self.connections)):
-            self.gone = 0
-            asyncio.get_event_loop().call_soon(gc.collect)
+        if conf.TUNE_PROCESS:
+            self.garbage.note_gone(len(self.connections))
 
     def _settled(self, has_rpc: bool) -> None:
         """All is there, or known not to be."""
@@ -194,18 +166,13 @@ class Server(daphne.server.Server):  # type: ignore[misc]
             self.stop()
             return
         self.draining = True
-        health.note_drain()
-        alone.end()
         for port in self.ports:
             port.stopListening()
         self.rpc.cancel()
         self.drain_until = asyncio.get_event_loop().time() + conf.DRAIN_SECONDS
         seconds = conf.DRAIN_SECONDS if self._open_sockets() else 0
         logger.info("Shutting down within %g s", seconds)
-        shutdown = event("shutdown", seconds=math.ceil(seconds))
-        tell_all(all_topics(), shutdown)
-        get_pages().tell_all({"event": "shutdown", "seconds": math.ceil(seconds)})
-        signaling.announce_end(shutdown, seconds)
+        lifespan.draining.tell(seconds)
         self._drain_step(max(round(seconds / DRAIN_STEP), 1))
 
     def _open_sockets(self) -> list[WebSocketProtocol]:
@@ -264,13 +231,10 @@ class Server(daphne.server.Server):  # type: ignore[misc]
 
     async def _leave(self) -> None:
         """Say that nobody is here any more, where it would be believed for some time; then go."""
-        with suppress(Exception):
-            await asyncio.wait_for(get_meetings().everybody_leaves(), LEAVE_SECONDS)
+        await lifespan.leaving.atell(LEAVE_SECONDS)
         metrics.refresh(all_topics())
         with suppress(Exception):
             await asyncio.wait_for(get_backend().renew(), LEAVE_SECONDS)
-        with suppress(Exception):
-            await asyncio.wait_for(hours.write(), LEAVE_SECONDS)
         self.stop()
 
     def stop(self) -> None:

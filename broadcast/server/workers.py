@@ -34,7 +34,7 @@ from typing import Any
 from .. import metrics
 from ..conf import conf
 from ..logs import get_logger
-from ..loops import rounds
+from ..loops import repeat
 from .server import CLOSE_SECONDS, Server
 
 logger = get_logger(__name__)
@@ -219,7 +219,7 @@ class Parent:
         self.places = [self._start() for _ in range(self.number)]
         async with asyncio.TaskGroup() as group:
             tasks = [group.create_task(self._keep(place)) for place in range(self.number)]
-            tasks.append(group.create_task(rounds("workers", self._replace_when_told)))
+            tasks.append(group.create_task(repeat("workers", self._replace_when_told)))
             await self.ending.wait()
             for task in tasks:
                 task.cancel()
@@ -263,7 +263,7 @@ class Parent:
 
     async def _keep(self, place: int) -> None:
         """Put another worker in place of one that dies."""
-        await rounds("workers", partial(self._keep_one, place), until=self.ending.is_set)
+        await repeat("workers", partial(self._keep_one, place), until=self.ending.is_set)
 
     async def _keep_one(self, place: int) -> None:
         worker = self.places[place]
