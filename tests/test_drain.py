@@ -11,7 +11,6 @@ import pytest
 from websockets.exceptions import InvalidMessage
 
 from broadcast.rooms import signaling
-from broadcast.wire.frames import event
 from tests.conftest import door_of
 from tests.doors import V1, Closed, InProcessDoor, ServerDoor, Socket
 from tests.processes import ServerProcess
@@ -205,7 +204,7 @@ async def test_who_comes_to_the_rooms_meanwhile_is_told_what_is_left(
     earlier = loop.time() - LONG_DRAIN / 2
     with monkeypatch.context() as patch:
         patch.setattr(loop, "time", lambda: earlier)
-        signaling.announce_end(event("shutdown", seconds=LONG_DRAIN), LONG_DRAIN)
+        signaling.announce_end(LONG_DRAIN)
     assert await before.event() == {"event": "shutdown", "seconds": LONG_DRAIN}
     late = await in_process.connect(PATH)
     (said,) = await answers(late)
