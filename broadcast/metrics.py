@@ -259,7 +259,7 @@ class Heard(Protocol):
     @property
     def full(self) -> Collection[Any]: ...
     @property
-    def streamers(self) -> Collection[Any]: ...
+    def feeding(self) -> int: ...
     @property
     def audience(self) -> int: ...
 
@@ -279,7 +279,7 @@ def refresh(topics: Iterable[Heard]) -> None:
     streams.set(len(topics))
     listeners.set(sum(topic.audience for topic in topics))
     full_listeners.set(sum(len(topic.full) for topic in topics))
-    streamers.set(sum(len(topic.streamers) for topic in topics))
+    streamers.set(sum(topic.feeding for topic in topics))
 
 
 def text() -> bytes:

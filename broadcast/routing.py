@@ -10,7 +10,7 @@ from .access import alone
 from .access.addresses import ProxyMiddleware
 from .access.origins import OriginMiddleware
 from .consumers import NowhereConsumer
-from .hub.publishing import serve_here
+from .hub.serving import serve_here
 from .monitor.figures import FiguresConsumer
 from .monitor.room_figures import RoomFiguresConsumer
 from .pages.socket import PageConsumer

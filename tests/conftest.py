@@ -18,7 +18,7 @@ from broadcast.access import alone
 from broadcast.backends import Backend
 from broadcast.backends.redis import RedisBackend
 from broadcast.http import threads
-from broadcast.hub import publishing
+from broadcast.hub import serving
 from broadcast.models import rows
 from broadcast.rooms import hours
 from tests.backends import BACKENDS
@@ -62,7 +62,7 @@ def clean_slate(monkeypatch: pytest.MonkeyPatch) -> Iterator[None]:
     monkeypatch.setattr(channel_layers, "backends", {})
     monkeypatch.setattr(backends, "_backend", None)
     monkeypatch.setattr(backends, "_serving", True)
-    monkeypatch.setattr(publishing, "_loop", None)
+    monkeypatch.setattr(serving, "_loop", None)
     monkeypatch.setattr(hours, "_counts", Counter())
     # Nobody else serves what is in a test's transaction.
     monkeypatch.setattr(alone, "_company", None)

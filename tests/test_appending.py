@@ -11,8 +11,8 @@ from broadcast import apublish, backends
 from broadcast.backends import Appended, Limits, Run
 from broadcast.backends.memory import MemoryBackend
 from broadcast.exceptions import RunGap, Unavailable
-from broadcast.hub import publishing
-from broadcast.hub.publishing import MESSAGE_BYTES, append
+from broadcast.hub import appending, bus
+from broadcast.hub.appending import MESSAGE_BYTES, append
 from broadcast.models import Stream
 from broadcast.publications import Draft, Publication, unpack
 
@@ -171,11 +171,11 @@ async def test_a_message_of_the_layer_has_no_holes(monkeypatch: pytest.MonkeyPat
     """Between two appends of this process another one may have had its own."""
     sent: list[list[int]] = []
 
-    async def send(name: str, *, publications: bytes, **message: Any) -> None:
-        sent.append([one.offset for one in unpack(publications)])
+    async def tell_stream(message: bus.Published) -> None:
+        sent.append([one.offset for one in unpack(message.publications)])
 
-    monkeypatch.setattr(publishing, "_send", send)
+    monkeypatch.setattr(bus, "tell_stream", tell_stream)
     offsets = ((1, 2), (4, 5), (6,))
     of = [[Publication(offset, 0, b"x", 0, 0.0) for offset in one] for one in offsets]
-    await publishing.hand_over("s", [Appended("e", one[-1].offset, one, 0) for one in of])
+    await appending.hand_over("s", [Appended("e", one[-1].offset, one, 0) for one in of])
     assert sent == [[1, 2], [4, 5, 6]]

@@ -16,7 +16,7 @@ from pytest_django.fixtures import Settings
 
 from broadcast import apublish
 from broadcast.backends import get_backend
-from broadcast.hub import housekeeping
+from broadcast.hub import bus, housekeeping
 from broadcast.models import Subscription
 from broadcast.pages import watch as page_watch
 from broadcast.pages.subscriptions import PageSocket, digest_of, topic_of
@@ -147,7 +147,7 @@ async def end_later(page: Opened, rows: Any) -> Any:
     end = later(100)
     await rows.aupdate(expires_at=end)
     # As it is told when a row is saved.
-    page_watch.get_pages().hear({"digest": page.digest, "leave": []})
+    page_watch.get_pages().hear(bus.PageChanged(page.digest, []))
     await until_noted(lambda: ends_of(page).get("a") == end)
     return end
 

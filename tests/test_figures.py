@@ -277,7 +277,7 @@ async def test_connections_of_all_processes_are_told_and_removed(
     assert {one["address"] for one in told} == {"127.0.0.1"}
     [known] = [one for one in told if one["user"] == "admin"]
     removal = (
-        "from asgiref.sync import async_to_sync; from broadcast import connections;"
+        "from asgiref.sync import async_to_sync; from broadcast.access import connections;"
         f"async_to_sync(connections.remove)({slug!r}, {known['id']!r})"
     )
     done = await asyncio.to_thread(installation.servers[0].manage, "shell", "-c", removal)

@@ -198,9 +198,9 @@ asyncio.run(main())
 def test_a_child_of_a_server_is_no_server(servers: Servers) -> None:
     script = f"""{SETUP}{FORK}
 from broadcast import backends
-from broadcast.hub import publishing
+from broadcast.hub import serving
 async def main():
-    publishing.serve_here()
+    serving.serve_here()
     before = backends.get_backend()
     assert (await apublish(slug, "mine")).offset == 1
     in_child(lambda: {PUBLISH})

@@ -15,7 +15,8 @@ from django.test import Client
 from django.utils import timezone
 
 from broadcast import apublish
-from broadcast.access import changes, guard
+from broadcast.access import guard, rules
+from broadcast.hub import bus
 from broadcast.models import Room, Stream
 from tests.doors import V1, InProcessDoor, ServerDoor, Socket, eventually
 from tests.processes import Installation
@@ -187,7 +188,7 @@ async def test_a_session_counts_for_nothing_as_soon_as_it_is_said_to_end(
     stays = await in_process.listener(free, headers=person.headers)
     # A log-out is told before the session is deleted.
     key = person.client.cookies["sessionid"].value
-    guard.get_guard().hear({"type": guard.CHANGE, "stream": "", "session": guard.mark(key)})
+    guard.get_guard().hear(bus.AccessChanged("", guard.mark(key)))
     assert await goes.closed() == 4503
     assert await Session.objects.aexists()
     await apublish(free, "still here")
@@ -208,7 +209,7 @@ async def test_a_database_that_fails_sends_nobody_away(
         raise DatabaseError("away")
 
     with monkeypatch.context() as away:
-        away.setattr(guard.access, "check", fail)
+        away.setattr(rules, "check", fail)
         for _ in range(3):
             await asyncio.wait_for(asked.wait(), 5)
             asked.clear()
@@ -251,11 +252,11 @@ def test_a_change_is_announced_when_it_is_committed(
 ) -> None:
     told: list[str] = []
 
-    def hear(type: str, stream: str = "", session: str = "") -> None:
-        if type == guard.CHANGE:
-            told.append(stream)
+    def hear(message: bus.Message) -> None:
+        if isinstance(message, bus.AccessChanged):
+            told.append(message.stream)
 
-    monkeypatch.setattr(changes, "tell_everybody", hear)
+    monkeypatch.setattr(bus, "tell_everybody", hear)
     Stream.objects.create(slug="s")
     person = Person("s", "listener")
     do, expected = DEEDS[deed]
@@ -379,10 +380,10 @@ async def test_who_is_asked_for_may_leave_before_that_is_answered(
 ) -> None:
     answers: list[Any] = []
 
-    async def answer(channel: str, **message: Any) -> None:
-        answers.append(message["connections"])
+    async def answer(channel: str, message: bus.TheseAreThere) -> None:
+        answers.append(message.connections)
 
-    monkeypatch.setattr(guard, "answer", answer)
+    monkeypatch.setattr(bus, "answer", answer)
 
     class Somebody:
         slug = "s"
@@ -392,8 +393,6 @@ async def test_who_is_asked_for_may_leave_before_that_is_answered(
 
     somebody: Any = Somebody()
     guard.get_guard().enter(somebody)
-    guard.get_guard().hear_question(
-        {"stream": "s", "question": "q", "channel": "c", "type": guard.WHO}
-    )
+    guard.get_guard().hear_question(bus.WhoIsThere("s", "q", "c"))
     guard.get_guard().leave(somebody)
     await eventually(is_answered)

@@ -182,9 +182,9 @@ class World:
         assert sink.listener not in self.topic.full | self.topic.ahead
 
     def assert_bounded(self) -> None:
-        assert len(self.topic.ring) <= RING
-        assert self.topic.size == sum(len(one.payload) for one in self.topic.ring)
-        assert self.topic.first + len(self.topic.ring) == self.topic.offset + 1
+        assert len(self.topic.ring.publications) <= RING
+        assert self.topic.ring.size == sum(len(one.payload) for one in self.topic.ring.publications)
+        assert self.topic.ring.first + len(self.topic.ring.publications) == self.topic.offset + 1
 
 
 async def live_through(

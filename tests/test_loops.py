@@ -22,7 +22,7 @@ from broadcast.access import alone, guard
 from broadcast.backends import get_backend
 from broadcast.backends.redis_server import RedisServer
 from broadcast.exceptions import Unavailable
-from broadcast.hub import housekeeping, publishing
+from broadcast.hub import appending, housekeeping
 from broadcast.hub.relay import get_relay
 from broadcast.loops import FIRST_SECONDS, LOOPS, MOST_SECONDS, repeat
 from broadcast.models import Installation, Recording, Room, RoomHour, Stream, Subscription
@@ -120,7 +120,7 @@ ROOT = Path(broadcast.__file__).parent
 #: Coroutines with an endless loop of their own, and why no error of theirs ends anything for good.
 OWN_LOOPS = {
     "api/publications.py:slices": "one answer, which ends with its client or with history",
-    "hub/relay.py:_fetch": "ends when it has what it came for, or with an error that is told",
+    "hub/repair.py:_fetch": "ends when it has what it came for, or with an error that is told",
     "rpc/server.py:_listen": "ends when it listens, or with the reason why it never will",
     "monitor/figures.py:_tell": "the loop of one socket, which is closed when it fails",
 }
@@ -363,8 +363,8 @@ async def test_a_drain_goes_on_after_an_error(monkeypatch: pytest.MonkeyPatch) -
 async def test_a_stream_can_be_published_to_after_an_error_that_nobody_expects(
     db: None, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    hand_over = Broken(publishing.hand_over)
-    monkeypatch.setattr(publishing, "hand_over", hand_over)
+    hand_over = Broken(appending.hand_over)
+    monkeypatch.setattr(appending, "hand_over", hand_over)
     for number in (1, 2):
         assert (await asyncio.wait_for(apublish("s", number), 5)).offset == number
     assert hand_over.failed

@@ -10,8 +10,8 @@ from pytest_django.fixtures import Settings
 
 from broadcast.backends import Limits, get_backend
 from broadcast.exceptions import CloseCode
+from broadcast.hub.appending import append
 from broadcast.hub.listeners import Listener
-from broadcast.hub.publishing import append
 from broadcast.hub.relay import get_relay
 from broadcast.hub.topics import Topic
 from broadcast.publications import Draft, Kind, Mark

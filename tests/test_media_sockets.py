@@ -13,6 +13,7 @@ from pytest_django.fixtures import Settings
 
 from broadcast.backends import Recording, get_backend
 from broadcast.backends.memory import MemoryBackend
+from broadcast.hub import bus
 from tests.doors import V1, Closed, Door, InProcessDoor, ServerDoor, Socket, undisturbed
 from tests.films import assert_plays, block, cluster, cut, element, entries, film, webm
 from tests.processes import Installation
@@ -463,7 +464,7 @@ async def test_who_finds_another_recording_before_word_of_it_comes_does_not_come
     await former.send(stream)
     await former.accepted(1)
     # What the layer should say of the newcomer is lost.
-    monkeypatch.setattr("broadcast.ingest.turns.announce_streamer", nothing)
+    monkeypatch.setattr(bus, "tell_stream", nothing)
     newcomer = await in_process.streamer(slug)
     await newcomer.send(stream)
     await newcomer.accepted(1)
@@ -473,5 +474,5 @@ async def test_who_finds_another_recording_before_word_of_it_comes_does_not_come
     await newcomer.accepted(2)
 
 
-async def nothing(stream: str, streamer: str) -> None:
-    """Announce nobody."""
+async def nothing(message: bus.Message) -> None:
+    """Tell nobody."""

@@ -26,7 +26,8 @@ from broadcast.exceptions import (
     TooLarge,
     Unavailable,
 )
-from broadcast.hub.publishing import append, serve_here
+from broadcast.hub.appending import append
+from broadcast.hub.serving import serve_here
 from broadcast.models import Stream, rows
 from broadcast.publications import MAX_NAME, Draft, Kind, Mark, Publication
 from tests.doors import PATIENCE, InProcessDoor, ServerDoor

@@ -23,7 +23,7 @@ from django.utils import timezone
 from pytest_django.fixtures import Settings
 
 from broadcast.backends import Limits, get_backend, new_streamer
-from broadcast.hub.publishing import append
+from broadcast.hub.appending import append
 from broadcast.hub.relay import get_relay
 from broadcast.ingest import recorder
 from broadcast.ingest.programs import feeding
@@ -384,7 +384,7 @@ async def hear_bytes(listener: Socket, count: int) -> list[tuple[int, bytes]]:
 
 def recorder_of(slug: str) -> Any:
     """Who records the stream in this process."""
-    (turn,) = get_relay().topics[slug].streamers.values()
+    (turn,) = get_relay().topics[slug].feeds.here.values()
     assert isinstance(turn, Turn)
     return turn.recorder
 

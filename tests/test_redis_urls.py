@@ -15,8 +15,7 @@ from broadcast.backends.redis_connections import MASK, scrub
 from broadcast.backends.redis_server import RedisServer
 from broadcast.backends.redis_urls import RedisURL, address_of, layer_host, split
 from broadcast.exceptions import Unavailable
-from broadcast.hub import publishing
-from broadcast.hub.publishing import atell_everybody
+from broadcast.hub import bus
 from tests.backends import use_redis
 from tests.processes import free_port
 
@@ -69,7 +68,7 @@ async def test_no_text_has_a_password(
     caplog: pytest.LogCaptureFixture,
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
-    monkeypatch.setattr(publishing, "_layer_failed", False)
+    monkeypatch.setattr(bus, "_layer_failed", False)
     caplog.set_level(logging.DEBUG, "broadcast")
     port = free_port()
     for password in PASSWORDS:
@@ -90,7 +89,7 @@ async def test_no_text_has_a_password(
     with pytest.raises((Unavailable, ImproperlyConfigured)) as error:
         await backend.check()
     assert_secret(error.value)
-    await atell_everybody(type="nothing")
+    await bus.atell_everybody(bus.SessionEnded("x"))
     await backend.aclose()
     assert "The channel layer takes nothing" in caplog.text
     assert_secret(caplog.text)

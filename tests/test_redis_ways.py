@@ -15,7 +15,7 @@ from broadcast import publish
 from broadcast.backends.redis import RedisBackend
 from broadcast.backends.redis_urls import layer_host
 from broadcast.exceptions import Unavailable
-from broadcast.hub import publishing
+from broadcast.hub import bus
 from broadcast.monitor.faults import find_faults
 from tests.backends import append, kept, use_redis
 from tests.doors import eventually
@@ -163,7 +163,7 @@ async def test_who_asks_for_what_is_not_there_is_not_taken_for_silent(tmp_path: 
 async def test_a_server_that_repeats_a_password_is_not_quoted(
     settings: Any, tmp_path: Path, caplog: pytest.LogCaptureFixture, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(publishing, "_layer_failed", False)
+    monkeypatch.setattr(bus, "_layer_failed", False)
     with RedisProcess(tmp_path, "--rename-command", "AUTH", "LOGIN") as redis:
         use_redis(settings, f"redis://:open%2Fsesame@127.0.0.1:{redis.port}/0")
         backend = RedisBackend()
@@ -172,7 +172,7 @@ async def test_a_server_that_repeats_a_password_is_not_quoted(
                 await work
             said = "".join(traceback.format_exception(error.value))
             assert "sesame" not in said
-        await publishing.atell_everybody(type="nothing")
+        await bus.atell_everybody(bus.SessionEnded("x"))
         await backend.aclose()
     assert "with args beginning with: '***'" in caplog.text
     assert "The channel layer takes nothing" in caplog.text

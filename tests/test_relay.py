@@ -16,8 +16,8 @@ from pytest_django.fixtures import Settings
 from broadcast import apublish
 from broadcast.backends import get_backend
 from broadcast.exceptions import CloseCode
+from broadcast.hub import bus
 from broadcast.hub.listeners import Listener
-from broadcast.hub.publishing import announce_streamer, announce_waiting
 from broadcast.hub.relay import REJOIN_SECONDS, get_relay
 from broadcast.wire.frames import PLAIN_MESSAGES, V1_MESSAGES, Encoding
 from tests.clock import in_clock_loop
@@ -95,7 +95,7 @@ def unhurried(settings: Settings, monkeypatch: pytest.MonkeyPatch) -> None:
     async def no_row(slug: str) -> None:
         return None
 
-    monkeypatch.setattr("broadcast.hub.publishing.find_stream", no_row)
+    monkeypatch.setattr("broadcast.hub.appending.find_stream", no_row)
 
 
 @pytest.fixture
@@ -367,9 +367,9 @@ async def test_many_who_come_at_once_join_once(layer: FaultyLayer) -> None:
 @in_clock_loop
 async def test_live_is_heard_through_the_layer(layer: FaultyLayer) -> None:
     sink = await listen()
-    await announce_streamer("s", "one")
+    await bus.tell_stream(bus.StreamerCame("s", "one"))
     await asyncio.sleep(0.001)
-    await announce_streamer("s", "")
+    await bus.tell_stream(bus.StreamerCame("s", ""))
     await asyncio.sleep(0.001)
     assert sink.heard == [("live",), ("idle",)]
 
@@ -382,10 +382,10 @@ async def test_a_streamer_that_others_wait_for_is_asked_as_often_as_they_ask(
     topic, asked = sink.listener.topic, list[str]()
     for id in ("one", "two"):
         streamer: Any = SimpleNamespace(id=id, overtake=partial(asked.append, id))
-        topic.streamers[id] = streamer
+        topic.feeds.here[id] = streamer
     for times in (1, 2, 3):
         # What it answered the last time may have been lost.
-        await announce_waiting("s", "two")
+        await bus.tell_stream(bus.StreamerWaits("s", "two"))
         await asyncio.sleep(0.001)
         assert asked == ["one"] * times
 

@@ -14,7 +14,7 @@ from pytest_django.fixtures import Settings
 from broadcast.backends import get_backend
 from broadcast.exceptions import Unavailable
 from broadcast.groups import channel_start, everybody, group_name
-from broadcast.hub.relay import PUBLICATIONS, get_relay
+from broadcast.hub.relay import get_relay
 from tests import test_relay
 from tests.clock import in_clock_loop, settle
 from tests.test_hub import numbers
@@ -54,11 +54,11 @@ async def test_a_layer_that_is_away_is_not_asked_without_pause(
     "message",
     [
         {},
-        {"type": PUBLICATIONS},
+        {"type": "broadcast.publications"},
         {"type": "unknown", "stream": "s"},
-        {"type": PUBLICATIONS, "stream": "s", "epoch": "e", "publications": b"\xc1"},
-        {"type": PUBLICATIONS, "stream": "s", "epoch": "e", "publications": b"\x90"},
-        {"type": PUBLICATIONS, "stream": ["s"]},
+        {"type": "broadcast.publications", "stream": "s", "epoch": "e", "publications": b"\xc1"},
+        {"type": "broadcast.publications", "stream": "s", "epoch": "e", "publications": b"\x90"},
+        {"type": "broadcast.publications", "stream": ["s"]},
     ],
 )
 @in_clock_loop

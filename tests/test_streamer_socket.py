@@ -8,7 +8,7 @@ from typing import Any
 import pytest
 
 from broadcast.backends import new_streamer
-from broadcast.hub.publishing import announce_streamer
+from broadcast.hub import bus
 from tests.doors import V1, Closed, Door, Frame, InProcessDoor, undisturbed
 
 MIB = 2**20
@@ -276,7 +276,7 @@ async def test_what_a_former_streamer_said_late_replaces_nobody(
     assert await listener.event() == {"event": "live"}
     former = new_streamer(time.time() - 1)
     for said in (former, ""):
-        await announce_streamer(slug, said)
+        await bus.tell_stream(bus.StreamerCame(slug, said))
     await streamer.publish("x")
     await streamer.accepted(1)
     # It came behind what was announced, and nothing came between.

@@ -10,8 +10,8 @@ from pytest_django.fixtures import Settings
 
 from broadcast.backends import get_backend
 from broadcast.exceptions import BadRequest, CloseCode
+from broadcast.hub.appending import append
 from broadcast.hub.listeners import Listener
-from broadcast.hub.publishing import append
 from broadcast.hub.relay import get_relay
 from broadcast.media.segments import PIECES, TURN, Segmenter
 from broadcast.media.steps import MOST, STEPS, Steps

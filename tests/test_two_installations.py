@@ -139,7 +139,7 @@ async def test_a_page_hears_the_pushes_of_its_own_installation(
 
 ASK = """
 from asgiref.sync import async_to_sync
-from broadcast.connections import remove, who_is_at
+from broadcast.access.connections import remove, who_is_at
 print([one["id"] for one in async_to_sync(who_is_at)({slug!r})])
 async_to_sync(remove)({slug!r}, {id!r})
 """

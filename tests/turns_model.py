@@ -26,11 +26,12 @@ from channels.layers import channel_layers
 
 from broadcast import backends
 from broadcast.backends.memory import MemoryBackend
-from broadcast.hub import publishing
+from broadcast.hub import appending, serving
 from broadcast.hub.publishing import apublish
 from broadcast.hub.relay import Relay
 from broadcast.ingest.programs import Feeds
 from broadcast.ingest.recorder import Recorder
+from broadcast.loops import Rounds
 from broadcast.models import Stream, rows
 from broadcast.publications import Mark, Publication
 from broadcast.rpc.server import Connection, Pace
@@ -56,7 +57,7 @@ class Process:
     def __init__(self, world: "World") -> None:
         self.world = world
         self.relay: Relay | None = None
-        self.waiting: dict[str, Any] = {}
+        self.rounds: Rounds[str, Any] = Rounds(appending._append_all)
         self.dead = False
         #: What it says to the engine takes its turn.
         self.saying = asyncio.Lock()
@@ -86,13 +87,6 @@ def get_relay() -> Relay:
     if process.relay is None:
         process.relay = Relay()
     return process.relay
-
-
-class Waiting:
-    """What waits to be appended, of each process: in place of that of each loop."""
-
-    def setdefault(self, loop: object, nothing: object) -> dict[str, Any]:
-        return PROCESS.get().waiting
 
 
 async def forever() -> None:
@@ -630,9 +624,9 @@ class World:
         with pytest.MonkeyPatch.context() as patch:
             patch.setattr(backends, "_backend", self.engine)
             patch.setattr(channel_layers, "backends", {"default": Layer(self)})
-            patch.setattr(publishing, "_waiting", Waiting())
+            patch.setattr(appending, "get_rounds", lambda: PROCESS.get().rounds)
             patch.setattr(backends, "_serving", True)
-            patch.setattr(publishing, "_loop", None)
+            patch.setattr(serving, "_loop", None)
             patch.setattr(rows, "_rows", {(Stream, self.slug): (float("inf"), row)})
             patch.setattr(Recorder, "start", self.start_recorder)
             patch.setattr("broadcast.access.guard.rows_of", lambda names: {self.slug: row})

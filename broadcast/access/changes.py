@@ -14,9 +14,9 @@ from django.db import transaction
 from django.db.models.signals import m2m_changed, post_delete, post_save
 from django.http import HttpRequest
 
-from ..hub.publishing import tell_everybody
+from ..hub import bus
 from ..models import Room, Stream
-from .guard import CHANGE, mark
+from .guard import mark
 
 
 def connect() -> None:
@@ -38,7 +38,7 @@ def connect() -> None:
 
 
 def _tell(using: str | None = None, stream: str = "", session: str = "") -> None:
-    telling = partial(tell_everybody, type=CHANGE, stream=stream, session=session)
+    telling = partial(bus.tell_everybody, bus.AccessChanged(stream, session))
     transaction.on_commit(telling, using=using, robust=True)
 
 

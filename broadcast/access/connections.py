@@ -10,9 +10,9 @@ import asyncio
 import secrets
 from typing import Any
 
-from ..hub.publishing import atell_everybody
+from ..hub import bus
 from ..hub.relay import get_relay
-from .guard import HERE, MOST, REMOVE, WHO
+from .guard import MOST
 
 #: Seconds in which processes answer.
 PATIENCE = 0.3
@@ -29,11 +29,11 @@ async def who_is_at(stream: str) -> list[dict[str, Any]]:
     1970). Processes that do not answer in time are left out. Unavailable: the layer is away.
     """
     relay = get_relay()
-    await relay.attend(HERE, _hear)
+    await relay.attend(bus.TheseAreThere, _hear)
     question = secrets.token_hex(8)
     found = _answers[question] = []
     try:
-        await atell_everybody(type=WHO, stream=stream, question=question, channel=relay.channel)
+        await bus.atell_everybody(bus.WhoIsThere(stream, question, relay.channel))
         await asyncio.sleep(PATIENCE)
     finally:
         del _answers[question]
@@ -45,9 +45,9 @@ async def remove(stream: str, connection: str) -> None:
 
     Unavailable: this process reaches no other, and is no server.
     """
-    await atell_everybody(type=REMOVE, stream=stream, connection=connection)
+    await bus.atell_everybody(bus.Remove(stream, connection))
 
 
-def _hear(message: dict[str, Any]) -> None:
+def _hear(message: bus.TheseAreThere) -> None:
     # An answer that comes too late is nobody's.
-    _answers.get(message["question"], []).extend(message["connections"])
+    _answers.get(message.question, []).extend(message.connections)

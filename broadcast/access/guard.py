@@ -17,7 +17,7 @@ import hashlib
 from collections.abc import Iterable
 from contextlib import suppress
 from heapq import nlargest
-from typing import Any, Protocol
+from typing import Protocol
 
 from channels.db import database_sync_to_async
 from django.contrib.auth.models import AnonymousUser
@@ -33,7 +33,7 @@ from ..exceptions import (
     Unavailable,
 )
 from ..groups import is_room, room_of
-from ..hub.publishing import answer
+from ..hub import bus
 from ..hub.relay import get_relay
 from ..logs import get_logger
 from ..loops import PerLoop, spawn
@@ -46,10 +46,6 @@ from .watch import Watch
 
 logger = get_logger(__name__)
 
-#: The type of the message that says what changed: `stream`, a slug or "" for all; `session`.
-CHANGE = "broadcast.change"
-#: The types of a question who is at a stream, of the answer, and of the removal of a connection.
-WHO, HERE, REMOVE = "broadcast.who", "broadcast.here", "broadcast.remove"
 #: Connections in an answer.
 MOST = 50
 #: Streams in one query, and people who are asked for at a time: newcomers get their turn between.
@@ -107,27 +103,27 @@ class Guard:
         if leaving:
             logger.info("Sent %d away from %r: %s", len(leaving), leaving[0].slug, error)
 
-    def hear(self, message: dict[str, Any]) -> None:
+    def hear(self, message: bus.AccessChanged) -> None:
         """Something changed."""
-        if message["session"]:
-            self._end_session(message["session"])
+        if message.session:
+            self._end_session(message.session)
             return
         # Who comes from now on is let in by what is so now.
         forget()
-        self._watch.changed(message["stream"] or None)
+        self._watch.changed(message.stream or None)
 
-    def hear_removal(self, message: dict[str, Any]) -> None:
+    def hear_removal(self, message: bus.Remove) -> None:
         """Somebody is to go."""
-        here = self.connections.get(message["stream"], ())
-        found = [one for one in here if one.id == message["connection"]]
+        here = self.connections.get(message.stream, ())
+        found = [one for one in here if one.id == message.connection]
         self.remove(found, Removed("a person removed this connection"))
 
-    def hear_question(self, message: dict[str, Any]) -> None:
+    def hear_question(self, message: bus.WhoIsThere) -> None:
         """Somebody asks who is at a stream."""
-        if message["stream"] in self.connections:
-            spawn(self._answer(**message))
+        if message.stream in self.connections:
+            spawn(self._answer(*message))
 
-    async def _answer(self, stream: str, question: str, channel: str, type: str) -> None:
+    async def _answer(self, stream: str, question: str, channel: str) -> None:
         here = self.connections.get(stream, ())
         some = nlargest(MOST, here, key=lambda one: one.behind)
         names = await asyncio.gather(
@@ -146,7 +142,7 @@ class Guard:
             }
             for one, name in zip(some, names, strict=True)
         ]
-        await answer(channel, type=HERE, question=question, connections=connections)
+        await bus.answer(channel, bus.TheseAreThere(question, connections))
 
     def _end_session(self, session: str) -> None:
         for name, here in self.connections.items():
@@ -171,9 +167,9 @@ class Guard:
 
     async def _attend(self) -> None:
         with suppress(Unavailable):
-            await get_relay().attend(CHANGE, self.hear)
-            await get_relay().attend(WHO, self.hear_question)
-            await get_relay().attend(REMOVE, self.hear_removal)
+            await get_relay().attend(bus.AccessChanged, self.hear)
+            await get_relay().attend(bus.WhoIsThere, self.hear_question)
+            await get_relay().attend(bus.Remove, self.hear_removal)
 
     async def _look(self, changed: set[str] | None) -> None:
         await self._attend()

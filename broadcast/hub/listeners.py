@@ -17,7 +17,7 @@ what is missing.
 import asyncio
 import time
 from itertools import dropwhile
-from typing import TYPE_CHECKING, Any, Protocol
+from typing import Any, Protocol
 
 from .. import metrics
 from ..backends import get_backend
@@ -26,9 +26,7 @@ from ..exceptions import CloseCode, Unavailable
 from ..logs import get_logger
 from ..publications import Publication
 from ..wire.frames import Encoding, Message, event
-
-if TYPE_CHECKING:
-    from .topics import Topic
+from .ring import Ring
 
 logger = get_logger(__name__)
 
@@ -46,6 +44,32 @@ class Sink(Protocol):
         """Close the socket, behind what was written."""
 
 
+class Heard(Protocol):
+    """A topic as its listeners see it: see `topics.Topic`."""
+
+    name: str
+    epoch: str
+    ring: Ring
+    flushed: int
+    #: All listeners; those at the live edge, by encoding; those whose sockets are full.
+    listeners: set["Listener"]
+    edge: dict[Encoding, set["Listener"]]
+    full: set["Listener"]
+
+    @property
+    def live(self) -> bool:
+        """Whether somebody feeds it."""
+
+    def remove(self, listener: "Listener") -> None:
+        """It hears no more. Calling this twice is harmless."""
+
+    def arrive(self, listener: "Listener") -> None:
+        """It has everything up to its cursor, which is where the live edge is, or beyond."""
+
+    def note_full(self, listener: "Listener") -> None:
+        """Its socket takes no more: it leaves the live edge, and its cursor says where that was."""
+
+
 class Listener:
     """One socket's place in a topic.
 
@@ -60,7 +84,7 @@ class Listener:
 
     def __init__(
         self,
-        topic: "Topic",
+        topic: Heard,
         sink: Sink,
         encoding: Encoding,
         cursor: int,
@@ -93,7 +117,7 @@ class Listener:
     @property
     def behind(self) -> int:
         """How many publications it has still to be handed."""
-        return self.topic.offset - self.offset
+        return self.topic.ring.offset - self.offset
 
     def drained(self) -> None:
         """Its socket takes more again."""
@@ -111,10 +135,10 @@ class Listener:
             self._write_publications([opening])
         topic = self.topic
         while not self.full_since and self.cursor < topic.flushed:
-            if self.cursor + 1 < topic.first or self._lags():
+            if self.cursor + 1 < topic.ring.first or self._lags():
                 self._reading = asyncio.ensure_future(self._advance_from_history())
                 return
-            publications, _ = topic.slice(self.cursor, topic.flushed)
+            publications, _ = topic.ring.slice(self.cursor, topic.flushed)
             self.cursor = publications[-1].offset
             self._hand_over(publications)
         if not self.full_since:
@@ -177,7 +201,7 @@ class Listener:
     def _overtaken(self) -> bool:
         return (
             not self.full_since
-            and self.cursor + 1 < self.topic.first
+            and self.cursor + 1 < self.topic.ring.first
             and self in self.topic.listeners
         )
 
@@ -186,9 +210,9 @@ class Listener:
         topic = self.topic
         if not (self.keeps_up and self.was_live and self.encoding.tells):
             return False
-        if self.full_since or topic.entry <= self.cursor + 1 or self not in topic.listeners:
+        if self.full_since or topic.ring.entry <= self.cursor + 1 or self not in topic.listeners:
             return False
-        missed = topic.ring[max(self.cursor + 1 - topic.first, 0)] if topic.ring else None
+        missed = topic.ring.at(self.cursor + 1)
         return missed is None or missed.time < time.time() - conf.MEDIA_LAG_SECONDS
 
     async def _hand_over_history(self) -> None:
@@ -206,8 +230,8 @@ class Listener:
             self.close(CloseCode.SLOW, "a new history began")
             return
         # What the ring has by now it gives itself: it is the same, and one copy.
-        found = [publication for publication in found if publication.offset < topic.first]
-        oldest = found[0].offset if found else topic.first
+        found = [publication for publication in found if publication.offset < topic.ring.first]
+        oldest = found[0].offset if found else topic.ring.first
         if oldest > self.cursor + 1:
             if self.keeps_up and await self._skip_to_entry(oldest):
                 return

@@ -1,10 +1,7 @@
 """This process' ear on the channel layer: one channel, in the groups of all topics it needs.
 
-What arrives is put in order by offset before the hub sees it: the layer may drop, double and
-reorder. Doubles are dropped; a gap is fetched from history; a quiet topic is compared with
-history now and then, so that a lost last publication is found too. What history does not hold any
-more is told as skipped. A history that is not the one that was heard (its end was lost, and it
-went on from there) becomes a new epoch.
+The layer may drop, double and reorder messages; `repair` puts publications in order before a topic
+sees them.
 
 A relay belongs to a running event loop. Its first listener of a topic joins the topic's group,
 and the group is left about a second after the last one went, so that a storm of reconnects does
@@ -17,7 +14,7 @@ import time
 from collections.abc import AsyncIterator, Awaitable, Callable, Iterable
 from contextlib import asynccontextmanager, suppress
 from functools import partial
-from typing import Any
+from typing import Any, TypeVar
 from weakref import WeakValueDictionary
 
 from channels.layers import get_channel_layer
@@ -30,12 +27,16 @@ from ..groups import channel_start, everybody, group_name, is_room
 from ..installation import learn
 from ..logs import get_logger
 from ..loops import Failures, PerLoop, repeat, spawn
-from ..publications import Publication, unpack
+from ..publications import unpack
 from ..wire.frames import event
-from . import housekeeping
+from . import bus, housekeeping
+from .listeners import Heard
+from .repair import Repair
 from .topics import Topic, tell_all
 
 logger = get_logger(__name__)
+
+M = TypeVar("M", bound=bus.Message)
 
 #: Seconds after which a channel layer that failed is asked again.
 RETRY_SECONDS = 1.0
@@ -45,11 +46,6 @@ CHANNEL_TRIES = 20
 CHANNEL_SECONDS = 15.0
 #: Seconds after which groups are joined anew: Channels' own layers end a membership after a day.
 REJOIN_SECONDS = 3600.0
-#: Types of the messages on the channel layer.
-PUBLICATIONS = "broadcast.publications"
-STREAMER = "broadcast.streamer"
-LEAVING = "broadcast.leaving"
-WAITING = "broadcast.waiting"
 
 
 class Relay:
@@ -63,12 +59,11 @@ class Relay:
         #: The groups it is in, and when they are joined anew.
         self._groups: set[str] = set()
         self._rejoin_at = asyncio.get_running_loop().time() + REJOIN_SECONDS
-        #: Who hears messages that are of no topic, by their type.
-        self._handlers: dict[str, list[Callable[[dict[str, Any]], None]]] = {}
+        #: The handlers of messages that are of no topic, by their kind.
+        self._handlers: dict[Any, list[Callable[[Any], None]]] = {}
         #: A lock for each name that is being joined or left, for as long as anybody needs it.
         self._locks: WeakValueDictionary[str, asyncio.Lock] = WeakValueDictionary()
-        #: Offsets of topics that were behind history at the last look.
-        self._behind: dict[str, int] = {}
+        self.repair = Repair(self.topics)
         #: The looks that are under way, by kind.
         self._looking: set[str] = set()
         #: Looks that failed the last time, and messages that could not be handled.
@@ -76,8 +71,6 @@ class Relay:
         self._unheard = Failures("messages")
         #: When the groups of unused topics are left.
         self._leaving: dict[str, asyncio.TimerHandle] = {}
-        #: Topics whose gap is being fetched, and what arrived for them meanwhile, by epoch.
-        self._backlog: dict[str, list[tuple[str, Publication]]] = {}
 
     @asynccontextmanager
     async def topic(self, name: str) -> AsyncIterator[Topic]:
@@ -94,8 +87,8 @@ class Relay:
             topic.reserved -= 1
             await self.changed(topic)
 
-    async def attend(self, kind: str, handler: Callable[[dict[str, Any]], None]) -> None:
-        """Give `handler` every message of a type `kind` that is sent to everybody from now on."""
+    async def attend(self, kind: type[M], handler: Callable[[M], None]) -> None:
+        """Give `handler` every message of a kind that is sent to everybody from now on."""
         if handler not in self._handlers.get(kind, ()):
             await self._enter(everybody)
             self._handlers.setdefault(kind, []).append(handler)
@@ -127,7 +120,8 @@ class Relay:
         state = await get_backend().state(name)
         topic = Topic(name, state.epoch, state.offset)
         if not is_room(name) and (presence := (await get_backend().presence([name])).get(name)):
-            topic.streamer, topic.elsewhere = presence.streamer, presence.elsewhere
+            topic.feeds.streamer = presence.streamer
+            topic.feeds.elsewhere = presence.elsewhere
         return topic
 
     async def _open(self) -> None:
@@ -150,9 +144,10 @@ class Relay:
                 break
         return str(await self.layer.new_channel(channel_start()))
 
-    async def changed(self, topic: Topic) -> None:
-        """Somebody came to `topic` or went: presence follows, and an unused topic is left."""
-        if self.topics.get(topic.name) is not topic:
+    async def changed(self, heard: Heard) -> None:
+        """Somebody came to a topic or went: presence follows, and an unused topic is left."""
+        topic = self.topics.get(heard.name)
+        if topic is None or topic is not heard:
             return
         leaving = self._leaving.pop(topic.name, None)
         if leaving:
@@ -200,100 +195,34 @@ class Relay:
         else:
             self._unheard.end()
 
-    def _receive(self, message: dict[str, Any]) -> None:
-        if message["type"] in self._handlers:
-            for handler in self._handlers[message["type"]]:
-                handler(message)
-            return
-        # Others tell each other things that this process has no use for.
-        topic = self.topics.get(message.get("stream", ""))
+    def _receive(self, said: dict[str, Any]) -> None:
+        message = bus.read(said)
+        for handler in self._handlers.get(type(message), ()) if message else ():
+            handler(message)
+        # What is not for a topic of this process is for others.
+        topic = self.topics.get(getattr(message, "stream", ""))
         if topic is None:
             return
-        if message["type"] == PUBLICATIONS:
-            publications = unpack(message["publications"])
+        if isinstance(message, bus.Published):
+            publications = unpack(message.publications)
             # Clocks of two machines may differ a little.
             metrics.relay_lags.observe(max(time.time() - publications[0].time, 0))
-            self.deliver(topic, message["epoch"], publications)
-        elif message["type"] == STREAMER:
-            self._hear_streamer(topic, message["streamer"])
-        elif message["type"] == LEAVING:
-            topic.hear_leaving(message["streamer"], message["left"])
-        elif message["type"] == WAITING:
-            topic.overtake_others(message["streamer"])
+            self.repair.deliver(topic, message.epoch, publications)
+        elif isinstance(message, bus.StreamerCame):
+            self._hear_streamer(topic, message.streamer)
+        elif isinstance(message, bus.StreamerLeaves):
+            topic.feeds.hear_leaving(message.streamer, message.left)
+        elif isinstance(message, bus.StreamerWaits):
+            topic.feeds.overtake_others(message.streamer)
 
     def _hear_streamer(self, topic: Topic, streamer: str) -> None:
-        if topic.streamers.keys() - {streamer}:
-            # What two of them say comes in any order: whoever feeds it here may be the newer one.
+        if topic.feeds.here.keys() - {streamer}:
+            # Two announcements may arrive in either order; the local streamer may be the newer one,
+            # so ask the backend.
             look = partial(self._look_around, [topic.name])
             spawn(self._look_once(f"who feeds {topic.name!r}", look))
         else:
             topic.set_streamer(streamer)
-
-    def deliver(self, topic: Topic, epoch: str, publications: list[Publication]) -> None:
-        """Give the topic what is new to it, in order; fetch what is missing before it."""
-        backlog = self._backlog.get(topic.name)
-        if backlog is not None:
-            backlog.extend((epoch, publication) for publication in publications)
-        elif epoch == topic.epoch and publications[0].offset == topic.offset + 1:
-            topic.append(publications)
-        elif epoch != topic.epoch or publications[-1].offset > topic.offset:
-            self._backlog[topic.name] = [(epoch, publication) for publication in publications]
-            spawn(self._repair(topic))
-
-    async def _repair(self, topic: Topic) -> None:
-        """Bring the topic to the newest position of history, then to the end of its backlog."""
-        try:
-            await self._fetch(topic)
-        except Exception as error:
-            if not isinstance(error, Unavailable):
-                logger.exception("History of %r cannot be read; trying again", topic.name)
-            self._behind[topic.name] = topic.offset
-        finally:
-            backlog = self._backlog.pop(topic.name)
-        for epoch, publication in sorted(backlog, key=lambda one: one[1].offset):
-            if epoch == topic.epoch and publication.offset == topic.offset + 1:
-                topic.append([publication])
-
-    async def _fetch(self, topic: Topic) -> None:
-        while True:
-            # With what was heard last, where that is known: is it the same history still?
-            last = topic.ring[-1] if topic.ring else None
-            epoch, found = await get_backend().read(
-                topic.name, topic.offset - bool(last), conf.RING_COUNT, conf.RING_BYTES
-            )
-            if epoch != topic.epoch:
-                await self._restart(topic)
-                return
-            overlaps = last is not None and found[:1] and found[0].offset == last.offset
-            if overlaps and found[0] != last:
-                await self._begin_epoch(topic)
-                return
-            found = found[1:] if overlaps else found
-            if not found:
-                state = await get_backend().state(topic.name)
-                if state.epoch == topic.epoch and state.offset < topic.offset:
-                    await self._begin_epoch(topic)
-                elif state.epoch == topic.epoch and state.offset > topic.offset:
-                    metrics.lost_publications.inc(state.offset - topic.offset)
-                    topic.jump(state.offset)
-                return
-            if found[0].offset > topic.offset + 1:
-                metrics.lost_publications.inc(found[0].offset - 1 - topic.offset)
-                topic.jump(found[0].offset - 1)
-            metrics.gaps_repaired.inc()
-            metrics.repaired_publications.inc(len(found))
-            topic.append(found)
-            # An engine in memory never waits.
-            await asyncio.sleep(0)
-
-    async def _begin_epoch(self, topic: Topic) -> None:
-        logger.warning("History of %r lost its end: a new epoch begins", topic.name)
-        await get_backend().restart(topic.name, topic.epoch)
-        await self._restart(topic)
-
-    async def _restart(self, topic: Topic) -> None:
-        state = await get_backend().state(topic.name)
-        topic.restart(state.epoch, state.offset)
 
     # -- what the layer lost ----------------------------------------------------------------
 
@@ -319,7 +248,7 @@ class Relay:
         for name in self.topics:
             places.setdefault(get_backend().place(name), []).append(name)
         for place, names in places.items():
-            self._look(f"what was lost at {place}", partial(self._look_for_lost, names))
+            self._look(f"what was lost at {place}", partial(self.repair.look_for_lost, names))
             streams = [name for name in names if not is_room(name)]
             self._look(f"who is there at {place}", partial(self._look_around, streams))
 
@@ -342,33 +271,17 @@ class Relay:
 
     async def _look_around(self, names: list[str]) -> None:
         """Who is there may have changed without a word: a process was killed, a message lost."""
-        known = {name: self.topics[name].streamer for name in names if name in self.topics}
+        known = {name: self.topics[name].feeds.streamer for name in names if name in self.topics}
         for name, presence in (await get_backend().presence(known)).items():
             topic = self.topics.get(name)
             if topic is None:
                 continue
-            topic.count_elsewhere(presence.elsewhere)
+            topic.feeds.count_elsewhere(presence.elsewhere)
             # Redis may have forgotten our own streamer, until we say again that it is here.
-            forgotten = not presence.streamer and topic.streamer in topic.streamers
+            forgotten = not presence.streamer and topic.feeds.streamer in topic.feeds.here
             # What was announced while we asked is newer than the answer.
-            if topic.streamer == known[name] != presence.streamer and not forgotten:
+            if topic.feeds.streamer == known[name] != presence.streamer and not forgotten:
                 topic.set_streamer(presence.streamer)
-
-    async def _look_for_lost(self, names: list[str]) -> None:
-        topics = [self.topics[name] for name in names if name in self.topics]
-        known = {topic.name: (topic.epoch, topic.offset) for topic in topics}
-        for name, (epoch, offset) in (await get_backend().positions(known)).items():
-            topic = self.topics.get(name)
-            behind = self._behind.pop(name, None)
-            if topic is None or name in self._backlog:
-                continue
-            lost_its_end = known[name][0] == epoch and offset < known[name][1]
-            if epoch == topic.epoch and offset > topic.offset != behind:
-                # On its way, most likely: lost only if it has not come by the next look.
-                self._behind[name] = topic.offset
-            elif epoch != topic.epoch or offset > topic.offset or lost_its_end:
-                self._backlog[name] = []
-                spawn(self._repair(topic))
 
 
 #: The relay of the running event loop.

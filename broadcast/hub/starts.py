@@ -2,7 +2,7 @@
 
 import math
 import re
-from typing import TYPE_CHECKING, Any, NamedTuple
+from typing import Any, NamedTuple
 from urllib.parse import parse_qsl
 
 from ..backends import StreamState, get_backend
@@ -12,9 +12,7 @@ from ..media import content_type
 from ..models import Stream
 from ..publications import Publication
 from ..wire.frames import Message, event
-
-if TYPE_CHECKING:
-    from .topics import Topic
+from .topics import Topic
 
 
 class Wish(NamedTuple):
@@ -71,7 +69,7 @@ def outcome(wish: Wish, start: Start) -> str:
     return "recovered" if start.recovered else "unrecovered"
 
 
-async def begin(topic: "Topic", stream: Stream, wish: Wish) -> tuple[Start, Message]:
+async def begin(topic: Topic, stream: Stream, wish: Wish) -> tuple[Start, Message]:
     """Where whoever comes to the topic begins, and the event `joined` that says so.
 
     It holds until something else is awaited.
@@ -90,7 +88,7 @@ async def begin(topic: "Topic", stream: Stream, wish: Wish) -> tuple[Start, Mess
     return start, joined
 
 
-async def begin_at(topic: "Topic", wish: Wish, seen: float) -> Start:
+async def begin_at(topic: Topic, wish: Wish, seen: float) -> Start:
     """`begin` without a word. In another epoch, with all that was published after `seen`."""
     state = await _state_of(topic)
     if wish.epoch not in ("", state.epoch):
@@ -114,7 +112,7 @@ async def _newest_of(stream: str, state: StreamState, moment: float) -> int:
     return low
 
 
-async def _state_of(topic: "Topic") -> StreamState:
+async def _state_of(topic: Topic) -> StreamState:
     state = await get_backend().state(topic.name)
     if state.epoch != topic.epoch:
         topic.restart(state.epoch, state.offset)

@@ -21,7 +21,7 @@ from ..exceptions import (
     StreamClosed,
     Unavailable,
 )
-from ..hub.publishing import append, check_size
+from ..hub.appending import append, check_size
 from ..hub.relay import get_relay
 from ..hub.topics import Topic
 from ..models import Stream

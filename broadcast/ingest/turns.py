@@ -24,7 +24,7 @@ from typing import Protocol
 
 from ..backends import Appended, StreamState, get_backend
 from ..exceptions import CloseCode, Unavailable
-from ..hub.publishing import announce_leaving, announce_streamer, announce_waiting
+from ..hub import bus
 from ..hub.relay import get_relay
 from ..hub.topics import Topic
 from ..logs import get_logger
@@ -71,7 +71,7 @@ class Source(Protocol):
 
 
 class Turn:
-    """One streamer's turn at its stream; a `hub.topics.Streamer`. It is left once, taken or not."""
+    """One streamer's turn at its stream; a `hub.feeds.Streamer`. It is left once, taken or not."""
 
     recorder: Recorder | None = None
     #: Whether its streamer publishes, whether it is overtaken, and whether it has left.
@@ -93,13 +93,13 @@ class Turn:
 
     async def take(self) -> None:
         """Feed the stream from now on; the streamer that did is told."""
-        known = self.topic.streamer
+        known = self.topic.feeds.streamer
         self.formers = set(await get_backend().enter(self.stream.slug, self.id))
-        self.topic.add_streamer(self)
-        if self.topic.streamer not in ("", known, self.id):
+        self.topic.feeds.add(self)
+        if self.topic.feeds.streamer not in ("", known, self.id):
             # Another streamer came at the same time, and may be the newer one.
             self.overtake()
-        await announce_streamer(self.stream.slug, self.id)
+        await bus.tell_stream(bus.StreamerCame(self.stream.slug, self.id))
 
     async def wait(self) -> bool:
         """Wait until the streamers before it have left. False: some had not, in time."""
@@ -114,7 +114,7 @@ class Turn:
                     await self._news.wait()
                     started = loop.time()
                     continue
-            await announce_waiting(self.stream.slug, self.id)
+            await bus.tell_stream(bus.StreamerWaits(self.stream.slug, self.id))
             self.formers &= set(await get_backend().replaced(self.stream.slug))
             late |= await self._give_up(started)
             if len(self.formers) < before:
@@ -162,7 +162,7 @@ class Turn:
             self._making_room.cancel()
         if self.recorder:
             self.recorder.end()
-        self.topic.remove_streamer(self)
+        self.topic.feeds.remove(self)
         await get_relay().changed(self.topic)
         try:
             await self._tell_that_it_left()
@@ -171,9 +171,9 @@ class Turn:
 
     async def _tell_that_it_left(self) -> None:
         if await get_backend().leave(self.stream.slug, self.id):
-            await announce_streamer(self.stream.slug, "")
+            await bus.tell_stream(bus.StreamerCame(self.stream.slug, ""))
         else:
-            await announce_leaving(self.stream.slug, self.id, left=True)
+            await bus.tell_stream(bus.StreamerLeaves(self.stream.slug, self.id, left=True))
 
     async def _tell_later(self) -> None:
         """Tell it when the engine is back: the next one is not to wait. Later presence expires."""
@@ -212,7 +212,7 @@ class Turn:
         now = asyncio.get_running_loop().time()
         if now - self._said_at >= LOOK_SECONDS / 2:
             self._said_at = now
-            await announce_leaving(self.stream.slug, self.id, left=False)
+            await bus.tell_stream(bus.StreamerLeaves(self.stream.slug, self.id, left=False))
 
     async def _make_room(self) -> None:
         # Two announcements may arrive in either order: only the backend knows which is newer.

@@ -18,6 +18,7 @@ from ..backends.redis_faults import explain, fault_of
 from ..conf import conf
 from ..exceptions import Unavailable
 from ..groups import channel_start, group_name
+from ..hub.bus import REHEARSAL
 from .health import one_name_each
 
 #: Seconds that a message on a layer may take.
@@ -53,7 +54,7 @@ async def rehearse(layer: Any, groups: Iterable[str]) -> None:
     word, expected = secrets.token_hex(8), set(groups)
     for group in expected:
         await layer.group_add(group, channel)
-        message = {"type": "broadcast.rehearsal", "word": word, "group": group}
+        message = {"type": REHEARSAL, "word": word, "group": group}
         await layer.group_send(group, message)
     try:
         async with asyncio.timeout(REHEARSAL_SECONDS):

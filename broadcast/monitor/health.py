@@ -30,6 +30,7 @@ from ..conf import conf
 from ..exceptions import Unavailable
 from ..groups import group_name
 from ..http.answers import reading
+from ..hub.bus import HEALTHZ
 from ..installation import learn
 from ..logs import get_logger
 from ..loops import PerLoop
@@ -147,7 +148,7 @@ def in_thread(work: Callable[[], object]) -> asyncio.Future[None]:
 
 async def _channel_layer(name: str) -> str:
     # To a group without members; and if there were one, it would not hear this stream.
-    message = {"type": "broadcast.healthz", "stream": ""}
+    message = {"type": HEALTHZ, "stream": ""}
     try:
         await get_channel_layer(conf.CHANNEL_LAYER).group_send(group_name(name), message)
     except RedisError as error:

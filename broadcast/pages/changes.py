@@ -17,10 +17,9 @@ from django.http import HttpRequest
 from django.utils import timezone
 
 from ..access.guard import mark
-from ..hub.publishing import tell_everybody
+from ..hub import bus
 from ..models import Subscription
 from .subscriptions import announce
-from .watch import SESSION
 
 
 def connect() -> None:
@@ -47,7 +46,7 @@ def _session_ended(instance: Any, using: str, **kwargs: Any) -> None:
 
 
 def _tell_pages(key: str, using: str | None = None) -> None:
-    telling = partial(tell_everybody, type=SESSION, session=mark(key))
+    telling = partial(bus.tell_everybody, bus.SessionEnded(mark(key)))
     transaction.on_commit(telling, using=using, robust=True)
 
 

@@ -26,8 +26,11 @@ from django.utils import timezone
 from ..backends import get_backend
 from ..exceptions import BadRequest, Unavailable
 from ..groups import PAGE_PREFIX
+from ..hub import bus
+from ..hub.appending import check_name
 from ..hub.greenlets import to_sync
-from ..hub.publishing import apublish_draft, at_engine, check_name, tell_everybody
+from ..hub.publishing import apublish_draft
+from ..hub.serving import at_engine
 from ..installation import learn
 from ..models import Subscription
 from ..publications import Draft, Position
@@ -37,9 +40,6 @@ if TYPE_CHECKING:
 
 #: Where a session has its key.
 SOCKET_KEY = "socket_key"
-#: The type of the message that says that the subscriptions of a page changed: `digest`, and the
-#: channels to `leave`.
-PAGE = "broadcast.page"
 #: How names begin that are no channels.
 RESERVED = (PAGE_PREFIX, "room:")
 
@@ -67,7 +67,7 @@ def topic_of(digest: str) -> str:
 
 def announce(digest: str, leave: Iterable[str] = ()) -> None:
     """Have the page's socket, wherever that is, look at its subscriptions, and `leave` at once."""
-    telling = partial(tell_everybody, type=PAGE, digest=digest, leave=list(leave))
+    telling = partial(bus.tell_everybody, bus.PageChanged(digest, list(leave)))
     transaction.on_commit(telling, robust=True)
 
 

@@ -24,12 +24,13 @@ from ..access.guard import mark
 from ..access.watch import Watch
 from ..conf import conf
 from ..exceptions import BroadcastError, SessionEnded, Unavailable
+from ..hub import bus
+from ..hub.listeners import Heard
 from ..hub.relay import get_relay
-from ..hub.topics import Topic
 from ..logs import get_logger
 from ..loops import PerLoop, spawn
 from ..models import EVERYONE, Subscription
-from .subscriptions import PAGE, SOCKET_KEY
+from .subscriptions import SOCKET_KEY
 
 if TYPE_CHECKING:
     from .socket import PageConsumer
@@ -37,7 +38,6 @@ if TYPE_CHECKING:
 logger = get_logger(__name__)
 
 #: The type of the message that says that a session ended: `session`, its `access.guard.mark`.
-SESSION = "broadcast.session"
 #: Pages in one query.
 ROWS = 500
 
@@ -84,13 +84,13 @@ class Pages:
     def _note_session(self, digest: str, end: datetime | None) -> None:
         self._session_ends.note(digest, {} if end is None else {SOCKET_KEY: end})
 
-    def note_left(self, topic: Topic) -> None:
+    def note_left(self, topic: Heard) -> None:
         """A page left it: presence follows soon."""
         spawn(get_relay().changed(topic))
 
-    def hear(self, message: dict[str, Any]) -> None:
+    def hear(self, message: bus.PageChanged) -> None:
         """The subscriptions of a page changed."""
-        self._leave_channels(message["digest"], message["leave"])
+        self._leave_channels(message.digest, message.leave)
 
     def _leave_channels(self, digest: str, channels: Iterable[str]) -> None:
         pages = self.by_digest.get(digest, ())
@@ -110,10 +110,10 @@ class Pages:
         self._doubtful.add(digest)
         self._watch.changed(digest)
 
-    def hear_session(self, message: dict[str, Any]) -> None:
+    def hear_session(self, message: bus.SessionEnded) -> None:
         """A session ended."""
         for page in list(self.sockets):
-            if page.visitor.key and mark(page.visitor.key) == message["session"]:
+            if page.visitor.key and mark(page.visitor.key) == message.session:
                 self._end(page)
 
     def tell_all(self, said: dict[str, Any]) -> None:
@@ -129,8 +129,8 @@ class Pages:
 
     async def _look(self, changed: set[str] | None) -> None:
         with suppress(Unavailable):
-            await get_relay().attend(PAGE, self.hear)
-            await get_relay().attend(SESSION, self.hear_session)
+            await get_relay().attend(bus.PageChanged, self.hear)
+            await get_relay().attend(bus.SessionEnded, self.hear_session)
         digests = [one for one in self.by_digest if changed is None or one in changed]
         doubtful, self._doubtful = self._doubtful, set()
         for some in parts(digests):

@@ -22,7 +22,7 @@ from ..backends.rooms import Joined, Left
 from ..conf import conf
 from ..exceptions import Unavailable
 from ..groups import room_stream
-from ..hub.publishing import hand_over
+from ..hub.appending import hand_over
 from ..logs import get_logger
 from ..loops import PerLoop, Rounds, repeat, spawn
 from . import hours

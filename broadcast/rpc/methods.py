@@ -22,7 +22,8 @@ from .. import metrics
 from ..backends import get_backend
 from ..conf import conf
 from ..exceptions import BadRequest, BroadcastError, Forbidden
-from ..hub.publishing import apublish_draft, check_name, enqueue
+from ..hub.appending import check_name, enqueue
+from ..hub.publishing import apublish_draft
 from ..hub.relay import all_topics
 from ..ingest.programs import Feeds
 from ..installation import get_prefix, learn

@@ -27,7 +27,7 @@ from ..access.addresses import is_loopback
 from ..backends import get_backend, remote
 from ..conf import conf
 from ..exceptions import BadRequest, Unavailable
-from ..hub.publishing import serve_here
+from ..hub.serving import serve_here
 from ..ingest.programs import Feeds
 from ..installation import get_prefix, learn
 from ..logs import get_logger

@@ -29,7 +29,7 @@ from ..backends import Recording, Run, get_backend, new_streamer
 from ..conf import conf
 from ..consumers import SocketConsumer
 from ..exceptions import BadRequest, BroadcastError, CloseCode, Replaced, RunGap, TooLarge, TooMany
-from ..hub.publishing import append
+from ..hub.appending import append
 from ..hub.relay import get_relay
 from ..hub.starts import query_of
 from ..ingest.turns import TAKEN_OVER, TOO_LATE, Turn, is_fed_by_another
@@ -54,7 +54,7 @@ STREAMER_BYTES = 4 * 1024 * 1024
 
 
 class StreamerConsumer(SocketConsumer):
-    """A socket that feeds a stream, at `/ws/streamer/<slug>/`; a `hub.topics.Streamer`.
+    """A socket that feeds a stream, at `/ws/streamer/<slug>/`; a `hub.feeds.Streamer`.
 
     What came waits in `waiting` until the append that is under way is through; then all of it
     goes into the next one. While too much waits, the socket is not read.

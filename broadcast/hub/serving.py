@@ -1,0 +1,42 @@
+"""Which event loop the streams of this server live in, and how other threads reach it."""
+
+import asyncio
+from collections.abc import Coroutine
+from contextlib import suppress
+from typing import Any, TypeVar
+
+from .. import lifespan, metrics
+from ..backends import get_backend, serve
+
+T = TypeVar("T")
+
+_loop: asyncio.AbstractEventLoop | None = None
+
+
+def serve_here() -> None:
+    """Say that this process is a server, and the running event loop, if one runs yet, its own."""
+    global _loop
+    serve()
+    metrics.processes.set(1)
+    with suppress(RuntimeError):
+        _loop = asyncio.get_running_loop()
+
+
+def get_loop() -> asyncio.AbstractEventLoop | None:
+    """The server's event loop; None: this process is no server, or its loop does not run yet."""
+    return _loop
+
+
+async def at_engine(coroutine: Coroutine[Any, Any, T]) -> T:
+    """Await it where the engine is: what is in memory belongs to the server's own event loop."""
+    here = asyncio.get_running_loop()
+    if get_backend().shared or _loop is None or _loop is here or not _loop.is_running():
+        return await coroutine
+    # A thread of the server.
+    return await asyncio.wrap_future(asyncio.run_coroutine_threadsafe(coroutine, _loop))
+
+
+@lifespan.forked.connect
+def _begin_child() -> None:
+    global _loop
+    _loop = None
