@@ -21,11 +21,11 @@ from broadcast.http import threads
 from broadcast.hub import publishing
 from broadcast.models import rows
 from broadcast.rooms import hours
-from tests.backends import BACKENDS
-from tests.clock import Clock
-from tests.doors import Door, InProcessDoor, ServerDoor
-from tests.pages import Person
-from tests.processes import PREFIX, Installation, RedisProcess, ServerProcess
+from tests.rig.backends import BACKENDS
+from tests.rig.clock import Clock
+from tests.rig.doors import Door, InProcessDoor, ServerDoor
+from tests.rig.pages import Person
+from tests.rig.processes import PREFIX, Installation, RedisProcess, ServerProcess
 
 
 @pytest.hookimpl(tryfirst=True)

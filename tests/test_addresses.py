@@ -14,8 +14,8 @@ from pytest_django.fixtures import Settings
 
 from broadcast.access.addresses import Proxies, ProxyMiddleware, address_of, household, parse
 from project.asgi import application
-from tests.doors import PATIENCE, Door, ServerDoor
-from tests.processes import ServerProcess, prepared_database
+from tests.rig.doors import PATIENCE, Door, ServerDoor
+from tests.rig.processes import ServerProcess, prepared_database
 
 # -- addresses -----------------------------------------------------------------------------------
 

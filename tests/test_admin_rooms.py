@@ -17,8 +17,8 @@ from broadcast.exceptions import BadToken
 from broadcast.models import Room, RoomHour
 from broadcast.monitor import figures
 from broadcast.tokens import Deed
-from tests.doors import V1, InProcessDoor, Socket
-from tests.rooms import enter, error, heard
+from tests.rig.doors import V1, InProcessDoor, Socket
+from tests.rig.rooms import enter, error, heard
 from tests.test_rooms import HOUR
 
 pytestmark = pytest.mark.django_db

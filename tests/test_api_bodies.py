@@ -5,8 +5,8 @@ import json
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
 
-from tests.doors import ServerDoor
-from tests.events import ServerHearing
+from tests.rig.doors import ServerDoor
+from tests.rig.events import ServerHearing
 
 MIB = 1024 * 1024
 CHUNKED = {"Transfer-Encoding": "chunked"}

@@ -14,8 +14,8 @@ from broadcast.backends import get_backend
 from broadcast.exceptions import Unavailable
 from broadcast.hub.relay import get_relay
 from broadcast.models import Stream
-from tests.doors import InProcessDoor, ServerDoor
-from tests.events import Event, hear, hear_in_process
+from tests.rig.doors import InProcessDoor, ServerDoor
+from tests.rig.events import Event, hear, hear_in_process
 
 
 async def test_everything_that_is_published_is_heard_in_order(server_door: ServerDoor) -> None:

@@ -10,10 +10,10 @@ from typing import Any
 import pytest
 
 from tests.conftest import door_of
-from tests.doors import ServerDoor, Socket
-from tests.events import ServerHearing, hear
-from tests.processes import ServerProcess
-from tests.raw import RawSocket
+from tests.rig.doors import ServerDoor, Socket
+from tests.rig.events import ServerHearing, hear
+from tests.rig.processes import ServerProcess
+from tests.rig.raw import RawSocket
 
 KIB = 1024
 MIB = 1024 * KIB

@@ -9,8 +9,8 @@ from django.test import AsyncClient
 from django.utils import timezone
 
 from broadcast.models import Stream, rows
-from tests.doors import InProcessDoor
-from tests.events import hear_in_process
+from tests.rig.doors import InProcessDoor
+from tests.rig.events import hear_in_process
 
 TEXT = "text/plain"
 

@@ -18,7 +18,7 @@ from schemathesis.specs.openapi.checks import (
 )
 
 from broadcast import urls
-from tests.processes import ServerProcess
+from tests.rig.processes import ServerProcess
 
 Json = dict[str, Any]
 

@@ -14,8 +14,8 @@ from broadcast.backends import GRACE_SECONDS, RETRY_SECONDS, Limits, Run
 from broadcast.backends.redis import RedisBackend
 from broadcast.exceptions import RunGap
 from broadcast.publications import Draft, Mark
-from tests.backends import BACKENDS
-from tests.clock import Clock
+from tests.rig.backends import BACKENDS
+from tests.rig.clock import Clock
 
 drafts = st.lists(
     st.builds(Draft.of, st.binary(max_size=12), st.integers(0, 7).map(Mark)), max_size=5

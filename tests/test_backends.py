@@ -6,8 +6,8 @@ import pytest
 
 from broadcast.backends import Backend, Limits, Run, StreamState
 from broadcast.publications import Draft, Kind, Mark, Publication
-from tests.backends import ALL, WIDE, append, kept, text
-from tests.clock import Clock
+from tests.rig.backends import ALL, WIDE, append, kept, text
+from tests.rig.clock import Clock
 
 # -- appending ------------------------------------------------------------------------------
 

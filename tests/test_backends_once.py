@@ -6,8 +6,8 @@ from broadcast.backends import Appended, Backend, Limits, Recording, Run
 from broadcast.backends.memory import KNOWN_KEYS, KNOWN_RUNS
 from broadcast.exceptions import RunGap
 from broadcast.publications import Mark
-from tests.backends import ALL, WIDE, append, kept, text
-from tests.clock import Clock
+from tests.rig.backends import ALL, WIDE, append, kept, text
+from tests.rig.clock import Clock
 
 
 async def in_run(backend: Backend, number: int, payloads: str, run: str = "r") -> Appended:

@@ -4,8 +4,8 @@ from pytest_django.fixtures import Settings
 
 from broadcast.backends import Backend, Presence
 from broadcast.backends.redis import PRESENCE_SECONDS
-from tests.backends import redis_backend
-from tests.clock import Clock
+from tests.rig.backends import redis_backend
+from tests.rig.clock import Clock
 
 
 async def test_nobody_is_at_a_stream_nobody_came_to(backend: Backend) -> None:

@@ -4,7 +4,7 @@ from contextlib import suppress
 
 import pytest
 
-from tests.doors import V1, Closed, Door, Frame, InProcessDoor, Refused, undisturbed
+from tests.rig.doors import V1, Closed, Door, Frame, InProcessDoor, Refused, undisturbed
 
 MIB = 2**20
 

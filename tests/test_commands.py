@@ -31,7 +31,7 @@ from broadcast.management.commands.serve import Command as ServeCommand
 from broadcast.management.commands.start import Command as StartCommand
 from broadcast.models import Stream
 from broadcast.tokens import Deed
-from tests.processes import ROOT, ServerProcess, free_port
+from tests.rig.processes import ROOT, ServerProcess, free_port
 
 Servers = Callable[[str], ServerProcess]
 

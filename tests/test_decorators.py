@@ -8,8 +8,8 @@ from django.db import connections
 from django.test import AsyncClient, Client
 
 from broadcast.models import Stream
-from tests.doors import InProcessDoor
-from tests.events import hear_in_process
+from tests.rig.doors import InProcessDoor
+from tests.rig.events import hear_in_process
 
 pytestmark = pytest.mark.django_db
 

@@ -13,10 +13,10 @@ from websockets.exceptions import InvalidMessage
 from broadcast.rooms import signaling
 from broadcast.wire.frames import event
 from tests.conftest import door_of
-from tests.doors import V1, Closed, InProcessDoor, ServerDoor, Socket
-from tests.processes import ServerProcess
-from tests.raw import BINARY, CLOSE, frame
-from tests.rooms import PATH, answers
+from tests.rig.doors import V1, Closed, InProcessDoor, ServerDoor, Socket
+from tests.rig.processes import ServerProcess
+from tests.rig.raw import BINARY, CLOSE, frame
+from tests.rig.rooms import PATH, answers
 from tests.test_slow_listeners import flood, never_reading
 
 #: Seconds a drain takes here, and some in which nothing but an exit at once can happen.

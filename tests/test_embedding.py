@@ -23,7 +23,7 @@ from broadcast.management.commands.runserver import Command as Runserver
 from broadcast.models import Stream
 from broadcast.routing import websocket_application
 from project.asgi import application
-from tests.processes import ROOT
+from tests.rig.processes import ROOT
 
 EVIL = "</textarea></title><script>alert(1)</script>\"'&{{ x }}"
 

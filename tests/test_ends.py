@@ -8,7 +8,7 @@ import pytest
 
 from broadcast.access import ends
 from broadcast.access.ends import SPARE, Ends
-from tests.clock import clock, in_clock_loop
+from tests.rig.clock import clock, in_clock_loop
 
 
 class Wall:

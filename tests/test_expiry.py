@@ -20,9 +20,9 @@ from broadcast.hub import housekeeping
 from broadcast.models import Subscription
 from broadcast.pages import watch as page_watch
 from broadcast.pages.subscriptions import PageSocket, digest_of, topic_of
-from tests.doors import InProcessDoor, ServerDoor, eventually
-from tests.pages import Page, Person
-from tests.processes import Installation, ServerProcess
+from tests.rig.doors import InProcessDoor, ServerDoor, eventually
+from tests.rig.pages import Page, Person
+from tests.rig.processes import Installation, ServerProcess
 from tests.test_page_socket import URLS, push
 from tests.test_subscriptions import ID, KEY, Opened, opened, until_heard
 

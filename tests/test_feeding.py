@@ -13,7 +13,7 @@ from broadcast.ingest import recorder
 from broadcast.ingest.programs import feeding
 from broadcast.models import Stream
 from broadcast.publications import Draft
-from tests.doors import InProcessDoor, eventually
+from tests.rig.doors import InProcessDoor, eventually
 
 
 async def close(slug: str) -> None:

@@ -17,8 +17,8 @@ from broadcast.models import Stream
 from broadcast.monitor import figures
 from broadcast.monitor.figures import Rates, excerpt, last_publications, type_of
 from broadcast.publications import Kind, Publication
-from tests.doors import V1, InProcessDoor, ServerDoor, Socket
-from tests.processes import Installation
+from tests.rig.doors import V1, InProcessDoor, ServerDoor, Socket
+from tests.rig.processes import Installation
 
 PATH = "/ws/admin/streams/"
 

@@ -25,10 +25,10 @@ from broadcast.hub.relay import get_relay
 from broadcast.models import Subscription
 from broadcast.pages.subscriptions import PageSocket
 from broadcast.publications import Mark, Position
-from tests.backends import text
-from tests.clock import Clock
-from tests.doors import InProcessDoor, eventually
-from tests.rooms import enter, new_room
+from tests.rig.backends import text
+from tests.rig.clock import Clock
+from tests.rig.doors import InProcessDoor, eventually
+from tests.rig.rooms import enter, new_room
 from tests.test_rooms_backends import join, leave
 from tests.test_subscriptions import ID, KEY, NOW, Request, opened, reopened
 

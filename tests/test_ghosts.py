@@ -25,11 +25,11 @@ from broadcast.hub.relay import all_topics
 from broadcast.pages import handlers
 from broadcast.pages.actions import Actions
 from broadcast.routing import websocket_application
-from tests.doors import PATIENCE, Door, InProcessDoor, ServerDoor, eventually
-from tests.processes import ServerProcess
-from tests.raw import BINARY, CLOSE, CONTINUATION, TEXT, RawSocket, frame
-from tests.rooms import PATH, enter, new_room
-from tests.scrapes import scrape
+from tests.rig.doors import PATIENCE, Door, InProcessDoor, ServerDoor, eventually
+from tests.rig.processes import ServerProcess
+from tests.rig.raw import BINARY, CLOSE, CONTINUATION, TEXT, RawSocket, frame
+from tests.rig.rooms import PATH, enter, new_room
+from tests.rig.scrapes import scrape
 
 MIB = 2**20
 

@@ -7,8 +7,8 @@ from pathlib import Path
 
 import pytest
 
-from tests.launcher import ROOT
-from tests.processes import ServerProcess, free_port
+from tests.rig.launcher import ROOT
+from tests.rig.processes import ServerProcess, free_port
 
 Servers = Callable[[str], ServerProcess]
 

@@ -17,8 +17,8 @@ from django.utils import timezone
 from broadcast import apublish
 from broadcast.access import changes, guard
 from broadcast.models import Room, Stream
-from tests.doors import V1, InProcessDoor, ServerDoor, Socket, eventually
-from tests.processes import Installation
+from tests.rig.doors import V1, InProcessDoor, ServerDoor, Socket, eventually
+from tests.rig.processes import Installation
 
 PERMISSIONS = {"listener": "listen_stream", "streamer": "publish_stream"}
 #: Seconds after which a server looks by itself: longer than any test waits.

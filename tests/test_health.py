@@ -15,9 +15,9 @@ import pytest
 from django.test import Client
 
 from broadcast.monitor import health
-from tests.doors import ServerDoor, eventually
-from tests.processes import Installation, ServerProcess, prepared_database
-from tests.scrapes import Answer, get
+from tests.rig.doors import ServerDoor, eventually
+from tests.rig.processes import Installation, ServerProcess, prepared_database
+from tests.rig.scrapes import Answer, get
 
 #: Seconds within which a server says that it is not ready, on a busy machine too; a frozen Redis
 #: is waited for longer.

@@ -17,7 +17,7 @@ from broadcast.access.limits import get_limits
 from broadcast.exceptions import Unavailable
 from broadcast.http import threads
 from broadcast.http.application import PIECE, HTTPApplication
-from tests.doors import PATIENCE
+from tests.rig.doors import PATIENCE
 
 pytestmark = pytest.mark.django_db
 

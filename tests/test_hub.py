@@ -13,7 +13,7 @@ from broadcast.hub.listeners import Listener
 from broadcast.hub.topics import Topic
 from broadcast.publications import Draft, Publication
 from broadcast.wire.frames import PLAIN_MESSAGES, V1_MESSAGES, Encoding, Message, event
-from tests.clock import clock, in_clock_loop, settle
+from tests.rig.clock import clock, in_clock_loop, settle
 
 WIDE = Limits(100_000, 2**30, 3600)
 

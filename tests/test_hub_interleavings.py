@@ -17,7 +17,7 @@ from broadcast.hub.listeners import Listener
 from broadcast.hub.topics import Topic
 from broadcast.publications import Draft
 from broadcast.wire.frames import PLAIN_MESSAGES, V1_MESSAGES, Encoding, Message, event
-from tests.clock import clock, in_clock_loop
+from tests.rig.clock import clock, in_clock_loop
 from tests.test_hub import told
 
 #: Small enough that a few publications overtake a cursor, first the ring and then history.

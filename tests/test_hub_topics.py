@@ -12,7 +12,7 @@ from broadcast.hub.listeners import Listener
 from broadcast.hub.topics import tell_all
 from broadcast.publications import Draft, Mark
 from broadcast.wire.frames import PLAIN_MESSAGES, V1_MESSAGES, event
-from tests.clock import clock, in_clock_loop, settle
+from tests.rig.clock import clock, in_clock_loop, settle
 from tests.test_hub import WIDE, FakeSink, House, numbers
 
 

@@ -19,7 +19,7 @@ from broadcast.exceptions import Unavailable
 from broadcast.groups import everybody, group_name
 from broadcast.installation import get_prefix, learn
 from broadcast.models import Installation
-from tests.processes import ServerProcess
+from tests.rig.processes import ServerProcess
 
 
 @pytest.fixture(autouse=True)

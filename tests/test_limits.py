@@ -30,8 +30,8 @@ from broadcast.exceptions import BroadcastError, Forbidden, TooLarge, TooMany
 from broadcast.http.answers import resource
 from broadcast.logs import LOG_SECONDS
 from tests.conftest import door_of
-from tests.doors import V1, Closed, Door, InProcessDoor, Socket, eventually
-from tests.processes import ServerProcess, prepared_database
+from tests.rig.doors import V1, Closed, Door, InProcessDoor, Socket, eventually
+from tests.rig.processes import ServerProcess, prepared_database
 
 # -- the pace, without a clock -------------------------------------------------------------------
 

@@ -17,7 +17,7 @@ from django.core.management.base import CommandError
 
 from broadcast.consumers import SUBPROTOCOL
 from broadcast.management.commands import listen as command
-from tests.raw import CLOSE, TEXT, close_payload, frame
+from tests.rig.raw import CLOSE, TEXT, close_payload, frame
 
 #: What a handshake is answered with, and then the connection is closed. None: it is cut.
 FAULTS: dict[str, bytes] = {

@@ -6,7 +6,7 @@ from typing import Any
 import pytest
 from django.test import override_settings
 
-from tests.doors import V1, Door, Frame, InProcessDoor, Refused, Socket
+from tests.rig.doors import V1, Door, Frame, InProcessDoor, Refused, Socket
 
 #: Text and binary, one after another; small, so that a slow machine's listener keeps up.
 MIXED: list[Frame] = [

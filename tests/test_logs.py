@@ -11,8 +11,8 @@ from urllib.request import Request, urlopen
 
 import pytest
 
-from tests.doors import V1, Closed, Refused, ServerDoor
-from tests.processes import PATIENCE, ServerProcess, prepared_database
+from tests.rig.doors import V1, Closed, Refused, ServerDoor
+from tests.rig.processes import PATIENCE, ServerProcess, prepared_database
 from tests.test_rpc import connected
 
 #: All that is said in this module and must not be found again has this in it.

@@ -29,8 +29,8 @@ from broadcast.models import Installation, Recording, Room, RoomHour, Stream, Su
 from broadcast.pages import watch as page_watch
 from broadcast.rooms import hours, meetings
 from broadcast.server import server, workers
-from tests.clock import clock, in_clock_loop
-from tests.doors import InProcessDoor
+from tests.rig.clock import clock, in_clock_loop
+from tests.rig.doors import InProcessDoor
 from tests.test_alone import LOOK_OUT
 from tests.test_rooms import HOUR, left
 

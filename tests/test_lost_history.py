@@ -7,9 +7,9 @@ from collections.abc import Iterator
 
 import pytest
 
-from tests.clients import CountedStreamer, Flow, ResumingListener, flowing
-from tests.doors import ServerDoor, eventually
-from tests.processes import Installation, RedisProcess
+from tests.rig.clients import CountedStreamer, Flow, ResumingListener, flowing
+from tests.rig.doors import ServerDoor, eventually
+from tests.rig.processes import Installation, RedisProcess
 from tests.test_rpc import connected
 
 

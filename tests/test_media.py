@@ -14,8 +14,8 @@ from broadcast.media import webm as matroska
 from broadcast.media.steps import BYTES, MOST, STEPS
 from broadcast.models import Recording
 from broadcast.publications import Draft, Kind, Mark
-from tests import films
-from tests.films import (
+from tests.rig import films
+from tests.rig.films import (
     CONTENT_TYPES,
     CRC,
     DEPENDS,

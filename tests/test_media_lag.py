@@ -16,7 +16,7 @@ from broadcast.hub.relay import get_relay
 from broadcast.hub.topics import Topic
 from broadcast.publications import Draft, Kind, Mark
 from broadcast.wire.frames import V1_MESSAGES, Message
-from tests.doors import eventually
+from tests.rig.doors import eventually
 
 HEADER, ENTRY, MORE = Mark.HEADER | Mark.RESET, int(Mark.ENTRY), 0
 

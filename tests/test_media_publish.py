@@ -20,9 +20,9 @@ from broadcast.exceptions import BadRequest
 from broadcast.management.commands.publish import segments
 from broadcast.publications import Mark
 from tests.conftest import door_of
-from tests.doors import ServerDoor, Socket, eventually
-from tests.films import assert_plays, block, cluster, cut, film, webm
-from tests.processes import ROOT, ServerProcess
+from tests.rig.doors import ServerDoor, Socket, eventually
+from tests.rig.films import assert_plays, block, cluster, cut, film, webm
+from tests.rig.processes import ROOT, ServerProcess
 from tests.test_media_sockets import bytes_of, hear
 from tests.test_readme import blocks, section
 from tests.test_recordings import recordings_on

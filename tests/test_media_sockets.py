@@ -13,10 +13,10 @@ from pytest_django.fixtures import Settings
 
 from broadcast.backends import Recording, get_backend
 from broadcast.backends.memory import MemoryBackend
-from tests.doors import V1, Closed, Door, InProcessDoor, ServerDoor, Socket, undisturbed
-from tests.films import assert_plays, block, cluster, cut, element, entries, film, webm
-from tests.processes import Installation
-from tests.raw import BINARY, RawSocket
+from tests.rig.doors import V1, Closed, Door, InProcessDoor, ServerDoor, Socket, undisturbed
+from tests.rig.films import assert_plays, block, cluster, cut, element, entries, film, webm
+from tests.rig.processes import Installation
+from tests.rig.raw import BINARY, RawSocket
 
 #: Frames that are no multiple of anything in a film.
 FRAME = 501

@@ -10,9 +10,9 @@ import pytest
 from broadcast.backends import StreamState
 from broadcast.hub.starts import Start, Wish, find_start
 from broadcast.publications import Kind, Mark, Publication
-from tests.doors import Door, InProcessDoor, Socket
-from tests.events import hear_in_process
-from tests.films import block, cluster, webm
+from tests.rig.doors import Door, InProcessDoor, Socket
+from tests.rig.events import hear_in_process
+from tests.rig.films import block, cluster, webm
 
 HEADER = webm()
 KEY = cluster(block(key=True))

@@ -6,9 +6,9 @@ from contextlib import AsyncExitStack
 import pytest
 
 from tests.conftest import door_of
-from tests.doors import V1, ServerDoor, eventually
-from tests.processes import ServerProcess
-from tests.raw import BINARY, PING, TEXT, frame
+from tests.rig.doors import V1, ServerDoor, eventually
+from tests.rig.processes import ServerProcess
+from tests.rig.raw import BINARY, PING, TEXT, frame
 from tests.test_slow_listeners import KIB, MIB, flood, never_reading
 
 

@@ -14,10 +14,10 @@ from prometheus_client import REGISTRY
 from pytest_django.fixtures import Settings
 
 from broadcast import metrics
-from tests.doors import V1, Refused, ServerDoor, eventually
-from tests.processes import ROOT, ServerProcess
-from tests.raw import BINARY
-from tests.scrapes import Figures, get, scrape
+from tests.rig.doors import V1, Refused, ServerDoor, eventually
+from tests.rig.processes import ROOT, ServerProcess
+from tests.rig.raw import BINARY
+from tests.rig.scrapes import Figures, get, scrape
 from tests.test_rpc import connected
 from tests.test_slow_listeners import FLOOD, SIZE, flood, never_reading
 

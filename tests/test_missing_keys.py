@@ -23,9 +23,9 @@ from broadcast.exceptions import RoomError, RunGap
 from broadcast.groups import room_stream
 from broadcast.hub.starts import Wish, find_start
 from broadcast.publications import Mark
-from tests.backends import ALL, WIDE, text
-from tests.clock import Clock
-from tests.processes import RedisProcess
+from tests.rig.backends import ALL, WIDE, text
+from tests.rig.clock import Clock
+from tests.rig.processes import RedisProcess
 
 RUN, RECORDING, KEY = "run", "recording", "key"
 FAREWELL = b"{} left"

@@ -8,10 +8,10 @@ import pytest
 
 from broadcast.logs import MOST, OneLine, get_logger, shown
 from project.settings import brief
-from tests.doors import ServerDoor
-from tests.launcher import ROOT
-from tests.processes import RECORD
-from tests.raw import Gone
+from tests.rig.doors import ServerDoor
+from tests.rig.launcher import ROOT
+from tests.rig.processes import RECORD
+from tests.rig.raw import Gone
 
 #: How a client writes what forges, colours or turns a line around, in a path; and what is logged.
 PATHS = [

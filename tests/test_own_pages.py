@@ -10,8 +10,8 @@ from pytest_django.fixtures import Settings
 
 from broadcast.http.application import HTTPApplication
 from broadcast.models import Stream
-from tests.doors import PATIENCE, V1, InProcessDoor, Refused
-from tests.events import hear_in_process, nothing
+from tests.rig.doors import PATIENCE, V1, InProcessDoor, Refused
+from tests.rig.events import hear_in_process, nothing
 
 HOST = "www.example.org:8000"
 OURS = "http://www.example.org:8000"

@@ -11,10 +11,10 @@ from uuid import uuid4
 
 import pytest
 
-from tests.doors import ServerDoor
-from tests.page_views import SLEEP
-from tests.pages import PageSocket, Person
-from tests.processes import ServerProcess
+from tests.rig.doors import ServerDoor
+from tests.rig.page_views import SLEEP
+from tests.rig.pages import PageSocket, Person
+from tests.rig.processes import ServerProcess
 
 #: Small enough to be reached soon.
 LIMITS = {
@@ -27,7 +27,7 @@ LIMITS = {
 
 @pytest.fixture(scope="module", params=["broadcast", "uvicorn"])
 def process(request: Any, tmp_path_factory: pytest.TempPathFactory) -> Iterator[ServerProcess]:
-    urls = {"DJANGO_SETTINGS_MODULE": "tests.settings", "ROOT_URLCONF": "tests.page_views"}
+    urls = {"DJANGO_SETTINGS_MODULE": "tests.settings", "ROOT_URLCONF": "tests.rig.page_views"}
     directory = tmp_path_factory.mktemp(request.param)
     with ExitStack() as stack:
         process = ServerProcess(request.param, directory, **urls, **LIMITS)

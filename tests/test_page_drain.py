@@ -7,9 +7,9 @@ from uuid import uuid4
 
 import pytest
 
-from tests.doors import ServerDoor
-from tests.pages import PageSocket, Person
-from tests.processes import ServerProcess
+from tests.rig.doors import ServerDoor
+from tests.rig.pages import PageSocket, Person
+from tests.rig.processes import ServerProcess
 from tests.test_drain import exit_status, running, tell
 from tests.test_page_socket import URLS
 

@@ -10,12 +10,12 @@ from uuid import uuid4
 
 import pytest
 
-from tests.doors import Closed, ServerDoor, eventually
-from tests.launcher import Launched
-from tests.pages import Page, Person
-from tests.processes import ServerProcess, free_port, wait_until_it_answers
+from tests.rig.doors import Closed, ServerDoor, eventually
+from tests.rig.launcher import Launched
+from tests.rig.pages import Page, Person
+from tests.rig.processes import ServerProcess, free_port, wait_until_it_answers
 
-URLS = {"DJANGO_SETTINGS_MODULE": "tests.settings", "ROOT_URLCONF": "tests.page_views"}
+URLS = {"DJANGO_SETTINGS_MODULE": "tests.settings", "ROOT_URLCONF": "tests.rig.page_views"}
 
 
 @pytest.fixture(scope="module", params=["broadcast", "redis", "uvicorn"])

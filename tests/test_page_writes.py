@@ -5,7 +5,7 @@ import tracemalloc
 
 from broadcast.conf import conf
 from broadcast.hub.gathering import MOST_SECONDS, Writes, get_writes
-from tests.clock import clock, in_clock_loop
+from tests.rig.clock import clock, in_clock_loop
 
 
 class Page:

@@ -14,7 +14,7 @@ from django.http import HttpResponse
 from django.test import Client
 
 from broadcast.models import Stream
-from tests.processes import PATIENCE, ServerProcess
+from tests.rig.processes import PATIENCE, ServerProcess
 
 #: Attributes that lead to further pages.
 LINKS = {"a": "href", "iframe": "src"}

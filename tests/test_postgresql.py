@@ -12,12 +12,12 @@ import pytest
 
 from broadcast.conf import Conf
 from tests.conftest import door_of
-from tests.doors import PATIENCE, V1, Closed, ServerDoor
-from tests.events import hear
-from tests.pages import PageSocket
-from tests.postgres import OTHERS, PostgresProcess
-from tests.processes import SETUP, ServerProcess
-from tests.rooms import enter, heard
+from tests.rig.doors import PATIENCE, V1, Closed, ServerDoor
+from tests.rig.events import hear
+from tests.rig.pages import PageSocket
+from tests.rig.postgres import OTHERS, PostgresProcess
+from tests.rig.processes import SETUP, ServerProcess
+from tests.rig.rooms import enter, heard
 
 #: A thread each, the one of all sockets, and the probe of the health check.
 MOST = Conf().THREADS + 2

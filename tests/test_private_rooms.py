@@ -12,8 +12,8 @@ from django.test import Client
 from django.utils import timezone
 
 from broadcast.models import Room, Stream, rows
-from tests.doors import Closed, InProcessDoor, Socket
-from tests.rooms import PATH, answers, enter, error, join
+from tests.rig.doors import Closed, InProcessDoor, Socket
+from tests.rig.rooms import PATH, answers, enter, error, join
 
 REFUSED = error("you may not enter here")
 

@@ -5,9 +5,9 @@ from collections.abc import Iterator
 
 import pytest
 
-from tests.clients import flowing
-from tests.doors import ServerDoor
-from tests.processes import Installation, ServerProcess
+from tests.rig.clients import flowing
+from tests.rig.doors import ServerDoor
+from tests.rig.processes import Installation, ServerProcess
 from tests.test_rpc import connected
 
 #: Seconds after which a process that was killed must not be counted any more.

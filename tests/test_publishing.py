@@ -29,8 +29,8 @@ from broadcast.exceptions import (
 from broadcast.hub.publishing import append, serve_here
 from broadcast.models import Stream, rows
 from broadcast.publications import MAX_NAME, Draft, Kind, Mark, Publication
-from tests.doors import PATIENCE, InProcessDoor, ServerDoor
-from tests.processes import free_port
+from tests.rig.doors import PATIENCE, InProcessDoor, ServerDoor
+from tests.rig.processes import free_port
 
 pytestmark = pytest.mark.django_db
 

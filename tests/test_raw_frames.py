@@ -2,9 +2,9 @@
 
 import pytest
 
-from tests.doors import ServerDoor, undisturbed
-from tests.films import block, cluster, webm
-from tests.raw import (
+from tests.rig.doors import ServerDoor, undisturbed
+from tests.rig.films import block, cluster, webm
+from tests.rig.raw import (
     BINARY,
     CLOSE,
     CONTINUATION,

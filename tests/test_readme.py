@@ -19,9 +19,9 @@ from django.test import RequestFactory
 from broadcast.conf import Conf, Setting
 from broadcast.pages.subscriptions import PageSocket
 from broadcast.rooms import peers as rooms
-from tests.doors import Door, InProcessDoor
-from tests.processes import ROOT, ServerProcess
-from tests.rooms import error, meet
+from tests.rig.doors import Door, InProcessDoor
+from tests.rig.processes import ROOT, ServerProcess
+from tests.rig.rooms import error, meet
 
 README = (ROOT / "README.md").read_text()
 

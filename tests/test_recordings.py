@@ -33,8 +33,8 @@ from broadcast.models import Recording, Stream
 from broadcast.models.recordings import local_path
 from broadcast.publications import Draft, Kind, Mark
 from broadcast.streams.playback import asked_range
-from tests.doors import InProcessDoor, ServerDoor, Socket, eventually
-from tests.films import (
+from tests.rig.doors import InProcessDoor, ServerDoor, Socket, eventually
+from tests.rig.films import (
     PICTURE_TRACK,
     assert_plays,
     block,
@@ -45,7 +45,7 @@ from tests.films import (
     frames_of,
     webm,
 )
-from tests.processes import ServerProcess, prepared_database
+from tests.rig.processes import ServerProcess, prepared_database
 
 #: Whole segments of a film made by hand.
 KEY = cluster(block(key=True), block(), block(track=2))

@@ -13,9 +13,9 @@ from urllib.request import urlopen
 
 import pytest
 
-from tests.clients import CountedStreamer, ResumingListener
-from tests.doors import V1, ServerDoor, Socket
-from tests.processes import DURABLE, Installation, ServerProcess
+from tests.rig.clients import CountedStreamer, ResumingListener
+from tests.rig.doors import V1, ServerDoor, Socket
+from tests.rig.processes import DURABLE, Installation, ServerProcess
 from tests.test_rpc import connected
 
 #: Seconds within which whoever asks is told that Redis does not answer.

@@ -10,9 +10,9 @@ from contextlib import asynccontextmanager, suppress
 
 import pytest
 
-from tests.clients import ResumingListener, flowing
-from tests.doors import ServerDoor
-from tests.processes import DURABLE, Installation, RedisProcess
+from tests.rig.clients import ResumingListener, flowing
+from tests.rig.doors import ServerDoor
+from tests.rig.processes import DURABLE, Installation, RedisProcess
 from tests.test_rpc import connected
 
 #: Seconds for which Redis answers nothing: longer than the servers wait for it.

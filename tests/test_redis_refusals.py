@@ -10,9 +10,9 @@ from subprocess import CompletedProcess
 
 import pytest
 
-from tests.clients import CountedStreamer, ResumingListener
-from tests.doors import ServerDoor
-from tests.processes import Installation, RedisProcess, ServerProcess
+from tests.rig.clients import CountedStreamer, ResumingListener
+from tests.rig.doors import ServerDoor
+from tests.rig.processes import Installation, RedisProcess, ServerProcess
 from tests.test_redis_away import publish
 from tests.test_rpc import connected
 

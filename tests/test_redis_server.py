@@ -17,9 +17,9 @@ from broadcast.backends.redis import PRESENCE_SECONDS, RedisBackend, shard
 from broadcast.backends.redis_server import Lane, RedisServer
 from broadcast.exceptions import Unavailable
 from broadcast.groups import group_name
-from tests.clock import Clock
-from tests.doors import eventually
-from tests.processes import DURABLE, RedisProcess, free_port
+from tests.rig.clock import Clock
+from tests.rig.doors import eventually
+from tests.rig.processes import DURABLE, RedisProcess, free_port
 
 
 @pytest.fixture

@@ -15,12 +15,12 @@ from redis.exceptions import TimeoutError as RedisTimeoutError
 from broadcast.backends.redis import RedisBackend
 from broadcast.exceptions import Unavailable
 from broadcast.monitor.faults import find_faults
-from tests.backends import append, use_redis
-from tests.clients import flowing
-from tests.doors import ServerDoor, eventually
-from tests.processes import DURABLE, Installation, RedisProcess
-from tests.scrapes import get
-from tests.stand_ins import MASTER, PASSWORD, SENTINEL_PASSWORD, GuardedRedis
+from tests.rig.backends import append, use_redis
+from tests.rig.clients import flowing
+from tests.rig.doors import ServerDoor, eventually
+from tests.rig.processes import DURABLE, Installation, RedisProcess
+from tests.rig.scrapes import get
+from tests.rig.stand_ins import MASTER, PASSWORD, SENTINEL_PASSWORD, GuardedRedis
 from tests.test_health import READY, of
 from tests.test_lost_history import assert_honest
 

@@ -25,10 +25,10 @@ from broadcast.backends.redis_faults import (
 from broadcast.exceptions import Unavailable
 from broadcast.monitor import faults, health
 from broadcast.monitor.faults import DEAF, find_faults
-from tests.backends import append, use_redis
-from tests.doors import eventually
-from tests.processes import PREFIX, RedisProcess, ServerProcess, free_port
-from tests.stand_ins import SentinelProcess
+from tests.rig.backends import append, use_redis
+from tests.rig.doors import eventually
+from tests.rig.processes import PREFIX, RedisProcess, ServerProcess, free_port
+from tests.rig.stand_ins import SentinelProcess
 
 SECRET = "open-sesame"
 

@@ -17,8 +17,8 @@ from broadcast.backends.redis_urls import RedisURL, address_of, layer_host, spli
 from broadcast.exceptions import Unavailable
 from broadcast.hub import publishing
 from broadcast.hub.publishing import atell_everybody
-from tests.backends import use_redis
-from tests.processes import free_port
+from tests.rig.backends import use_redis
+from tests.rig.processes import free_port
 
 #: Words that stand for parts of a password, which none of the texts has otherwise.
 FIRST, LAST = "xyzzy", "plugh"

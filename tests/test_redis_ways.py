@@ -17,10 +17,10 @@ from broadcast.backends.redis_urls import layer_host
 from broadcast.exceptions import Unavailable
 from broadcast.hub import publishing
 from broadcast.monitor.faults import find_faults
-from tests.backends import append, kept, use_redis
-from tests.doors import eventually
-from tests.processes import RedisProcess, free_port
-from tests.stand_ins import SentinelProcess
+from tests.rig.backends import append, kept, use_redis
+from tests.rig.doors import eventually
+from tests.rig.processes import RedisProcess, free_port
+from tests.rig.stand_ins import SentinelProcess
 
 
 def openssl(directory: Path, *arguments: str) -> None:

@@ -20,9 +20,9 @@ from broadcast.hub.listeners import Listener
 from broadcast.hub.publishing import announce_streamer, announce_waiting
 from broadcast.hub.relay import REJOIN_SECONDS, get_relay
 from broadcast.wire.frames import PLAIN_MESSAGES, V1_MESSAGES, Encoding
-from tests.clock import in_clock_loop
-from tests.doors import Closed, InProcessDoor
-from tests.processes import PREFIX
+from tests.rig.clock import in_clock_loop
+from tests.rig.doors import Closed, InProcessDoor
+from tests.rig.processes import PREFIX
 from tests.test_hub import FakeSink, numbers
 
 LINGER, WATCH = 1.0, 2.0

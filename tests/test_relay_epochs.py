@@ -10,7 +10,7 @@ from broadcast.backends import get_backend
 from broadcast.backends.memory import MemoryBackend
 from broadcast.exceptions import CloseCode
 from broadcast.hub.relay import get_relay
-from tests.clock import in_clock_loop
+from tests.rig.clock import in_clock_loop
 from tests.test_hub import numbers
 from tests.test_relay import WATCH, FaultyLayer, layer, listen, publish, unhurried
 

@@ -16,7 +16,7 @@ from broadcast.exceptions import Unavailable
 from broadcast.groups import channel_start, everybody, group_name
 from broadcast.hub.relay import PUBLICATIONS, get_relay
 from tests import test_relay
-from tests.clock import in_clock_loop, settle
+from tests.rig.clock import in_clock_loop, settle
 from tests.test_hub import numbers
 from tests.test_relay import GROUP, LINGER, WATCH, FaultyLayer, listen, publish
 

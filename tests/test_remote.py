@@ -14,7 +14,7 @@ from broadcast.backends import remote
 from broadcast.exceptions import BadRequest, StreamClosed, TooLarge, Unavailable
 from broadcast.management.commands.serve import is_ours
 from broadcast.publications import Draft
-from tests.processes import PATIENCE, PREFIX, free_port
+from tests.rig.processes import PATIENCE, PREFIX, free_port
 
 Answers = Callable[[list[Any]], list[Any]]
 

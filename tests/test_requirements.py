@@ -10,7 +10,7 @@ import pytest
 from packaging.requirements import Requirement
 from packaging.utils import canonicalize_name
 
-from tests.launcher import ROOT
+from tests.rig.launcher import ROOT
 
 FILES = ["requirements.txt", "tests/requirements.txt"]
 

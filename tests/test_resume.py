@@ -6,7 +6,7 @@ import uuid
 
 import pytest
 
-from tests.doors import Closed, Door, Socket
+from tests.rig.doors import Closed, Door, Socket
 from tests.test_listener_socket import published
 
 

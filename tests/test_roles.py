@@ -11,7 +11,7 @@ from django.contrib.auth.models import Permission, User
 from django.test import AsyncClient, Client
 
 from broadcast.models import Stream
-from tests.doors import V1, InProcessDoor
+from tests.rig.doors import V1, InProcessDoor
 
 ROLES = ("owner", "granted", "granted to listen", "stranger", "nobody", "staff")
 MAY_LISTEN = ("owner", "granted", "granted to listen", "staff")

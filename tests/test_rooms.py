@@ -26,9 +26,9 @@ from broadcast.models.room_hours import Counted
 from broadcast.rooms import hours as room_hours
 from broadcast.rooms import peers as rooms
 from broadcast.rooms import signaling
-from tests.doors import Door, InProcessDoor, InProcessSocket, ServerDoor, Socket, eventually
-from tests.raw import TEXT, frame
-from tests.rooms import PATH, answers, enter, error, heard, join, meet, new_room
+from tests.rig.doors import Door, InProcessDoor, InProcessSocket, ServerDoor, Socket, eventually
+from tests.rig.raw import TEXT, frame
+from tests.rig.rooms import PATH, answers, enter, error, heard, join, meet, new_room
 
 # -- handlers ------------------------------------------------------------------------------------
 

@@ -24,8 +24,8 @@ from broadcast.backends.rooms import (
 )
 from broadcast.exceptions import RoomError, Unavailable
 from broadcast.groups import room_stream
-from tests.backends import ALL
-from tests.clock import Clock
+from tests.rig.backends import ALL
+from tests.rig.clock import Clock
 
 WIDE = Most(100, None)
 FAREWELL = b"{} left"

@@ -13,9 +13,9 @@ from typing import Any
 import pytest
 
 from broadcast.rooms.signaling import UNAVAILABLE
-from tests.doors import ServerDoor, Socket
-from tests.processes import DURABLE, Installation
-from tests.rooms import PATH, enter, error, heard, join, new_room
+from tests.rig.doors import ServerDoor, Socket
+from tests.rig.processes import DURABLE, Installation
+from tests.rig.rooms import PATH, enter, error, heard, join, new_room
 
 PEER_SECONDS = 5
 OFFER = {"event": "offer", "sdp": {"type": "offer", "sdp": "v=0"}}

@@ -12,8 +12,8 @@ from typing import Any
 import msgpack
 import pytest
 
-from tests.doors import PATIENCE, ServerDoor
-from tests.processes import ServerProcess
+from tests.rig.doors import PATIENCE, ServerDoor
+from tests.rig.processes import ServerProcess
 from tests.test_rpc_decoder import raw
 
 

@@ -10,8 +10,8 @@ from pytest_django.fixtures import Settings
 
 from broadcast.backends import remote
 from broadcast.rpc import server as rpc_server
-from tests.doors import PATIENCE
-from tests.processes import PREFIX, free_port
+from tests.rig.doors import PATIENCE
+from tests.rig.processes import PREFIX, free_port
 from tests.test_rpc import PONG
 from tests.test_rpc_connections import (
     GatedBackend,

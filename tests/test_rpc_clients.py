@@ -17,8 +17,8 @@ from typing import NamedTuple
 import pytest
 
 from tests.conftest import door_of
-from tests.doors import ServerDoor
-from tests.processes import ROOT, ServerProcess
+from tests.rig.doors import ServerDoor
+from tests.rig.processes import ROOT, ServerProcess
 from tests.test_readme import blocks, section
 
 INSTALLED = ROOT / ".tests-clients"

@@ -18,8 +18,8 @@ from broadcast.exceptions import Unavailable
 from broadcast.models import Stream, rows
 from broadcast.rpc import server as rpc_server
 from broadcast.rpc.methods import figures
-from tests.doors import PATIENCE, eventually
-from tests.processes import free_port
+from tests.rig.doors import PATIENCE, eventually
+from tests.rig.processes import free_port
 from tests.test_rpc import PONG, Client
 
 

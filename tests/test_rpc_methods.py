@@ -7,7 +7,7 @@ import time
 import msgpack
 
 from broadcast.rpc.methods import encode_answer
-from tests.doors import ServerDoor
+from tests.rig.doors import ServerDoor
 from tests.test_readme import section
 from tests.test_rpc import connected
 

@@ -15,8 +15,8 @@ from pytest_django.fixtures import Settings
 from broadcast.backends import remote
 from broadcast.exceptions import Forbidden, Unavailable
 from tests.conftest import door_of
-from tests.doors import ServerDoor, eventually
-from tests.processes import Installation, ServerProcess, free_port, wait_until_it_answers
+from tests.rig.doors import ServerDoor, eventually
+from tests.rig.processes import Installation, ServerProcess, free_port, wait_until_it_answers
 from tests.test_rpc import PONG, connected
 
 

@@ -5,9 +5,9 @@ from collections.abc import Iterator
 
 import pytest
 
-from tests.clients import flowing
-from tests.doors import ServerDoor
-from tests.processes import Installation
+from tests.rig.clients import flowing
+from tests.rig.doors import ServerDoor
+from tests.rig.processes import Installation
 
 
 @pytest.fixture(scope="module")
@@ -57,7 +57,7 @@ async def test_nothing_is_lost_when_the_layer_drops_doubles_and_reorders(
 ) -> None:
     with Installation(
         tmp_path_factory.mktemp("layer"),
-        CHANNEL_LAYER="tests.faulty_layer.FaultyLayer",
+        CHANNEL_LAYER="tests.rig.faulty_layer.FaultyLayer",
         FAULTS_SEED="1",
     ) as installation:
         doors = [ServerDoor(server) for server in installation.servers]

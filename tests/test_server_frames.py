@@ -23,8 +23,8 @@ from broadcast.server.server import Server
 from broadcast.server.websocket import WebSocketProtocol
 from broadcast.server.writing import CLOSE_SECONDS
 from broadcast.wire.sinks import FrameSink, nothing
-from tests.clock import in_clock_loop
-from tests.raw import (
+from tests.rig.clock import in_clock_loop
+from tests.rig.raw import (
     BINARY,
     CLOSE,
     CONTINUATION,

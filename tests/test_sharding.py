@@ -6,9 +6,9 @@ from collections.abc import Iterator
 import pytest
 
 from broadcast.backends.redis_server import TIMEOUT
-from tests.clients import CountedStreamer, ResumingListener, flowing
-from tests.doors import V1, ServerDoor
-from tests.processes import DURABLE, Installation, ServerProcess
+from tests.rig.clients import CountedStreamer, ResumingListener, flowing
+from tests.rig.doors import V1, ServerDoor
+from tests.rig.processes import DURABLE, Installation, ServerProcess
 from tests.test_redis_away import assert_unavailable, get, publish
 
 
@@ -124,7 +124,7 @@ async def test_what_the_layer_lost_is_found_while_the_other_server_is_away(
     lost, sound = await one_on_each(installation)
     await here.listener(lost)
     listener = await here.listener(sound)
-    silent = installation.new_server(CHANNEL_LAYER="tests.faulty_layer.SilentLayer")
+    silent = installation.new_server(CHANNEL_LAYER="tests.rig.faulty_layer.SilentLayer")
     with installation.outage(0, lost):
         done = await asyncio.to_thread(silent.manage, "publish", sound, "without a word")
         assert done.returncode == 0, done.stderr
@@ -137,7 +137,7 @@ async def test_what_the_layer_lost_is_found_at_once_while_the_other_server_is_fr
     lost, sound = await one_on_each(installation)
     await here.listener(lost)
     listener = await here.listener(sound)
-    late.environment["CHANNEL_LAYER"] = "tests.faulty_layer.SilentLayer"
+    late.environment["CHANNEL_LAYER"] = "tests.rig.faulty_layer.SilentLayer"
     await asyncio.to_thread(late.start)
     with installation.redis[0].frozen():
         # Sooner than the frozen one is given up.

@@ -7,9 +7,9 @@ from typing import Any
 import pytest
 
 from broadcast.backends.rooms import UNKNOWN_PEER
-from tests.doors import Door, ServerDoor, eventually
-from tests.raw import TEXT, frame
-from tests.rooms import INFO, PATH, answers, enter, error, heard, join, meet, new_room
+from tests.rig.doors import Door, ServerDoor, eventually
+from tests.rig.raw import TEXT, frame
+from tests.rig.rooms import INFO, PATH, answers, enter, error, heard, join, meet, new_room
 
 UUID4 = re.compile("[0-9a-f]{8}-[0-9a-f]{4}-4[0-9a-f]{3}-[89ab][0-9a-f]{3}-[0-9a-f]{12}")
 OFFER = {"event": "offer", "sdp": {"type": "offer", "sdp": "v=0\r\n"}}

@@ -9,11 +9,11 @@ from http.client import HTTPConnection
 import pytest
 
 from tests.conftest import door_of
-from tests.doors import PATIENCE, V1, ServerDoor, eventually
-from tests.events import ServerHearing
-from tests.processes import ServerProcess
-from tests.raw import RawSocket, handshake
-from tests.scrapes import scrape
+from tests.rig.doors import PATIENCE, V1, ServerDoor, eventually
+from tests.rig.events import ServerHearing
+from tests.rig.processes import ServerProcess
+from tests.rig.raw import RawSocket, handshake
+from tests.rig.scrapes import scrape
 
 MIB = 1024 * 1024
 #: Seconds for everything that is slow, and bytes of a body.

@@ -5,8 +5,8 @@ from contextlib import AsyncExitStack
 
 import pytest
 
-from tests.doors import V1, ServerDoor, Socket
-from tests.raw import BINARY, TEXT, RawSocket
+from tests.rig.doors import V1, ServerDoor, Socket
+from tests.rig.raw import BINARY, TEXT, RawSocket
 
 KIB = 1024
 MIB = 1024 * KIB

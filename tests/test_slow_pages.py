@@ -10,10 +10,10 @@ import pytest
 from pytest_django.fixtures import Settings
 
 from broadcast.pages import watch as page_watch
-from tests.doors import InProcessDoor, ServerDoor, eventually
-from tests.pages import Person
-from tests.processes import Installation, ServerProcess
-from tests.raw import PING, TEXT, RawSocket, frame
+from tests.rig.doors import InProcessDoor, ServerDoor, eventually
+from tests.rig.pages import Person
+from tests.rig.processes import Installation, ServerProcess
+from tests.rig.raw import PING, TEXT, RawSocket, frame
 from tests.test_page_socket import URLS, arguments, push
 from tests.test_subscriptions import opened
 

@@ -8,7 +8,7 @@ from django.contrib.auth.models import AnonymousUser, Permission, User
 from django.test import Client
 
 from broadcast.models import Stream
-from tests.doors import V1, Door, InProcessDoor
+from tests.rig.doors import V1, Door, InProcessDoor
 
 PEOPLE = ("nobody", "somebody", "owner", "staff", "permitted", "named", "superuser")
 

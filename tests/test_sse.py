@@ -10,7 +10,7 @@ from hypothesis import strategies as st
 from broadcast.publications import Kind, Mark, Publication
 from broadcast.wire import sse
 from broadcast.wire.frames import event
-from tests.events import Event, Parser
+from tests.rig.events import Event, Parser
 
 
 def read(data: bytes) -> list[Event]:

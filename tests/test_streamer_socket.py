@@ -9,7 +9,7 @@ import pytest
 
 from broadcast.backends import new_streamer
 from broadcast.hub.publishing import announce_streamer
-from tests.doors import V1, Closed, Door, Frame, InProcessDoor, undisturbed
+from tests.rig.doors import V1, Closed, Door, Frame, InProcessDoor, undisturbed
 
 MIB = 2**20
 #: A stream's kind, and the largest frame its streamer may send.

@@ -38,8 +38,8 @@ from broadcast.pages.subscriptions import PageSocket, digest_of, new_id, topic_o
 from broadcast.publications import Draft, Position
 from broadcast.signals import socket_joined, socket_left
 from broadcast.wire.frames import page_encoding
-from tests.clock import Clock
-from tests.doors import InProcessDoor, Socket, eventually
+from tests.rig.clock import Clock
+from tests.rig.doors import InProcessDoor, Socket, eventually
 
 KEY, ID = "1" * 64, "2" * 64
 
@@ -60,7 +60,7 @@ def socket(db: None) -> PageSocket:
 
 @pytest.fixture
 def pages(settings: Settings, db: None) -> Client:
-    settings.ROOT_URLCONF = "tests.page_views"
+    settings.ROOT_URLCONF = "tests.rig.page_views"
     return Client()
 
 

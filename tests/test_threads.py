@@ -15,7 +15,7 @@ from broadcast.exceptions import Unavailable
 from broadcast.http import threads
 from broadcast.http.threads import Threads, own_turn
 from broadcast.loops import spawn
-from tests.doors import eventually
+from tests.rig.doors import eventually
 
 
 @pytest.fixture(autouse=True)

@@ -23,11 +23,11 @@ from broadcast.ingest import turns
 from broadcast.ingest.turns import SILENT_SECONDS, TAKE_OVER_SECONDS, Turn
 from broadcast.models import Stream
 from broadcast.streams import streamer as streamers
-from tests import turns_model
-from tests.clock import in_clock_loop
-from tests.doors import InProcessDoor, ServerDoor, Socket, eventually
-from tests.films import VOID, block, cluster, element, webm
-from tests.processes import Installation, ServerProcess
+from tests.rig import turns_model
+from tests.rig.clock import in_clock_loop
+from tests.rig.doors import InProcessDoor, ServerDoor, Socket, eventually
+from tests.rig.films import VOID, block, cluster, element, webm
+from tests.rig.processes import Installation, ServerProcess
 from tests.test_recordings import recordings_on
 from tests.test_rpc import Client, connected
 
@@ -53,8 +53,8 @@ def running(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Installation]:
         directory,
         servers=3,
         RECORDINGS_DIR=str(directory / "recordings"),
-        CHANNEL_LAYER="tests.faulty_layer.LateLayer",
-        BACKEND="tests.faulty_layer.LateBackend",
+        CHANNEL_LAYER="tests.rig.faulty_layer.LateLayer",
+        BACKEND="tests.rig.faulty_layer.LateBackend",
     ) as installation:
         yield installation
 

@@ -18,8 +18,8 @@ from broadcast.media.steps import MOST, STEPS, Steps
 from broadcast.publications import Draft, Mark
 from broadcast.server.inbound import TURN_BYTES, TURN_COUNT, InboundQueue
 from broadcast.wire.frames import V1_MESSAGES
-from tests.doors import InProcessDoor
-from tests.films import block, cluster, webm
+from tests.rig.doors import InProcessDoor
+from tests.rig.films import block, cluster, webm
 
 #: A part of 32 bytes; so many of them are a legal frame of 4 MiB.
 VOID = bytes([0xEC, 0x80 | 30]) + bytes(30)

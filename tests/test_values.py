@@ -31,10 +31,10 @@ from broadcast.pages.calls import encode as form
 from broadcast.pages.subscriptions import PageSocket, topic_of
 from broadcast.publications import Draft, Kind, Position, decode_json, dump_json
 from broadcast.rooms.messages import encode
-from tests.backends import redis_backend
-from tests.clock import Clock
-from tests.doors import ServerDoor
-from tests.processes import ServerProcess
+from tests.rig.backends import redis_backend
+from tests.rig.clock import Clock
+from tests.rig.doors import ServerDoor
+from tests.rig.processes import ServerProcess
 
 Point = namedtuple("Point", "x y")
 

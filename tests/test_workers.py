@@ -15,13 +15,13 @@ from django.core.management.base import CommandError
 from pytest_django.fixtures import Settings
 
 from broadcast.server.workers import listen
-from tests.clients import flowing
 from tests.conftest import door_of
-from tests.doors import V1, ServerDoor, Socket, eventually
-from tests.processes import PATIENCE, RedisProcess, ServerProcess
+from tests.rig.clients import flowing
+from tests.rig.doors import V1, ServerDoor, Socket, eventually
+from tests.rig.processes import PATIENCE, RedisProcess, ServerProcess
+from tests.rig.workers import DRAIN, WORKERS, WorkersProcess, runs
 from tests.test_drain import refuses
 from tests.test_rpc import PONG, connected
-from tests.workers import DRAIN, WORKERS, WorkersProcess, runs
 
 #: Seconds in which nothing but an exit at once can happen.
 LONG_DRAIN = 60

@@ -11,7 +11,7 @@ import pytest
 from playwright.sync_api import Locator, Page, WebSocket, expect
 
 from tests.browser.conftest import Line, People
-from tests.processes import ServerProcess
+from tests.rig.processes import ServerProcess
 
 WATCH = "/streams/news/"
 STUDIO = "/streams/news/studio/"

@@ -19,7 +19,7 @@ from tests.browser.embedding.elsewhere import (
     state,
 )
 from tests.browser.test_pages import contrast
-from tests.processes import PATIENCE, ServerProcess
+from tests.rig.processes import PATIENCE, ServerProcess
 from tests.test_readme import blocks, section
 
 #: What a browser says of a page that may not be shown in a frame, and of one that says no.

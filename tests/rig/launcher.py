@@ -18,7 +18,7 @@ from multiprocessing.context import ForkServerContext
 from pathlib import Path
 from threading import Lock
 
-ROOT = Path(__file__).resolve().parent.parent
+ROOT = Path(__file__).resolve().parents[2]
 
 #: None of them needs settings, looks at the environment, or opens anything.
 LIBRARIES = [
@@ -29,7 +29,7 @@ LIBRARIES = [
     "django.contrib.staticfiles.handlers",
     "django.db.backends.sqlite3.base",
     "django.db.migrations.executor",
-    "tests.launcher",
+    "tests.rig.launcher",
     "tqdm",
     "twisted.internet.asyncioreactor",
     "twisted.web.http",

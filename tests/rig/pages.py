@@ -10,7 +10,7 @@ from urllib.error import HTTPError
 from urllib.parse import urlencode
 from urllib.request import HTTPCookieProcessor, build_opener
 
-from tests.doors import PATIENCE, ServerDoor, Socket
+from tests.rig.doors import PATIENCE, ServerDoor, Socket
 
 _ids = itertools.count(1)
 

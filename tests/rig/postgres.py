@@ -9,7 +9,7 @@ from pathlib import Path
 
 import psycopg
 
-from tests.processes import PATIENCE, free_port
+from tests.rig.processes import PATIENCE, free_port
 
 #: Everybody's connections but the one that asks.
 OTHERS = "FROM pg_stat_activity WHERE backend_type = 'client backend' AND pid <> pg_backend_pid()"

@@ -35,8 +35,8 @@ from broadcast.models import Stream, rows
 from broadcast.publications import Mark, Publication
 from broadcast.rpc.server import Connection, Pace
 from broadcast.streams.streamer import StreamerConsumer
-from tests.clock import ClockLoop
-from tests.films import VOID, block, cluster, element, webm
+from tests.rig.clock import ClockLoop
+from tests.rig.films import VOID, block, cluster, element, webm
 
 #: The process that the running task belongs to.
 PROCESS: ContextVar["Process"] = ContextVar("PROCESS")

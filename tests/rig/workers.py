@@ -6,8 +6,8 @@ import time
 from contextlib import suppress
 from pathlib import Path
 
-from tests.doors import ServerSocket, Socket
-from tests.processes import PATIENCE, ServerProcess
+from tests.rig.doors import ServerSocket, Socket
+from tests.rig.processes import PATIENCE, ServerProcess
 
 WORKERS = 2
 #: Seconds a drain takes.

@@ -7,7 +7,7 @@ from urllib.request import Request, urlopen
 
 from prometheus_client.parser import text_string_to_metric_families
 
-from tests.processes import PATIENCE, ServerProcess
+from tests.rig.processes import PATIENCE, ServerProcess
 
 
 class Answer(NamedTuple):

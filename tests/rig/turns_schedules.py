@@ -1,4 +1,4 @@
-"""Run many schedules of `turns_model`: `python -m tests.turns_schedules FIRST LAST`."""
+"""Run many schedules of `turns_model`: `python -m tests.rig.turns_schedules FIRST LAST`."""
 
 import logging
 import os
@@ -14,7 +14,7 @@ def main(first: int, last: int) -> None:
     os.environ.setdefault("BROADCAST_PREFIX", "tests")
     django.setup()
     logging.disable()
-    from tests.turns_model import run
+    from tests.rig.turns_model import run
 
     faults = 0
     for seed in range(first, last):

@@ -12,7 +12,7 @@ from broadcast.backends.memory import MemoryBackend
 from broadcast.backends.redis import RedisBackend
 from broadcast.backends.redis_urls import layer_host
 from broadcast.publications import Draft
-from tests.clock import Clock
+from tests.rig.clock import Clock
 
 WIDE = Limits(1000, 1_000_000, 3600)
 ALL = 1_000_000

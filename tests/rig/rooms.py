@@ -4,7 +4,7 @@ import itertools
 import secrets
 from typing import Any
 
-from tests.doors import Door, Socket
+from tests.rig.doors import Door, Socket
 
 PATH = "/ws/signaling/"
 _numbers = itertools.count(1)

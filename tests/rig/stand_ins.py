@@ -7,7 +7,7 @@ from pathlib import Path
 
 from redis import Redis
 
-from tests.processes import RedisProcess, free_port, wait_until_it_answers
+from tests.rig.processes import RedisProcess, free_port, wait_until_it_answers
 
 PASSWORD, SENTINEL_PASSWORD = "open-sesame", "open-barley"
 MASTER = "main"

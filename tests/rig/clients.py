@@ -15,7 +15,7 @@ from typing import Any, Self
 
 from websockets.exceptions import InvalidHandshake
 
-from tests.doors import V1, Closed, Frame, ServerDoor, ServerSocket, Socket
+from tests.rig.doors import V1, Closed, Frame, ServerDoor, ServerSocket, Socket
 
 #: Seconds within which what is waited for must be so, a fault's end and a busy machine included.
 PATIENCE = 40.0

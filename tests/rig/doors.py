@@ -21,8 +21,8 @@ from websockets.exceptions import ConnectionClosed, InvalidStatus
 from broadcast.backends import get_backend
 from broadcast.models import Stream
 from broadcast.routing import websocket_application
-from tests.processes import POOLS, ServerProcess
-from tests.raw import RawSocket
+from tests.rig.processes import POOLS, ServerProcess
+from tests.rig.raw import RawSocket
 
 #: Seconds within which everything that is awaited must have come, on a busy machine too.
 PATIENCE = 10.0

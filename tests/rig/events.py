@@ -13,7 +13,7 @@ from typing import Any, NamedTuple
 from asgiref.testing import ApplicationCommunicator
 
 from broadcast.http.application import HTTPApplication
-from tests.doors import PATIENCE, ServerDoor
+from tests.rig.doors import PATIENCE, ServerDoor
 
 
 class Event(NamedTuple):

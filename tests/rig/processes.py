@@ -26,7 +26,7 @@ from urllib.request import urlopen
 
 from redis import Redis
 
-from tests.launcher import ROOT, Launched
+from tests.rig.launcher import ROOT, Launched
 
 #: Seconds within which a server must answer, or be gone.
 PATIENCE = 30.0
