@@ -18,8 +18,7 @@ from broadcast.models import Room, RoomHour
 from broadcast.monitor import figures
 from broadcast.tokens import Deed
 from tests.rig.doors import V1, InProcessDoor, Socket
-from tests.rig.rooms import enter, error, heard
-from tests.test_rooms import HOUR
+from tests.rig.rooms import HOUR, enter, error, heard
 
 pytestmark = pytest.mark.django_db
 

@@ -16,10 +16,9 @@ from broadcast.access import alone
 from broadcast.access.alone import CALM, Company
 from broadcast.backends import get_backend
 from broadcast.models import Installation
+from tests.rig.alone import LOOK_OUT
 from tests.rig.processes import PATIENCE, ServerProcess
 from tests.rig.scrapes import get
-
-LOOK_OUT = alone.look_out
 
 
 class Process:

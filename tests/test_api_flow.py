@@ -9,8 +9,7 @@ from typing import Any
 
 import pytest
 
-from tests.conftest import door_of
-from tests.rig.doors import ServerDoor, Socket
+from tests.rig.doors import ServerDoor, Socket, door_of
 from tests.rig.events import ServerHearing, hear
 from tests.rig.processes import ServerProcess
 from tests.rig.raw import RawSocket

@@ -11,6 +11,7 @@ from django.test import override_settings
 from pytest_django.fixtures import Settings
 
 from broadcast.conf import KINDS, SETTINGS
+from tests.rig.checks import found
 
 REDIS_BACKEND = "broadcast.backends.redis.RedisBackend"
 REDIS_LAYER = {"default": {"BACKEND": "channels_redis.pubsub.RedisPubSubChannelLayer"}}
@@ -20,13 +21,6 @@ REDIS = {
     "CHANNEL_LAYERS": REDIS_LAYER,
 }
 COOKIES = "django.contrib.sessions.backends.signed_cookies"
-
-
-def found(deploy: bool = False) -> list[Any]:
-    """What our checks find, each with a hint."""
-    messages = run_checks(tags=["broadcast"], include_deployment_checks=deploy)
-    assert all(message.hint for message in messages)
-    return list(messages)
 
 
 def ids(deploy: bool = False, **changed: Any) -> list[str]:

@@ -8,16 +8,15 @@ from collections.abc import Iterator
 from contextlib import AsyncExitStack
 
 import pytest
-from websockets.exceptions import InvalidMessage
 
 from broadcast.rooms import signaling
 from broadcast.wire.frames import event
-from tests.conftest import door_of
-from tests.rig.doors import V1, Closed, InProcessDoor, ServerDoor, Socket
+from tests.rig.doors import V1, Closed, InProcessDoor, ServerDoor, Socket, door_of
+from tests.rig.drains import exit_status, refuses, running, tell
+from tests.rig.floods import flood, never_reading
 from tests.rig.processes import ServerProcess
 from tests.rig.raw import BINARY, CLOSE, frame
 from tests.rig.rooms import PATH, answers
-from tests.test_slow_listeners import flood, never_reading
 
 #: Seconds a drain takes here, and some in which nothing but an exit at once can happen.
 DRAIN = 2
@@ -44,12 +43,6 @@ def patient_process(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Server
     yield from process_of(tmp_path_factory, LONG_DRAIN)
 
 
-def running(process: ServerProcess) -> ServerProcess:
-    if process.process is None or process.process.poll() is not None:
-        process.start()
-    return process
-
-
 @pytest.fixture
 def draining_door(process: ServerProcess) -> Iterator[ServerDoor]:
     """A server that drains within `DRAIN` seconds; each test may stop it."""
@@ -60,25 +53,6 @@ def draining_door(process: ServerProcess) -> Iterator[ServerDoor]:
 def patient_door(patient_process: ServerProcess) -> Iterator[ServerDoor]:
     """A server that takes `LONG_DRAIN` seconds for it."""
     yield from door_of(running(patient_process))
-
-
-def tell(door: ServerDoor, number: signal.Signals) -> None:
-    assert door.process.process
-    door.process.process.send_signal(number)
-
-
-async def exit_status(door: ServerDoor) -> int:
-    assert door.process.process
-    return await asyncio.to_thread(door.process.process.wait, 30)
-
-
-async def refuses(door: ServerDoor) -> bool:
-    try:
-        await door.connect("/ws/listener/demo/")
-    except (ConnectionError, InvalidMessage):
-        # Refused, or cut off while it waited to be taken.
-        return True
-    return False
 
 
 # -- SIGTERM and SIGINT --------------------------------------------------------------------------

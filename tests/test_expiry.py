@@ -21,10 +21,9 @@ from broadcast.models import Subscription
 from broadcast.pages import watch as page_watch
 from broadcast.pages.subscriptions import PageSocket, digest_of, topic_of
 from tests.rig.doors import InProcessDoor, ServerDoor, eventually
-from tests.rig.pages import Page, Person
+from tests.rig.pages import URLS, Page, Person, push
 from tests.rig.processes import Installation, ServerProcess
-from tests.test_page_socket import URLS, push
-from tests.test_subscriptions import ID, KEY, Opened, opened, until_heard
+from tests.rig.subscribed import ID, KEY, Opened, opened, until_heard
 
 #: Seconds between two looks: none that a test sees.
 NEVER = 3600

@@ -28,9 +28,9 @@ from broadcast.publications import Mark, Position
 from tests.rig.backends import text
 from tests.rig.clock import Clock
 from tests.rig.doors import InProcessDoor, eventually
+from tests.rig.members import join, leave
 from tests.rig.rooms import enter, new_room
-from tests.test_rooms_backends import join, leave
-from tests.test_subscriptions import ID, KEY, NOW, Request, opened, reopened
+from tests.rig.subscribed import ID, KEY, Request, opened, reopened
 
 SHORT = Limits(1000, 1_000_000, 2)
 LATER = SHORT.seconds + GRACE_SECONDS + 1
@@ -280,7 +280,7 @@ async def test_sockets_that_went_leave_neither_topic_nor_timer(in_process: InPro
 
 def visits(number: int, ended: bool) -> None:
     """What so many anonymous page views leave in the database."""
-    now = NOW - timedelta(days=30) if ended else timezone.now()
+    now = timezone.now() - timedelta(days=30 if ended else 0)
     for index in range(number):
         digest = f"{index:064x}" if ended else f"{index + 1000:064x}"
         Subscription.objects.subscribe(digest, {"a": Position("e", 1), "": Position("f", 0)}, now)

@@ -16,20 +16,13 @@ from django.test import Client
 
 from broadcast.monitor import health
 from tests.rig.doors import ServerDoor, eventually
+from tests.rig.health import READY, of
 from tests.rig.processes import Installation, ServerProcess, prepared_database
-from tests.rig.scrapes import Answer, get
+from tests.rig.scrapes import get
 
 #: Seconds within which a server says that it is not ready, on a busy machine too; a frozen Redis
 #: is waited for longer.
 IN_TIME = 4.5
-READY = {
-    "live": True,
-    "ready": True,
-    "draining": False,
-    "database": "ok",
-    "channel_layer": "ok",
-    "backend": "ok",
-}
 
 
 @pytest.fixture(scope="module")
@@ -56,11 +49,6 @@ def healthz(server: ServerProcess) -> tuple[int, dict[str, Any]]:
     answer = get(server, "/healthz")
     assert time.monotonic() - started < IN_TIME
     return of(answer)
-
-
-def of(answer: Answer) -> tuple[int, dict[str, Any]]:
-    assert answer.content_type == "application/json"
-    return answer.status, json.loads(answer.body)
 
 
 def until_healthz(server: ServerProcess, status: int, said: dict[str, Any]) -> None:

@@ -18,7 +18,7 @@ from broadcast.hub.topics import Topic
 from broadcast.publications import Draft
 from broadcast.wire.frames import PLAIN_MESSAGES, V1_MESSAGES, Encoding, Message, event
 from tests.rig.clock import clock, in_clock_loop
-from tests.test_hub import told
+from tests.rig.topics import told
 
 #: Small enough that a few publications overtake a cursor, first the ring and then history.
 RING, HISTORY, SLICE = 5, 12, 20

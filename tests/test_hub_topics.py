@@ -13,7 +13,7 @@ from broadcast.hub.topics import tell_all
 from broadcast.publications import Draft, Mark
 from broadcast.wire.frames import PLAIN_MESSAGES, V1_MESSAGES, event
 from tests.rig.clock import clock, in_clock_loop, settle
-from tests.test_hub import WIDE, FakeSink, House, numbers
+from tests.rig.topics import WIDE, FakeSink, House, numbers
 
 
 class FakeStreamer:

@@ -29,8 +29,7 @@ from broadcast.api import events
 from broadcast.exceptions import BroadcastError, Forbidden, TooLarge, TooMany
 from broadcast.http.answers import resource
 from broadcast.logs import LOG_SECONDS
-from tests.conftest import door_of
-from tests.rig.doors import V1, Closed, Door, InProcessDoor, Socket, eventually
+from tests.rig.doors import V1, Closed, Door, InProcessDoor, Socket, door_of, eventually
 from tests.rig.processes import ServerProcess, prepared_database
 
 # -- the pace, without a clock -------------------------------------------------------------------

@@ -1,29 +1,17 @@
 """The socket that hears a stream, through every way in."""
 
 import asyncio
-from typing import Any
 
 import pytest
 from django.test import override_settings
 
 from tests.rig.doors import V1, Door, Frame, InProcessDoor, Refused, Socket
+from tests.rig.streamers import published
 
 #: Text and binary, one after another; small, so that a slow machine's listener keeps up.
 MIXED: list[Frame] = [
     f"{n}" if n % 3 else n.to_bytes(4, "big") + b"\x00" * (n % 40) for n in range(1, 20_001)
 ]
-
-
-async def published(door: Door, slug: str, *payloads: Any) -> Socket:
-    """A streamer that has published all this: `("header", x)` and `("entry", x)` are marked."""
-    streamer = await door.streamer(slug)
-    for payload in payloads:
-        if isinstance(payload, tuple):
-            mark, payload = payload
-            await streamer.tell("mark", **{"as": mark})
-        await streamer.publish(payload)
-    await streamer.accepted(len(payloads))
-    return streamer
 
 
 # -- plain ---------------------------------------------------------------------------------------

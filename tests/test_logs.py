@@ -13,7 +13,7 @@ import pytest
 
 from tests.rig.doors import V1, Closed, Refused, ServerDoor
 from tests.rig.processes import PATIENCE, ServerProcess, prepared_database
-from tests.test_rpc import connected
+from tests.rig.rpc import connected
 
 #: All that is said in this module and must not be found again has this in it.
 SECRET = "s3cr3t"

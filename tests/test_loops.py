@@ -29,10 +29,11 @@ from broadcast.models import Installation, Recording, Room, RoomHour, Stream, Su
 from broadcast.pages import watch as page_watch
 from broadcast.rooms import hours, meetings
 from broadcast.server import server, workers
+from tests.rig.alone import LOOK_OUT
 from tests.rig.clock import clock, in_clock_loop
 from tests.rig.doors import InProcessDoor
-from tests.test_alone import LOOK_OUT
-from tests.test_rooms import HOUR, left
+from tests.rig.rooms import HOUR, left
+from tests.rig.subscribed import opened, reopened
 
 
 def failed(name: str) -> float:
@@ -427,8 +428,6 @@ def test_the_admin_and_prune_work_without_time_zones(zoneless: None, admin_clien
 
 
 async def test_pages_work_without_time_zones(zoneless: None, in_process: InProcessDoor) -> None:
-    from tests.test_subscriptions import opened, reopened
-
     page = await opened(in_process, "a")
     await apublish("a", 1)
     assert (await page.receive())["payload"] == 1

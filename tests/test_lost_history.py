@@ -7,29 +7,16 @@ from collections.abc import Iterator
 
 import pytest
 
-from tests.rig.clients import CountedStreamer, Flow, ResumingListener, flowing
+from tests.rig.clients import CountedStreamer, ResumingListener, assert_honest, flowing
 from tests.rig.doors import ServerDoor, eventually
 from tests.rig.processes import Installation, RedisProcess
-from tests.test_rpc import connected
+from tests.rig.rpc import connected
 
 
 @pytest.fixture(scope="module")
 def running(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Installation]:
     with Installation(tmp_path_factory.mktemp("lost")) as installation:
         yield installation
-
-
-def assert_honest(flow: Flow, histories: int) -> None:
-    """Everybody came into so many histories, and heard a part of each without a gap."""
-    published = flow.streamer.published
-    epochs = {tuple(listener.heard) for listener in flow.listeners}
-    assert len(epochs) == 1, "not everybody was in the same histories, in the same order"
-    assert len(epochs.pop()) == histories
-    for listener in flow.listeners:
-        assert not listener.skipped
-        for heard in listener.heard.values():
-            assert heard == published[heard[0] : heard[-1] + 1]
-        assert listener.newest == published[-1]
 
 
 async def publish(door: ServerDoor, slug: str, text: str) -> None:

@@ -19,13 +19,11 @@ from tqdm import tqdm
 from broadcast.exceptions import BadRequest
 from broadcast.management.commands.publish import segments
 from broadcast.publications import Mark
-from tests.conftest import door_of
-from tests.rig.doors import ServerDoor, Socket, eventually
+from tests.rig.doors import ServerDoor, Socket, door_of, eventually
 from tests.rig.films import assert_plays, block, cluster, cut, film, webm
 from tests.rig.processes import ROOT, ServerProcess
-from tests.test_media_sockets import bytes_of, hear
-from tests.test_readme import blocks, section
-from tests.test_recordings import recordings_on
+from tests.rig.readme import blocks, section
+from tests.rig.viewers import bytes_of, hear, recordings_on
 
 #: A header and its first segment, and one more.
 KEY = cluster(block(key=True), block(), block(track=2))

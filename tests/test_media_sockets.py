@@ -17,6 +17,7 @@ from tests.rig.doors import V1, Closed, Door, InProcessDoor, ServerDoor, Socket,
 from tests.rig.films import assert_plays, block, cluster, cut, element, entries, film, webm
 from tests.rig.processes import Installation
 from tests.rig.raw import BINARY, RawSocket
+from tests.rig.viewers import bytes_of, hear
 
 #: Frames that are no multiple of anything in a film.
 FRAME = 501
@@ -31,23 +32,6 @@ def frames_of(data: bytes) -> list[bytes]:
 async def send(streamer: Socket, data: bytes) -> None:
     for frame in frames_of(data):
         await streamer.send(frame)
-
-
-async def hear(listener: Socket, until: bytes) -> tuple[list[tuple[int, bytes]], list[Any]]:
-    """Binary publications of `broadcast.v1` until one ends with `until`, and events between."""
-    publications, events = [], []
-    while True:
-        said = await listener.told()
-        if isinstance(said[0], str):
-            events.append(said)
-        else:
-            publications.append(said)
-            if said[1].endswith(until):
-                return publications, events
-
-
-def bytes_of(publications: list[tuple[int, bytes]]) -> bytes:
-    return b"".join(payload for _, payload in publications)
 
 
 # -- cutting and joining -------------------------------------------------------------------------

@@ -5,11 +5,10 @@ from contextlib import AsyncExitStack
 
 import pytest
 
-from tests.conftest import door_of
-from tests.rig.doors import V1, ServerDoor, eventually
+from tests.rig.doors import V1, ServerDoor, door_of, eventually
+from tests.rig.floods import KIB, MIB, flood, never_reading
 from tests.rig.processes import ServerProcess
 from tests.rig.raw import BINARY, PING, TEXT, frame
-from tests.test_slow_listeners import KIB, MIB, flood, never_reading
 
 
 @pytest.fixture(scope="module")

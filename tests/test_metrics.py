@@ -15,11 +15,11 @@ from pytest_django.fixtures import Settings
 
 from broadcast import metrics
 from tests.rig.doors import V1, Refused, ServerDoor, eventually
+from tests.rig.floods import FLOOD, SIZE, flood, never_reading
 from tests.rig.processes import ROOT, ServerProcess
 from tests.rig.raw import BINARY
+from tests.rig.rpc import connected
 from tests.rig.scrapes import Figures, get, scrape
-from tests.test_rpc import connected
-from tests.test_slow_listeners import FLOOD, SIZE, flood, never_reading
 
 #: What one test sends: three publications, of 3, 5 and 7 bytes.
 SENT = ("abc", b"12345", {"a": 1})

@@ -10,12 +10,18 @@ from pathlib import Path
 
 import pytest
 
-from tests.conftest import door_of
-from tests.rig.doors import ServerDoor, Socket, eventually
+from tests.rig.doors import ServerDoor, Socket, door_of, eventually
 from tests.rig.processes import RedisProcess, prepared_database
 from tests.rig.scrapes import Figures, get, scrape
-from tests.rig.workers import WORKERS, WorkersProcess, runs
-from tests.test_workers import exit_status, listeners_at_all, replace_all, until
+from tests.rig.workers import (
+    WORKERS,
+    WorkersProcess,
+    exit_status,
+    listeners_at_all,
+    replace_all,
+    runs,
+    until,
+)
 
 #: Files that one worker counts into: of counters, gauges and histograms.
 FILES = 3

@@ -8,10 +8,9 @@ from uuid import uuid4
 import pytest
 
 from tests.rig.doors import ServerDoor
-from tests.rig.pages import PageSocket, Person
+from tests.rig.drains import exit_status, running, tell
+from tests.rig.pages import URLS, PageSocket, Person
 from tests.rig.processes import ServerProcess
-from tests.test_drain import exit_status, running, tell
-from tests.test_page_socket import URLS
 
 #: Seconds a drain takes here: the first socket is closed at once, the last one at the end.
 DRAIN = 1

@@ -12,10 +12,8 @@ import pytest
 
 from tests.rig.doors import Closed, ServerDoor, eventually
 from tests.rig.launcher import Launched
-from tests.rig.pages import Page, Person
+from tests.rig.pages import URLS, Page, Person, arguments, push
 from tests.rig.processes import ServerProcess, free_port, wait_until_it_answers
-
-URLS = {"DJANGO_SETTINGS_MODULE": "tests.settings", "ROOT_URLCONF": "tests.rig.page_views"}
 
 
 @pytest.fixture(scope="module", params=["broadcast", "redis", "uvicorn"])
@@ -49,11 +47,6 @@ def other(door: ServerDoor) -> Person:
 def name() -> str:
     """Of a channel that no other test uses."""
     return f"test-{uuid4().hex}"
-
-
-async def push(person: Person, message: Any, *channels: Any) -> None:
-    answer = await person.get("/do/push/", arguments=[message, *channels])
-    assert answer.status == 200, answer.text
 
 
 @pytest.mark.parametrize("message", [{"foo": "bar"}, "text", 5, None, [1, {"a": "ä🎥"}], True, ""])
@@ -261,10 +254,6 @@ async def test_a_page_subscribed_through_its_socket_hears_what_is_pushed_after(
     await socket.route("GET", "/do/subscribe/?" + arguments(f"{name}.2"))
     await push(person, 2, f"{name}.2")
     assert await socket.receive() == {"payload": 2, "channel": f"{name}.2"}
-
-
-def arguments(*values: Any) -> str:
-    return f"arguments={json.dumps(values).replace(' ', '')}"
 
 
 async def test_logging_out_ends_what_the_pages_of_that_session_hear(

@@ -11,8 +11,7 @@ import psycopg
 import pytest
 
 from broadcast.conf import Conf
-from tests.conftest import door_of
-from tests.rig.doors import PATIENCE, V1, Closed, ServerDoor
+from tests.rig.doors import PATIENCE, V1, Closed, ServerDoor, door_of
 from tests.rig.events import hear
 from tests.rig.pages import PageSocket
 from tests.rig.postgres import OTHERS, PostgresProcess

@@ -16,8 +16,8 @@ from pytest_django.fixtures import Settings
 from broadcast.ingest.recorder import RecordingFile
 from project.private_files import keep_database_private, local_secret_key
 from project.settings import database
+from tests.rig.checks import found
 from tests.rig.launcher import ROOT
-from tests.test_checks import found
 
 #: Processes that start at once, and how often.
 STARTS, ROUNDS = 12, 6

@@ -8,7 +8,7 @@ import pytest
 from tests.rig.clients import flowing
 from tests.rig.doors import ServerDoor
 from tests.rig.processes import Installation, ServerProcess
-from tests.test_rpc import connected
+from tests.rig.rpc import connected
 
 #: Seconds after which a process that was killed must not be counted any more.
 GONE_SECONDS = 30.0

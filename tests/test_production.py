@@ -20,7 +20,7 @@ from django.core.checks.security.base import _check_secret_key
 from project.settings import local_secret_key
 from tests.rig.doors import Closed, Refused, ServerDoor
 from tests.rig.processes import PATIENCE, ROOT, ServerProcess, prepared_database
-from tests.test_readme import blocks, section
+from tests.rig.readme import blocks, section
 
 #: How a proxy passes on what somebody at 203.0.113.7 asks of https://www.example.org.
 PROXIED = {

@@ -21,19 +21,8 @@ from broadcast.pages.subscriptions import PageSocket
 from broadcast.rooms import peers as rooms
 from tests.rig.doors import Door, InProcessDoor
 from tests.rig.processes import ROOT, ServerProcess
+from tests.rig.readme import README, blocks, section
 from tests.rig.rooms import error, meet
-
-README = (ROOT / "README.md").read_text()
-
-
-def section(title: str) -> str:
-    found = re.search(rf"^## {title}\n(.*?)(?=^## |\Z)", README, re.M | re.S)
-    assert found, title
-    return found.group(1)
-
-
-def blocks(text: str, language: str) -> list[str]:
-    return re.findall(rf"^```{language}\n(.*?)^```", text, re.M | re.S)
 
 
 def test_the_examples_of_the_http_api_work(servers: Callable[[str], ServerProcess]) -> None:

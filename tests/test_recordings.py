@@ -2,14 +2,12 @@
 
 import asyncio
 import itertools
-import re
 import threading
 from collections.abc import Iterator
 from contextlib import contextmanager
 from datetime import timedelta
 from pathlib import Path
 from typing import Any
-from urllib.request import Request, urlopen
 
 import pytest
 from asgiref.sync import async_to_sync
@@ -46,6 +44,7 @@ from tests.rig.films import (
     webm,
 )
 from tests.rig.processes import ServerProcess, prepared_database
+from tests.rig.viewers import recordings_on
 
 #: Whole segments of a film made by hand.
 KEY = cluster(block(key=True), block(), block(track=2))
@@ -689,19 +688,6 @@ async def written(directory: Path, size: int) -> Path:
     await eventually(is_there)
     (path,) = files_in(directory)
     return path
-
-
-def recordings_on(process: ServerProcess, slug: str) -> list[bytes]:
-    """What the links on the page of a stream lead to."""
-    page = fetch(process, f"/streams/{slug}/").decode()
-    links = re.findall(r'href="(/streams/[^"]*/recordings/\d+/)"', page)
-    return [fetch(process, link) for link in links]
-
-
-def fetch(process: ServerProcess, path: str, **headers: str) -> bytes:
-    with urlopen(Request(process.url + path, headers=headers), timeout=20) as response:
-        data: bytes = response.read()
-    return data
 
 
 def test_prune_ends_what_nobody_writes_and_leaves_what_somebody_does(

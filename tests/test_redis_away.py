@@ -6,20 +6,14 @@ Two real server processes, and a Redis that comes back with its data.
 import asyncio
 import time
 from collections.abc import Iterator
-from http.client import HTTPResponse
-from typing import NamedTuple
-from urllib.error import HTTPError
-from urllib.request import urlopen
 
 import pytest
 
 from tests.rig.clients import CountedStreamer, ResumingListener
-from tests.rig.doors import V1, ServerDoor, Socket
+from tests.rig.doors import V1, ServerDoor
+from tests.rig.outages import ANSWER_SECONDS, assert_unavailable, get, publish
 from tests.rig.processes import DURABLE, Installation, ServerProcess
-from tests.test_rpc import connected
-
-#: Seconds within which whoever asks is told that Redis does not answer.
-ANSWER_SECONDS = 8.0
+from tests.rig.rpc import connected
 
 
 @pytest.fixture(scope="module")
@@ -27,37 +21,6 @@ def running(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Installation]:
     directory = tmp_path_factory.mktemp("away")
     with Installation(directory, options=DURABLE) as installation:
         yield installation
-
-
-class Page(NamedTuple):
-    status: int
-    content_type: str
-
-
-async def get(door: ServerDoor, path: str) -> Page:
-    def ask() -> Page:
-        response: HTTPResponse | HTTPError
-        try:
-            response = urlopen(door.process.url + path, timeout=ANSWER_SECONDS)
-        except HTTPError as error:
-            response = error
-        with response:
-            return Page(response.status or 0, response.headers["Content-Type"])
-
-    return await asyncio.to_thread(ask)
-
-
-async def assert_unavailable(socket: Socket) -> None:
-    """It is told that something went wrong, and may come back."""
-    assert (await socket.until("error"))["message"]
-    assert await socket.closed() == 4200
-
-
-async def publish(door: ServerDoor, slug: str, data: str | int) -> str | None:
-    """What the RPC server answers: the error."""
-    async with connected(door.process) as client:
-        error: str | None = (await client.call("publish", slug, data))[2]
-    return error
 
 
 async def test_a_streamer_is_told_and_goes_on_with_its_run(

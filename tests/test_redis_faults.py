@@ -13,7 +13,7 @@ import pytest
 from tests.rig.clients import ResumingListener, flowing
 from tests.rig.doors import ServerDoor
 from tests.rig.processes import DURABLE, Installation, RedisProcess
-from tests.test_rpc import connected
+from tests.rig.rpc import connected
 
 #: Seconds for which Redis answers nothing: longer than the servers wait for it.
 FROZEN_SECONDS = 10.0

@@ -12,9 +12,9 @@ import pytest
 
 from tests.rig.clients import CountedStreamer, ResumingListener
 from tests.rig.doors import ServerDoor
+from tests.rig.outages import publish
 from tests.rig.processes import Installation, RedisProcess, ServerProcess
-from tests.test_redis_away import publish
-from tests.test_rpc import connected
+from tests.rig.rpc import connected
 
 PASSWORD = "open-sesame"
 WRONG_PASSWORD = "open-barley"

@@ -16,13 +16,12 @@ from broadcast.backends.redis import RedisBackend
 from broadcast.exceptions import Unavailable
 from broadcast.monitor.faults import find_faults
 from tests.rig.backends import append, use_redis
-from tests.rig.clients import flowing
+from tests.rig.clients import assert_honest, flowing
 from tests.rig.doors import ServerDoor, eventually
+from tests.rig.health import READY, of
 from tests.rig.processes import DURABLE, Installation, RedisProcess
 from tests.rig.scrapes import get
 from tests.rig.stand_ins import MASTER, PASSWORD, SENTINEL_PASSWORD, GuardedRedis
-from tests.test_health import READY, of
-from tests.test_lost_history import assert_honest
 
 
 @pytest.fixture

@@ -7,7 +7,7 @@ import uuid
 import pytest
 
 from tests.rig.doors import Closed, Door, Socket
-from tests.test_listener_socket import published
+from tests.rig.streamers import published
 
 
 def back(listener: Socket, since: int) -> str:

@@ -18,7 +18,7 @@ from django.utils import timezone
 
 from broadcast.models import Room
 from broadcast.rooms.ice import ice_servers
-from tests.test_policy import assert_safe
+from tests.rig.html import assert_safe
 
 pytestmark = pytest.mark.django_db
 

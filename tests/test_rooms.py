@@ -5,7 +5,7 @@ import json
 import random
 from collections import Counter
 from collections.abc import Iterator
-from datetime import UTC, datetime, timedelta
+from datetime import timedelta
 from typing import Any
 
 import pytest
@@ -15,8 +15,7 @@ from prometheus_client import REGISTRY
 from pytest_django.fixtures import Settings
 
 from broadcast import Peer, RoomError, metrics, room_handler
-from broadcast.backends import Appended, get_backend
-from broadcast.backends.rooms import Left, Member
+from broadcast.backends import get_backend
 from broadcast.exceptions import BadRequest
 from broadcast.groups import room_stream
 from broadcast.hub.publishing import apublish
@@ -28,7 +27,7 @@ from broadcast.rooms import peers as rooms
 from broadcast.rooms import signaling
 from tests.rig.doors import Door, InProcessDoor, InProcessSocket, ServerDoor, Socket, eventually
 from tests.rig.raw import TEXT, frame
-from tests.rig.rooms import PATH, answers, enter, error, heard, join, meet, new_room
+from tests.rig.rooms import HOUR, PATH, answers, enter, error, heard, join, left, meet, new_room
 
 # -- handlers ------------------------------------------------------------------------------------
 
@@ -301,14 +300,6 @@ async def test_nonsense_is_answered_and_harms_nobody(
 
 
 # -- what is counted -----------------------------------------------------------------------------
-
-HOUR = datetime(2026, 1, 1, 12, tzinfo=UTC)
-
-
-def left(minutes: float, peak: int = 0, hour: datetime = HOUR) -> Left:
-    at = hour.timestamp() + 600
-    member = Member("a", {}, at - 60 * minutes)
-    return Left("r", member, at, Appended("", 0, [], 0), peak)
 
 
 async def test_hours_are_added_up(db: None) -> None:

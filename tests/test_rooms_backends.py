@@ -18,7 +18,6 @@ from broadcast.backends.rooms import (
     NOT_IN_ROOM,
     TOO_MANY_ROOMS,
     UNKNOWN_PEER,
-    Joined,
     Left,
     Most,
 )
@@ -26,19 +25,7 @@ from broadcast.exceptions import RoomError, Unavailable
 from broadcast.groups import room_stream
 from tests.rig.backends import ALL
 from tests.rig.clock import Clock
-
-WIDE = Most(100, None)
-FAREWELL = b"{} left"
-
-
-async def join(
-    backend: Backend, peer: str, room: str = "r", most: Most = WIDE, **status: Any
-) -> Joined:
-    return await backend.rooms.join(room, peer, status, f"{peer} came".encode(), most)
-
-
-async def leave(backend: Backend, peer: str, room: str = "r") -> Left | None:
-    return await backend.rooms.leave(room, peer, FAREWELL)
+from tests.rig.members import FAREWELL, join, leave
 
 
 async def said(backend: Backend, room: str = "r") -> list[str]:

@@ -4,8 +4,8 @@ import asyncio
 import random
 import socket
 import time
-from collections.abc import AsyncIterator, Iterator
-from contextlib import asynccontextmanager, closing, suppress
+from collections.abc import Iterator
+from contextlib import closing, suppress
 from http.client import HTTPConnection, HTTPException
 from typing import Any
 
@@ -14,54 +14,7 @@ import pytest
 
 from tests.rig.doors import PATIENCE, ServerDoor
 from tests.rig.processes import ServerProcess
-from tests.test_rpc_decoder import raw
-
-
-class Client:
-    """A connection to the server's port, which says bytes and reads objects."""
-
-    def __init__(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
-        self.reader, self.writer = reader, writer
-        self.unpacker = msgpack.Unpacker(strict_map_key=False)
-
-    async def say(self, data: bytes) -> None:
-        async with asyncio.timeout(PATIENCE):
-            self.writer.write(data)
-            await self.writer.drain()
-
-    async def answer(self) -> Any:
-        """The next object. ConnectionError: the server closed."""
-        async with asyncio.timeout(PATIENCE):
-            while True:
-                for answer in self.unpacker:
-                    return answer
-                data = await self.reader.read(65536)
-                if not data:
-                    raise ConnectionError("closed")
-                self.unpacker.feed(data)
-
-    async def call(self, method: Any, *params: Any) -> Any:
-        await self.say(msgpack.packb([0, 1, method, params]))
-        return await self.answer()
-
-    async def is_closed(self) -> bool:
-        try:
-            await self.answer()
-        except ConnectionError:
-            return True
-        return False
-
-
-@asynccontextmanager
-async def connected(process: ServerProcess) -> AsyncIterator[Client]:
-    reader, writer = await asyncio.open_connection("127.0.0.1", process.rpc_port)
-    try:
-        yield Client(reader, writer)
-    finally:
-        writer.close()
-
-
-PONG = [1, 1, None, "pong"]
+from tests.rig.rpc import PONG, Client, connected, raw
 
 
 async def test_publish_reaches_listeners_and_answers_the_position(our_door: ServerDoor) -> None:

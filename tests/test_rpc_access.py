@@ -12,14 +12,8 @@ from broadcast.backends import remote
 from broadcast.rpc import server as rpc_server
 from tests.rig.doors import PATIENCE
 from tests.rig.processes import PREFIX, free_port
-from tests.test_rpc import PONG
-from tests.test_rpc_connections import (
-    GatedBackend,
-    gated_backend,
-    notification,
-    request,
-    served,
-)
+from tests.rig.rpc import PONG
+from tests.rig.rpc_server import GatedBackend, gated_backend, notification, request, served
 
 
 @pytest.fixture

@@ -16,10 +16,9 @@ from typing import NamedTuple
 
 import pytest
 
-from tests.conftest import door_of
-from tests.rig.doors import ServerDoor
+from tests.rig.doors import ServerDoor, door_of
 from tests.rig.processes import ROOT, ServerProcess
-from tests.test_readme import blocks, section
+from tests.rig.readme import blocks, section
 
 INSTALLED = ROOT / ".tests-clients"
 PROGRAMS = ROOT / "tests" / "rpc_clients"

@@ -14,6 +14,7 @@ from hypothesis import strategies as st
 
 from broadcast.conf import conf
 from broadcast.rpc.decoder import Call, Decoder
+from tests.rig.rpc import raw
 
 LIMIT = 64 * 1024
 
@@ -21,12 +22,6 @@ LIMIT = 64 * 1024
 PING = msgpack.packb([0, 1, "ping", []])
 #: How many random inputs: many more of them, when a person has the time.
 FUZZ = int(os.environ.get("BROADCAST_FUZZ", 10_000))
-
-
-def raw(value: bytes) -> bytes:
-    """As clients write bytes that know the old *raw* type only: it reads as `str`."""
-    assert len(value) < 32
-    return bytes((0xA0 | len(value),)) + value
 
 
 def decode(*parts: bytes) -> list[Call]:

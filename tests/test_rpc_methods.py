@@ -8,8 +8,8 @@ import msgpack
 
 from broadcast.rpc.methods import encode_answer
 from tests.rig.doors import ServerDoor
-from tests.test_readme import section
-from tests.test_rpc import connected
+from tests.rig.readme import section
+from tests.rig.rpc import connected
 
 
 async def test_json_of_a_client_that_knows_only_bin_is_text(our_door: ServerDoor) -> None:

@@ -14,10 +14,9 @@ from pytest_django.fixtures import Settings
 
 from broadcast.backends import remote
 from broadcast.exceptions import Forbidden, Unavailable
-from tests.conftest import door_of
-from tests.rig.doors import ServerDoor, eventually
+from tests.rig.doors import ServerDoor, door_of, eventually
 from tests.rig.processes import Installation, ServerProcess, free_port, wait_until_it_answers
-from tests.test_rpc import PONG, connected
+from tests.rig.rpc import PONG, connected
 
 
 class RpcServerProcess(ServerProcess):

@@ -8,8 +8,8 @@ import pytest
 from broadcast.backends.redis_server import TIMEOUT
 from tests.rig.clients import CountedStreamer, ResumingListener, flowing
 from tests.rig.doors import V1, ServerDoor
+from tests.rig.outages import assert_unavailable, get, publish
 from tests.rig.processes import DURABLE, Installation, ServerProcess
-from tests.test_redis_away import assert_unavailable, get, publish
 
 
 @pytest.fixture(scope="module")

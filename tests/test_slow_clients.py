@@ -8,8 +8,7 @@ from http.client import HTTPConnection
 
 import pytest
 
-from tests.conftest import door_of
-from tests.rig.doors import PATIENCE, V1, ServerDoor, eventually
+from tests.rig.doors import PATIENCE, V1, ServerDoor, door_of, eventually
 from tests.rig.events import ServerHearing
 from tests.rig.processes import ServerProcess
 from tests.rig.raw import RawSocket, handshake

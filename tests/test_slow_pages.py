@@ -11,11 +11,10 @@ from pytest_django.fixtures import Settings
 
 from broadcast.pages import watch as page_watch
 from tests.rig.doors import InProcessDoor, ServerDoor, eventually
-from tests.rig.pages import Person
+from tests.rig.pages import URLS, Person, arguments, push
 from tests.rig.processes import Installation, ServerProcess
 from tests.rig.raw import PING, TEXT, RawSocket, frame
-from tests.test_page_socket import URLS, arguments, push
-from tests.test_subscriptions import opened
+from tests.rig.subscribed import opened
 
 #: Publications that fill the buffers of the kernel more than once: 26 MiB in two channels.
 SIZE, COUNT = 64 * 1024, 200

@@ -28,8 +28,8 @@ from tests.rig.clock import in_clock_loop
 from tests.rig.doors import InProcessDoor, ServerDoor, Socket, eventually
 from tests.rig.films import VOID, block, cluster, element, webm
 from tests.rig.processes import Installation, ServerProcess
-from tests.test_recordings import recordings_on
-from tests.test_rpc import Client, connected
+from tests.rig.rpc import Client, connected
+from tests.rig.viewers import recordings_on
 
 #: Schedules of the model, in so many tests.
 SCHEDULES, CHUNK = 2000, 200

@@ -18,10 +18,9 @@ from uuid import uuid4
 import pytest
 
 from tests.rig.doors import PATIENCE, ServerDoor, Socket
-from tests.rig.pages import Person
+from tests.rig.pages import URLS, Person
 from tests.rig.processes import RedisProcess, ServerProcess, prepared_database
 from tests.rig.rooms import enter, heard, new_room
-from tests.test_page_socket import URLS
 
 PREFIXES = {"ours": "our-own", "same number": "same", "other number": "other_1"}
 

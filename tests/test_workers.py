@@ -6,7 +6,7 @@ import re
 import signal
 import socket
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
@@ -15,39 +15,24 @@ from django.core.management.base import CommandError
 from pytest_django.fixtures import Settings
 
 from broadcast.server.workers import listen
-from tests.conftest import door_of
 from tests.rig.clients import flowing
-from tests.rig.doors import V1, ServerDoor, Socket, eventually
-from tests.rig.processes import PATIENCE, RedisProcess, ServerProcess
-from tests.rig.workers import DRAIN, WORKERS, WorkersProcess, runs
-from tests.test_drain import refuses
-from tests.test_rpc import PONG, connected
+from tests.rig.doors import V1, ServerDoor, Socket, door_of, eventually
+from tests.rig.drains import refuses
+from tests.rig.processes import RedisProcess
+from tests.rig.rpc import PONG, connected
+from tests.rig.workers import (
+    DRAIN,
+    WORKERS,
+    WorkersProcess,
+    exit_status,
+    listeners_at_all,
+    replace_all,
+    runs,
+    until,
+)
 
 #: Seconds in which nothing but an exit at once can happen.
 LONG_DRAIN = 60
-
-
-async def until(condition: Callable[[], bool]) -> None:
-    async with asyncio.timeout(PATIENCE):
-        while not condition():  # noqa: ASYNC110
-            await asyncio.sleep(0.01)
-
-
-async def exit_status(process: ServerProcess) -> int:
-    assert process.process
-    return await asyncio.to_thread(process.process.wait, PATIENCE)
-
-
-async def listeners_at_all(door: ServerDoor, slug: str) -> dict[int, Socket]:
-    """Listeners of a stream, one of each worker."""
-    process = door.process
-    assert isinstance(process, WorkersProcess)
-    found: dict[int, Socket] = {}
-    async with asyncio.timeout(PATIENCE):
-        while len(found) < WORKERS:
-            listener = await door.listener(slug)
-            found.setdefault(process.worker_of(listener), listener)
-    return found
 
 
 @pytest.fixture(scope="module")
@@ -165,14 +150,6 @@ async def come_and_go(door: ServerDoor, slug: str, enough: asyncio.Event) -> int
         await door.describe(slug)
         count += 1
     return count
-
-
-async def replace_all(process: WorkersProcess) -> None:
-    before = process.workers
-    replaced = process.said().count("All workers were replaced")
-    process.tell(signal.SIGHUP)
-    await until(lambda: process.said().count("All workers were replaced") > replaced)
-    assert len(process.workers) == WORKERS and not process.workers & before
 
 
 async def test_sighup_replaces_all_workers_and_nobody_loses_anything(

@@ -12,7 +12,7 @@ from playwright.sync_api import Browser, Locator, Page, WebSocketRoute, expect
 
 from tests.browser.conftest import Line, People
 from tests.rig.processes import Installation, ServerProcess
-from tests.test_readme import README, blocks
+from tests.rig.readme import README, blocks
 
 ENVIRONMENT = {
     "DJANGO_SETTINGS_MODULE": "tests.settings",

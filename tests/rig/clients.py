@@ -310,3 +310,16 @@ async def flowing(
         finally:
             publishing.cancel()
         await flow.arrives()
+
+
+def assert_honest(flow: Flow, histories: int) -> None:
+    """Everybody came into so many histories, and heard a part of each without a gap."""
+    published = flow.streamer.published
+    epochs = {tuple(listener.heard) for listener in flow.listeners}
+    assert len(epochs) == 1, "not everybody was in the same histories, in the same order"
+    assert len(epochs.pop()) == histories
+    for listener in flow.listeners:
+        assert not listener.skipped
+        for heard in listener.heard.values():
+            assert heard == published[heard[0] : heard[-1] + 1]
+        assert listener.newest == published[-1]

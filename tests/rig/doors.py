@@ -8,7 +8,7 @@ is awaited from them comes within `PATIENCE` seconds, or the test fails.
 import asyncio
 import itertools
 import json
-from collections.abc import AsyncIterator, Awaitable, Callable
+from collections.abc import AsyncIterator, Awaitable, Callable, Iterator
 from contextlib import asynccontextmanager
 from typing import Any
 from urllib.request import urlopen
@@ -395,3 +395,9 @@ async def eventually(condition: Callable[[], Awaitable[bool]]) -> None:
     async with asyncio.timeout(PATIENCE):
         while not await condition():  # noqa: ASYNC110
             await asyncio.sleep(0.01)
+
+
+def door_of(process: ServerProcess) -> Iterator[ServerDoor]:
+    """A way into a process, whose log must be clean afterwards."""
+    yield ServerDoor(process)
+    process.assert_clean_log()

@@ -12,6 +12,8 @@ from urllib.request import HTTPCookieProcessor, build_opener
 
 from tests.rig.doors import PATIENCE, ServerDoor, Socket
 
+#: What a server has in its environment, to serve `page_views`.
+URLS = {"DJANGO_SETTINGS_MODULE": "tests.settings", "ROOT_URLCONF": "tests.rig.page_views"}
 _ids = itertools.count(1)
 
 
@@ -134,3 +136,12 @@ class PageSocket:
         """Nothing came, up to the answer of a ping."""
         await self.call("ping")
         assert self.told == []
+
+
+async def push(person: Person, message: Any, *channels: Any) -> None:
+    answer = await person.get("/do/push/", arguments=[message, *channels])
+    assert answer.status == 200, answer.text
+
+
+def arguments(*values: Any) -> str:
+    return f"arguments={json.dumps(values).replace(' ', '')}"

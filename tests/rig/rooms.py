@@ -2,11 +2,16 @@
 
 import itertools
 import secrets
+from datetime import UTC, datetime
 from typing import Any
 
+from broadcast.backends import Appended
+from broadcast.backends.rooms import Left, Member
 from tests.rig.doors import Door, Socket
 
 PATH = "/ws/signaling/"
+INFO = {"event": "info", "protocol_version": "1.0.0"}
+HOUR = datetime(2026, 1, 1, 12, tzinfo=UTC)
 _numbers = itertools.count(1)
 
 
@@ -61,8 +66,12 @@ async def heard(socket: Socket, own: str) -> list[dict[str, Any]]:
     return found
 
 
-INFO = {"event": "info", "protocol_version": "1.0.0"}
-
-
 def error(text: str) -> dict[str, str]:
     return {"event": "error", "message": text, "description": text}
+
+
+def left(minutes: float, peak: int = 0, hour: datetime = HOUR) -> Left:
+    """A member who left after so many minutes, ten minutes into the hour."""
+    at = hour.timestamp() + 600
+    member = Member("a", {}, at - 60 * minutes)
+    return Left("r", member, at, Appended("", 0, [], 0), peak)

@@ -1,12 +1,14 @@
 """The parent of several server processes as a real process, and what its workers hold."""
 
+import asyncio
 import os
 import signal
 import time
+from collections.abc import Callable
 from contextlib import suppress
 from pathlib import Path
 
-from tests.rig.doors import ServerSocket, Socket
+from tests.rig.doors import ServerDoor, ServerSocket, Socket
 from tests.rig.processes import PATIENCE, ServerProcess
 
 WORKERS = 2
@@ -98,3 +100,34 @@ def runs(pid: int) -> bool:
         return Path(f"/proc/{pid}/stat").read_text().rpartition(")")[2].split()[0] != "Z"
     except OSError:
         return False
+
+
+async def until(condition: Callable[[], bool]) -> None:
+    async with asyncio.timeout(PATIENCE):
+        while not condition():  # noqa: ASYNC110
+            await asyncio.sleep(0.01)
+
+
+async def exit_status(process: ServerProcess) -> int:
+    assert process.process
+    return await asyncio.to_thread(process.process.wait, PATIENCE)
+
+
+async def listeners_at_all(door: ServerDoor, slug: str) -> dict[int, Socket]:
+    """Listeners of a stream, one of each worker."""
+    process = door.process
+    assert isinstance(process, WorkersProcess)
+    found: dict[int, Socket] = {}
+    async with asyncio.timeout(PATIENCE):
+        while len(found) < WORKERS:
+            listener = await door.listener(slug)
+            found.setdefault(process.worker_of(listener), listener)
+    return found
+
+
+async def replace_all(process: WorkersProcess) -> None:
+    before = process.workers
+    replaced = process.said().count("All workers were replaced")
+    process.tell(signal.SIGHUP)
+    await until(lambda: process.said().count("All workers were replaced") > replaced)
+    assert len(process.workers) == WORKERS and not process.workers & before

@@ -15,13 +15,11 @@ from broadcast.backends import get_backend
 from broadcast.exceptions import Unavailable
 from broadcast.groups import channel_start, everybody, group_name
 from broadcast.hub.relay import PUBLICATIONS, get_relay
-from tests import test_relay
 from tests.rig.clock import in_clock_loop, settle
-from tests.test_hub import numbers
-from tests.test_relay import GROUP, LINGER, WATCH, FaultyLayer, listen, publish
+from tests.rig.relays import GROUP, LINGER, WATCH, FaultyLayer, listen, publish
+from tests.rig.topics import numbers
 
-layer = test_relay.layer
-unhurried = test_relay.unhurried
+pytestmark = pytest.mark.usefixtures("unhurried")
 
 
 @in_clock_loop

@@ -11,10 +11,10 @@ from broadcast.backends.memory import MemoryBackend
 from broadcast.exceptions import CloseCode
 from broadcast.hub.relay import get_relay
 from tests.rig.clock import in_clock_loop
-from tests.test_hub import numbers
-from tests.test_relay import WATCH, FaultyLayer, layer, listen, publish, unhurried
+from tests.rig.relays import WATCH, FaultyLayer, listen, publish
+from tests.rig.topics import numbers
 
-__all__ = ["layer", "unhurried"]
+pytestmark = pytest.mark.usefixtures("unhurried")
 
 
 class ForgetfulBackend(MemoryBackend):
