@@ -12,7 +12,9 @@ class BroadcastConfig(AppConfig):
         # They need the models. The checks register themselves.
         from . import checks, lifespan  # noqa: F401
         from .access import changes
+        from .pages import changes as page_changes
 
         changes.connect()
+        page_changes.connect()
         lifespan.watch_forks()
         autodiscover_modules("sockets")

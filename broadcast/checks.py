@@ -23,7 +23,6 @@ Values that may hold a password are never shown.
 """
 
 from difflib import get_close_matches
-from ipaddress import ip_address
 from pathlib import Path
 from typing import Any
 from urllib.parse import urlsplit
@@ -38,6 +37,7 @@ from django.core.management import get_commands, load_command_class
 from django.db import connections
 from django.utils.module_loading import import_string
 
+from .access.addresses import is_loopback
 from .conf import SETTINGS, conf
 from .exceptions import Unavailable
 from .monitor.faults import find_faults
@@ -294,14 +294,6 @@ def reason_for_loopback(host: str) -> str:
     if is_loopback(host) or conf.RPC_SECRET:
         return ""
     return f"at {host!r} MessagePack-RPC is open to other machines, and has no secret"
-
-
-def is_loopback(host: str) -> bool:
-    """Whether only programs on this machine reach it."""
-    try:
-        return ip_address(host.strip("[]")).is_loopback
-    except ValueError:
-        return host == "localhost"
 
 
 # -- the server -----------------------------------------------------------------------------

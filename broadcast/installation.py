@@ -15,14 +15,15 @@ need a name. Coroutines call `learn` before that, so that no event loop waits fo
 
 import asyncio
 from threading import Thread
+from typing import Any
 
 from asgiref.sync import sync_to_async
+from django.apps import apps
 from django.core.signals import setting_changed
 from django.db import DatabaseError, connections, router
 
 from .conf import conf
 from .exceptions import Unavailable
-from .models import Installation
 
 #: Seconds that an event loop waits for the database where nobody has called `learn`.
 SECONDS = 1.0
@@ -52,20 +53,25 @@ async def learn() -> None:
 def _read() -> str:
     global _prefix
     try:
-        _prefix = conf.PREFIX or Installation.objects.prefix()
+        _prefix = conf.PREFIX or _model().objects.prefix()
     except DatabaseError as error:
         raise Unavailable(_reason()) from error
     return _prefix
 
 
+def _model() -> Any:
+    # By its name: models stand on this module.
+    return apps.get_model("broadcast.Installation")
+
+
 def _reason() -> str:
     """Why the database does not tell it."""
-    connection = connections[router.db_for_read(Installation)]
+    connection = connections[router.db_for_read(_model())]
     try:
         tables = connection.introspection.table_names()
     except DatabaseError:
         return "the database does not answer"
-    if Installation._meta.db_table in tables:
+    if _model()._meta.db_table in tables:
         return "the database does not answer"
     return "the database has not been set up: run `manage.py migrate`"
 

@@ -22,7 +22,7 @@ import time
 from bisect import bisect_left
 from collections.abc import Collection, Iterable, Sequence
 from contextlib import suppress
-from typing import TYPE_CHECKING, Any
+from typing import Any, Protocol
 
 from prometheus_client import (
     REGISTRY,
@@ -38,9 +38,6 @@ from prometheus_client.multiprocess import MultiProcessCollector, mark_process_d
 from .exceptions import BroadcastError
 from .groups import is_room
 from .publications import Publication
-
-if TYPE_CHECKING:
-    from .hub.topics import Topic
 
 #: How a parent tells its workers where they count, and each of them its number.
 DIRECTORY = "PROMETHEUS_MULTIPROC_DIR"
@@ -252,7 +249,22 @@ def note_refusal(door: str, error: type[BroadcastError] | str) -> None:
     refusals.labels(door, reason).inc()
 
 
-def refresh(topics: Iterable["Topic"]) -> None:
+class Heard(Protocol):
+    """What is counted of a topic of the hub."""
+
+    @property
+    def name(self) -> str: ...
+    @property
+    def listeners(self) -> Collection[Any]: ...
+    @property
+    def full(self) -> Collection[Any]: ...
+    @property
+    def streamers(self) -> Collection[Any]: ...
+    @property
+    def audience(self) -> int: ...
+
+
+def refresh(topics: Iterable[Heard]) -> None:
     """Bring everything up to date that is not counted at once; `topics`: all of this process."""
     deliveries.inc(written.deliveries)
     delivered_bytes.inc(written.bytes)

@@ -11,7 +11,7 @@ django_application = get_asgi_application()
 
 # They need the app registry.
 from broadcast.access.addresses import ProxyMiddleware  # noqa: E402
-from broadcast.http.application import HTTPApplication  # noqa: E402
+from broadcast.http import HTTPApplication  # noqa: E402
 from broadcast.http.static_files import StaticFilesHandler  # noqa: E402
 from broadcast.hub.publishing import serve_here  # noqa: E402
 from broadcast.routing import websocket_application  # noqa: E402

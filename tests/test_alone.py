@@ -96,7 +96,7 @@ async def test_a_process_with_a_shared_backend_or_none_need_not_look(
     monkeypatch.setattr("broadcast.backends._serving", False)
     monkeypatch.setattr("broadcast.backends._backend", None)
     LOOK_OUT()
-    assert alone._company is None and not alone._watches
+    assert alone._company is None and alone._get_watch.find() is None
 
 
 def test_healthz_tells_it_and_stays_ready(client: Client, db: None) -> None:

@@ -3,7 +3,7 @@
 import pytest
 
 from broadcast.backends import Appended, Backend, Limits, Recording, Run
-from broadcast.backends.memory import KNOWN_KEYS, KNOWN_RUNS
+from broadcast.backends.histories import KNOWN_KEYS, KNOWN_RUNS
 from broadcast.exceptions import RunGap
 from broadcast.publications import Mark
 from tests.rig.backends import ALL, WIDE, append, kept, text

@@ -10,7 +10,6 @@ from contextlib import AsyncExitStack
 import pytest
 
 from broadcast.rooms import signaling
-from broadcast.wire.frames import event
 from tests.rig.doors import V1, Closed, InProcessDoor, ServerDoor, Socket, door_of
 from tests.rig.drains import exit_status, refuses, running, tell
 from tests.rig.floods import flood, never_reading
@@ -179,7 +178,7 @@ async def test_who_comes_to_the_rooms_meanwhile_is_told_what_is_left(
     earlier = loop.time() - LONG_DRAIN / 2
     with monkeypatch.context() as patch:
         patch.setattr(loop, "time", lambda: earlier)
-        signaling.announce_end(event("shutdown", seconds=LONG_DRAIN), LONG_DRAIN)
+        signaling.announce_end(LONG_DRAIN)
     assert await before.event() == {"event": "shutdown", "seconds": LONG_DRAIN}
     late = await in_process.connect(PATH)
     (said,) = await answers(late)

@@ -197,7 +197,8 @@ asyncio.run(main())
 
 def test_a_child_of_a_server_is_no_server(servers: Servers) -> None:
     script = f"""{SETUP}{FORK}
-from broadcast import backends, publishing
+from broadcast import backends
+from broadcast.hub import publishing
 async def main():
     publishing.serve_here()
     before = backends.get_backend()

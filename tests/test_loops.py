@@ -121,30 +121,30 @@ ROOT = Path(broadcast.__file__).parent
 #: Coroutines with an endless loop of their own, and why no error of theirs ends anything for good.
 OWN_LOOPS = {
     "api/publications.py:slices": "one answer, which ends with its client or with history",
-    "relay.py:_fetch": "ends when it has what it came for, or with an error that is told",
-    "rpc_server.py:_listen": "ends when it listens, or with the reason why it never will",
-    "figures.py:_tell": "the loop of one socket, which is closed when it fails",
+    "hub/relay.py:_fetch": "ends when it has what it came for, or with an error that is told",
+    "rpc/server.py:_listen": "ends when it listens, or with the reason why it never will",
+    "monitor/figures.py:_tell": "the loop of one socket, which is closed when it fails",
 }
 
 #: Who begins a task that is not `loops.spawn`'s, and who keeps and ends it.
 OWN_TASKS = {
     "api/events.py": "a response waits for what comes first, and cancels both",
-    "feeding.py": "a feed leaves once",
-    "figures.py": "a socket, until it is closed",
-    "health.py": "a question, which answers whatever happens",
-    "http.py": "one answer waits for what comes first, and cancels both",
-    "listeners.py": "a read of one listener, which closes it when it fails",
+    "ingest/programs.py": "a feed leaves once",
+    "monitor/figures.py": "a socket, until it is closed",
+    "monitor/health.py": "a question, which answers whatever happens",
+    "http/application.py": "one answer waits for what comes first, and cancels both",
+    "hub/listeners.py": "a read of one listener, which closes it when it fails",
     "loops.py": "here they are all begun",
     "management/commands/rpcserver.py": "what the command waits for",
-    "page_actions.py": "a call of one page, which is answered whatever happens",
-    "recorder.py": "a recording, from one streamer's coming to its going",
-    "rpc_server.py": "a call of one connection, which is answered whatever happens",
-    "server.py": "an application, which Daphne keeps and ends",
-    "signaling.py": "what one client said, which is answered whatever happens",
-    "sinks.py": "what one socket is sent",
-    "streamers.py": "what one streamer sent",
-    "backends/redis_server.py": "a lane, whose calls are answered whatever happens, and a probe",
-    "workers.py": "a worker's life, and what the parent waits for",
+    "pages/actions.py": "a call of one page, which is answered whatever happens",
+    "ingest/recorder.py": "a recording, from one streamer's coming to its going",
+    "rpc/server.py": "a call of one connection, which is answered whatever happens",
+    "server/server.py": "an application, which Daphne keeps and ends",
+    "rooms/signaling.py": "what one client said, which is answered whatever happens",
+    "wire/sinks.py": "what one socket is sent",
+    "streams/streamer.py": "what one streamer sent",
+    "backends/redis_server.py": "a probe, which ends when the server answers",
+    "server/workers.py": "a worker's life, and what the parent waits for",
 }
 
 

@@ -9,8 +9,9 @@ from hypothesis import strategies as st
 from pytest_django.fixtures import Settings
 
 from broadcast.exceptions import BadRequest
-from broadcast.media import LOOK_AHEAD, PART_BYTES, PARTS, Segmenter, content_type, mp4
+from broadcast.media import Segmenter, content_type, mp4
 from broadcast.media import webm as matroska
+from broadcast.media.segments import LOOK_AHEAD, PART_BYTES, PARTS
 from broadcast.media.steps import BYTES, MOST, STEPS
 from broadcast.models import Recording
 from broadcast.publications import Draft, Kind, Mark

@@ -8,7 +8,7 @@ from django.contrib.auth.models import User
 from django.test import Client
 from pytest_django.fixtures import Settings
 
-from broadcast.http.application import HTTPApplication
+from broadcast.http import HTTPApplication
 from broadcast.models import Stream
 from tests.rig.doors import PATIENCE, V1, InProcessDoor, Refused
 from tests.rig.events import hear_in_process, nothing

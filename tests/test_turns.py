@@ -14,13 +14,13 @@ from uuid import uuid4
 import msgpack
 import pytest
 
-from broadcast import media
 from broadcast.backends import get_backend, new_streamer
 from broadcast.exceptions import Unavailable
 from broadcast.hub.relay import get_relay
 from broadcast.hub.topics import Topic
 from broadcast.ingest import turns
 from broadcast.ingest.turns import SILENT_SECONDS, TAKE_OVER_SECONDS, Turn
+from broadcast.media import segments
 from broadcast.models import Stream
 from broadcast.streams import streamer as streamers
 from tests.rig import turns_model
@@ -366,7 +366,7 @@ async def test_who_comes_late_hears_that_all_of_those_before_are_still_there(
 async def test_what_a_streamer_sends_while_it_fails_keeps_no_connection(
     in_process: InProcessDoor, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(media, "TURN", 1)
+    monkeypatch.setattr(segments, "TURN", 1)
     monkeypatch.setattr(streamers, "STREAMER_BYTES", 1)
     slug = await in_process.stream("recorded")
     streamer = await in_process.streamer(slug)

@@ -13,7 +13,7 @@ from broadcast.exceptions import BadRequest, CloseCode
 from broadcast.hub.listeners import Listener
 from broadcast.hub.publishing import append
 from broadcast.hub.relay import get_relay
-from broadcast.media import PIECES, TURN, Segmenter
+from broadcast.media.segments import PIECES, TURN, Segmenter
 from broadcast.media.steps import MOST, STEPS, Steps
 from broadcast.publications import Draft, Mark
 from broadcast.server.inbound import TURN_BYTES, TURN_COUNT, InboundQueue
@@ -62,7 +62,7 @@ def test_a_frame_of_small_parts_is_cut_in_bounded_turns(monkeypatch: pytest.Monk
 
 
 def test_in_turns_the_same_comes_out(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr("broadcast.media.TURN", 1)
+    monkeypatch.setattr("broadcast.media.segments.TURN", 1)
     data = webm(cluster(block(key=True), *(block() for _ in range(9))), cluster(block(key=True)))
     for size in (1, 7, 100, len(data)):
         whole, in_turns = Segmenter(), Segmenter()
@@ -75,7 +75,7 @@ def test_in_turns_the_same_comes_out(monkeypatch: pytest.MonkeyPatch) -> None:
 def test_while_a_frame_is_cut_a_snapshot_is_what_it_was_before(
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
-    monkeypatch.setattr("broadcast.media.TURN", 1)
+    monkeypatch.setattr("broadcast.media.segments.TURN", 1)
     first, second = webm(cluster(block(key=True), block(content=bytes(500))))[:-400], bytes(400)
     segmenter, other = Segmenter(), Segmenter()
     segmenter.feed(first)

@@ -139,3 +139,11 @@ def seen_through(scope: dict[str, Any], proxies: Proxies) -> dict[str, Any]:
     lines = [value for name, value in scope["headers"] if name == b"x-forwarded-for"]
     client = proxies.client(peer, b",".join(lines).decode("latin1"))
     return scope if client == peer else {**scope, "client": [client, 0]}
+
+
+def is_loopback(host: str) -> bool:
+    """Whether only programs on this machine reach it."""
+    try:
+        return ip_address(host.strip("[]")).is_loopback
+    except ValueError:
+        return host == "localhost"

@@ -9,7 +9,7 @@ import asyncio
 import random
 import secrets
 import time
-from typing import Any, Protocol
+from typing import Any
 
 from django.conf import settings
 from django.http import HttpRequest, HttpResponse
@@ -24,6 +24,7 @@ from ..conf import conf
 from ..exceptions import BadRequest, BroadcastError, CloseCode, Forbidden, TooMany, Unavailable
 from ..http.answers import Refusal, describe, failure, find, not_allowed, resource
 from ..http.decorators import ASKER
+from ..http.transport import EXTENSION, RequestTransport
 from ..hub.listeners import Listener
 from ..hub.relay import get_relay
 from ..hub.starts import Start, Wish, begin, outcome, query_of
@@ -36,8 +37,6 @@ from ..wire.sinks import MessageSink, Send
 
 logger = get_logger(__name__)
 
-#: What our own server puts into the scope's extensions: the request, to be ended or cut off.
-EXTENSION = "broadcast.request"
 #: The name of this process among all that there may be.
 PROCESS = secrets.token_hex(6)
 #: Milliseconds after which browsers come again: not all at once, when a server went.
@@ -53,16 +52,6 @@ PREFLIGHT = {
     "Access-Control-Allow-Headers": "Accept, Authorization, Cache-Control, Last-Event-ID",
     "Access-Control-Max-Age": "600",
 }
-
-
-class RequestTransport(Protocol):
-    """What the extension offers: `server.request.HTTPRequest` implements it."""
-
-    def on_drain(self, callback: Any) -> None:
-        """Call it when the server goes down: this request would never end by itself."""
-
-    def abort(self) -> None:
-        """Cut the connection, whatever is still to be written."""
 
 
 class EventSink(MessageSink):

@@ -19,27 +19,22 @@ import asyncio
 import math
 import secrets
 import time
-import zlib
 from collections.abc import Awaitable, Callable, Iterable, Iterator, Sequence
 from contextlib import suppress
-from functools import cached_property
 from typing import Any
-from urllib.parse import quote
 
 from django.core.exceptions import ImproperlyConfigured
 from redis.asyncio.client import Pipeline
 
-from ..conf import conf
 from ..exceptions import RunGap, Unavailable
-from ..groups import group_name
-from ..installation import get_prefix
-from ..loops import PerLoop
 from ..publications import Draft, Publication
 from . import RETRY_SECONDS, Appended, Limits, Presence, Recording, Run, StreamState
-from .memory import KNOWN_KEYS, KNOWN_RUNS
+from .histories import KNOWN_KEYS, KNOWN_RUNS
 from .redis_faults import explain, fault_of
 from .redis_rehearsal import rehearse
 from .redis_server import RedisServer
+from .redis_servers import RedisServers
+from .rooms import Rooms
 from .rooms_redis import RedisRooms
 
 #: Seconds for which what a process said of itself holds: the longest a killed one is counted.
@@ -50,7 +45,7 @@ PRESENCE_LIFE = math.ceil(3 * PRESENCE_SECONDS)
 HISTORY_KEYS = ("meta", "stream", "run_counts", "runs", "keys", "held")
 
 
-class RedisBackend:
+class RedisBackend(RedisServers):
     """The `Backend` of an installation. `clock` answers the seconds since 1970.
 
     `prefix`: the beginning of its keys; "": that of this installation.
@@ -59,51 +54,13 @@ class RedisBackend:
     shared = True
 
     def __init__(self, clock: Callable[[], float] = time.time, prefix: str = "") -> None:
-        self.clock = clock
-        if prefix:
-            self.prefix = prefix
-        self.process = secrets.token_hex(8)
-        #: A connection belongs to an event loop.
-        self.servers = PerLoop(self._connect)
+        super().__init__(clock, prefix)
         #: What this process says of itself: streamers and numbers of listeners by stream.
         self.streamers: dict[str, str] = {}
         self.listeners: dict[str, int] = {}
-        self.rooms = RedisRooms(self)
+        self.rooms: Rooms = RedisRooms(self)
 
     # -- Redis ------------------------------------------------------------------------------
-
-    @cached_property
-    def prefix(self) -> str:
-        """The beginning of all its keys. No prefix has a colon, so none is the start of another."""
-        return f"broadcast:{get_prefix()}"
-
-    def server(self, stream: str) -> RedisServer:
-        """The server that `stream` lives on."""
-        return self.servers()[self.place(stream)]
-
-    def place(self, stream: str) -> int:
-        return shard(group_name(stream), len(conf.REDIS_URLS))
-
-    def _connect(self) -> list[RedisServer]:
-        generation = f"{self.prefix}:generation"
-        servers = [RedisServer(url, generation) for url in conf.REDIS_URLS]
-        self._close_with(asyncio.get_running_loop())
-        return servers
-
-    def _close_with(self, loop: asyncio.AbstractEventLoop) -> None:
-        """Close the connections when `loop` is closed: `publish` in sync code makes many loops.
-
-        As channels-redis does; nothing else tells of a loop's end.
-        """
-        close = loop.close
-
-        def close_both() -> None:
-            setattr(loop, "close", close)  # noqa: B010 (mypy: a method)
-            if not loop.is_running():
-                loop.run_until_complete(self.aclose())
-            close()
-
-        setattr(loop, "close", close_both)  # noqa: B010
 
     async def check(self) -> None:
         for place, server in enumerate(self.servers()):
@@ -131,16 +88,6 @@ class RedisBackend:
 
     def remarks(self) -> list[str]:
         return [f"Redis at {one.name}: {one.remark}" for one in self.servers() if one.remark]
-
-    async def aclose(self) -> None:
-        """Close the connections of the running event loop."""
-        for server in self.servers.forget() or []:
-            await server.aclose()
-
-    def keys(self, stream: str, *names: str) -> list[str]:
-        # Quoted: nothing in a name means anything to Redis.
-        tag = quote(stream.encode("utf-8", "surrogatepass"), safe="")
-        return [f"{self.prefix}:{{{tag}}}:{name}" for name in names]
 
     async def _run(self, name: str, stream: str, keys: Sequence[str], *args: Any) -> Any:
         return await self.server(stream).call(name, self.keys(stream, *keys), *args)
@@ -380,12 +327,3 @@ def listeners(said: dict[bytes, bytes]) -> Iterator[tuple[str, int, float]]:
 def publication(fields: Sequence[bytes]) -> Publication:
     offset, kind, marks, time, payload = fields
     return Publication(int(offset), int(kind), payload, int(marks), float(time))
-
-
-def shard(group: str, servers: int) -> int:
-    """Which of so many servers channels-redis' pub/sub layer has a group on (channels_redis.utils).
-
-    With the layer's default `prefix`. Other than there, a stream's history and its group would
-    depend on two servers, not on one.
-    """
-    return (zlib.crc32(f"asgi__group__{group}".encode()) & 0xFFF) * servers // 4096

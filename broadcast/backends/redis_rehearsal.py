@@ -4,20 +4,32 @@ So a missing right of the user, or a command that the server lacks, shows before
 """
 
 import secrets
-from typing import TYPE_CHECKING
+from collections.abc import Sequence
+from typing import Protocol
 
 from ..groups import room_stream
 from ..publications import Draft
-from . import Limits, Recording, Run
+from . import Backend, Limits, Recording, Run
+from .redis_server import RedisServer
 from .rooms import Most
-
-if TYPE_CHECKING:
-    from .redis import RedisBackend
 
 LIMITS = Limits(1, 100, 60)
 
 
-async def rehearse(backend: "RedisBackend", place: int) -> None:
+class Engine(Backend, Protocol):
+    """The backend that is rehearsed."""
+
+    def server(self, stream: str) -> RedisServer:
+        """The server that `stream` lives on."""
+
+    def keys(self, stream: str, *names: str) -> Sequence[str]:
+        """The keys of those names that belong to the stream."""
+
+    async def say_who_is_there(self, stream: str, listeners: int) -> None:
+        """Renew what this process says of one stream, and keep the stream."""
+
+
+async def rehearse(backend: Engine, place: int) -> None:
     """Unavailable: something is refused, and why."""
     stream, room = "", ""
     while not stream or backend.place(stream) != place:
@@ -30,7 +42,7 @@ async def rehearse(backend: "RedisBackend", place: int) -> None:
     await _meet(backend, room)
 
 
-async def _publish(backend: "RedisBackend", stream: str) -> None:
+async def _publish(backend: Engine, stream: str) -> None:
     drafts = [Draft.of("x"), Draft.of("y")]
     appended = await backend.append(stream, drafts, LIMITS, Run(stream, 1), key=stream)
     await backend.append(stream, drafts, LIMITS, Recording(stream, 0, 1, b"", b"x"))
@@ -44,7 +56,7 @@ async def _publish(backend: "RedisBackend", stream: str) -> None:
     await backend.clear(stream)
 
 
-async def _attend(backend: "RedisBackend", stream: str) -> None:
+async def _attend(backend: Engine, stream: str) -> None:
     server = backend.server(stream)
     async with server.answering():
         # As a killed process leaves it.
@@ -58,7 +70,7 @@ async def _attend(backend: "RedisBackend", stream: str) -> None:
         await server.client.delete(*backend.keys(stream, "presence"))
 
 
-async def _meet(backend: "RedisBackend", room: str) -> None:
+async def _meet(backend: Engine, room: str) -> None:
     for peer in "ab":
         await backend.rooms.join(room, peer, {}, b"", Most(2, 1_000_000))
     await backend.rooms.relay(room, "a", "b", b"x")

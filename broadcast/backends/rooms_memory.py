@@ -1,14 +1,16 @@
 """The members of rooms in this process' memory: each call is one step of the event loop."""
 
 from collections import OrderedDict
+from collections.abc import Callable
 from dataclasses import dataclass, field
-from typing import TYPE_CHECKING, Any
+from typing import Any, Protocol
 
 from ..conf import conf
 from ..exceptions import RoomError
 from ..groups import room_stream
 from ..publications import Draft, Kind
 from . import Appended
+from .histories import History
 from .rooms import (
     AFTERLIFE_SECONDS,
     ALREADY_IN,
@@ -25,8 +27,18 @@ from .rooms import (
     RoomState,
 )
 
-if TYPE_CHECKING:
-    from .memory import History, MemoryBackend
+
+class Memory(Protocol):
+    """The backend that these rooms are in."""
+
+    histories: dict[str, History]
+    clock: Callable[[], float]
+
+    def history(self, stream: str) -> History:
+        """The stream's history, or an empty one that is not kept."""
+
+    async def forget(self, stream: str) -> None:
+        """Drop all there is of the stream."""
 
 
 @dataclass
@@ -39,13 +51,13 @@ class Room:
 class MemoryRooms:
     """The `Rooms` of a `MemoryBackend`."""
 
-    def __init__(self, backend: "MemoryBackend") -> None:
+    def __init__(self, backend: Memory) -> None:
         self.backend = backend
         self.rooms: dict[str, Room] = {}
         #: When rooms ended whose histories are still there, by their ids.
         self.ended: OrderedDict[str, float] = OrderedDict()
 
-    def _history(self, room: str) -> "History":
+    def _history(self, room: str) -> History:
         stream = room_stream(room)
         history = self.backend.histories[stream] = self.backend.history(stream)
         return history

@@ -13,13 +13,15 @@ import asyncio
 import json
 import secrets
 from collections.abc import Sequence
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 from ..conf import conf
 from ..exceptions import RoomError, Unavailable
 from ..groups import room_stream
 from ..publications import Kind, Publication
 from . import Appended
+from .redis_server import RedisServer
+from .redis_servers import RedisServers
 from .rooms import (
     AFTERLIFE_SECONDS,
     ALREADY_IN,
@@ -36,10 +38,6 @@ from .rooms import (
     RoomState,
 )
 
-if TYPE_CHECKING:
-    from .redis import RedisBackend
-    from .redis_server import RedisServer
-
 #: Seconds after which a room is forgotten of which nobody says anything any more.
 LIFE_SECONDS = 3600
 #: Rooms without a living process that one renewal looks at.
@@ -52,7 +50,7 @@ SAYING = {1: NOT_IN_ROOM, 2: UNKNOWN_PEER}
 class RedisRooms:
     """The `Rooms` of a `RedisBackend`."""
 
-    def __init__(self, backend: "RedisBackend") -> None:
+    def __init__(self, backend: RedisServers) -> None:
         self.backend = backend
         #: The members of this process, by room and id, and when they came.
         self.here: dict[str, dict[str, float]] = {}

@@ -23,12 +23,12 @@ from .. import metrics
 from ..access import alone, limits
 from ..access.addresses import address_of
 from ..access.origins import Application, header
-from ..api.events import EXTENSION
 from ..conf import conf
 from ..exceptions import BroadcastError, TooLarge, TooMany, TooSlow
 from ..logs import Sparing, get_logger
 from .answers import Refusal, describe, failure
 from .threads import Turn, own_turn
+from .transport import EXTENSION
 
 logger = get_logger(__name__)
 

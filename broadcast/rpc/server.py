@@ -23,8 +23,8 @@ from contextlib import suppress
 from functools import partial
 
 from .. import metrics
+from ..access.addresses import is_loopback
 from ..backends import get_backend, remote
-from ..checks import is_loopback
 from ..conf import conf
 from ..exceptions import BadRequest, Unavailable
 from ..hub.publishing import serve_here

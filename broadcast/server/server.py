@@ -30,10 +30,10 @@ from twisted.internet import reactor
 
 from .. import lifespan, metrics
 from ..access.limits import EXTENSION as CONNECTION
-from ..api.events import EXTENSION as REQUEST
 from ..backends import get_backend
 from ..conf import conf
 from ..exceptions import CloseCode, Unavailable
+from ..http.transport import EXTENSION as REQUEST
 from ..hub.gathering import get_writes
 from ..hub.relay import all_topics
 from ..installation import get_prefix

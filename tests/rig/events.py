@@ -12,7 +12,7 @@ from typing import Any, NamedTuple
 
 from asgiref.testing import ApplicationCommunicator
 
-from broadcast.http.application import HTTPApplication
+from broadcast.http import HTTPApplication
 from tests.rig.doors import PATIENCE, ServerDoor
 
 

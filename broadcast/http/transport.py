@@ -1,0 +1,16 @@
+"""What our own server lets an application do with the request that it answers."""
+
+from typing import Any, Protocol
+
+#: The name among the scope's extensions of what offers it: a `RequestTransport`.
+EXTENSION = "broadcast.request"
+
+
+class RequestTransport(Protocol):
+    """What the extension offers: `server.request.HTTPRequest` implements it."""
+
+    def on_drain(self, callback: Any) -> None:
+        """Call it when the server goes down: this request would never end by itself."""
+
+    def abort(self) -> None:
+        """Cut the connection, whatever is still to be written."""
