@@ -1,6 +1,7 @@
 """Every door of a private stream, tried by its owner, a user it was granted to, and strangers.
 
-Pages, the embedded one, sockets and the admin; `test_api_permissions` tries the API and events.
+Pages, the embedded one, sockets and the admin; `tests/api/test_permissions.py` tries the API and
+event streams.
 """
 
 from typing import Any
