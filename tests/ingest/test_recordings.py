@@ -584,7 +584,7 @@ class Cloud(InMemoryStorage):
 def cloud(settings: Settings, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     """Recordings are kept in a `Cloud`."""
     monkeypatch.setattr("tempfile.tempdir", str(tmp_path))
-    backend = {"BACKEND": "tests.test_recordings.Cloud"}
+    backend = {"BACKEND": "tests.ingest.test_recordings.Cloud"}
     settings.STORAGES = {**settings.STORAGES, "recordings": backend}
 
 
