@@ -107,7 +107,7 @@ async def test_who_takes_nothing_is_left_alone_after_a_while(settings: Settings)
 
 async def test_what_was_streamed_to_who_takes_nothing_is_closed(settings: Settings) -> None:
     settings.BROADCAST_SLOW_SECONDS = 0.1
-    settings.ROOT_URLCONF = "tests.test_http_application"
+    settings.ROOT_URLCONF = "tests.http.test_application"
     request = Request("/stream/")
     request.takes = False
     await request.go()
@@ -166,7 +166,7 @@ async def test_requests_count_as_long_as_they_last(settings: Settings) -> None:
 async def test_a_middleware_that_gets_no_thread_says_when_to_come_back(
     settings: Settings, path: str
 ) -> None:
-    settings.MIDDLEWARE = ["tests.test_http_application.busy"]
+    settings.MIDDLEWARE = ["tests.http.test_application.busy"]
     request = await Request(path).go()
     assert (request.status, request.headers[b"retry-after"]) == (503, b"1")
 
