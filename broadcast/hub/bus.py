@@ -179,10 +179,11 @@ async def atell_everybody(message: Message) -> None:
 async def answer(channel: str, message: TheseAreThere) -> None:
     """Tell one process something, by the channel that it gave; soon, or not at all."""
     with suppress(Exception):
-        await get_channel_layer(conf.CHANNEL_LAYER).send(channel, _written(message))
+        await get_channel_layer(conf.CHANNEL_LAYER).send(channel, written(message))
 
 
-def _written(message: Message) -> dict[str, Any]:
+def written(message: Message) -> dict[str, Any]:
+    """What goes to the layer."""
     return {"type": NAMES[type(message)], **message._asdict()}
 
 
@@ -191,7 +192,7 @@ async def _send(name: Callable[[], str], message: Message) -> None:
     try:
         layer = get_channel_layer(conf.CHANNEL_LAYER)
         await learn()
-        await layer.group_send(name(), _written(message))
+        await layer.group_send(name(), written(message))
         _layer_failed = False
     except Exception as error:
         # Publications are in history: listeners find them there, a little later. An error for the
