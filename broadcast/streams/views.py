@@ -4,7 +4,6 @@ from collections import defaultdict
 from collections.abc import Iterable
 
 from asgiref.sync import async_to_sync
-from django.core.validators import slug_re
 from django.http import HttpRequest, HttpResponse
 from django.http.response import HttpResponseBase
 from django.shortcuts import get_object_or_404, render
@@ -16,11 +15,12 @@ from django.views.decorators.clickjacking import xframe_options_exempt
 from ..access import rules
 from ..backends import Presence, get_backend
 from ..conf import conf
-from ..exceptions import BroadcastError, Forbidden, NoSuchStream, StreamClosed
+from ..exceptions import BroadcastError, Forbidden
 from ..http.decorators import personal, without_transaction
 from ..http.links import refuse, token_of, with_secret
 from ..http.policy import content_security_policy
 from ..models import Stream
+from ..models.rows import find_open
 from ..tokens import Deed
 
 #: Recordings on the page of a stream, the newest ones.
@@ -93,13 +93,7 @@ async def stream_embed(request: HttpRequest, slug: str) -> HttpResponse:
 
 async def stream_to_embed(request: HttpRequest, slug: str) -> Stream:
     """The stream, if this request may hear it. BroadcastError: why not."""
-    # What is no slug is not asked for: PostgreSQL fails at a NUL.
-    known = slug_re.fullmatch(slug) is not None
-    stream = await Stream.objects.filter(slug=slug).afirst() if known else None
-    if stream is None:
-        raise NoSuchStream("there is no such stream")
-    if stream.closed_at:
-        raise StreamClosed("the stream was closed")
+    stream = await find_open(slug)
     await rules.check_request(stream, Deed.LISTEN, request)
     return stream
 
