@@ -21,11 +21,11 @@ from broadcast.http import threads
 from broadcast.hub import serving
 from broadcast.models import rows
 from broadcast.rooms import hours
-from tests.backends import BACKENDS
-from tests.clock import Clock
-from tests.doors import Door, InProcessDoor, ServerDoor
-from tests.pages import Person
-from tests.processes import PREFIX, Installation, RedisProcess, ServerProcess
+from tests.rig.backends import BACKENDS
+from tests.rig.clock import Clock
+from tests.rig.doors import Door, InProcessDoor, ServerDoor, door_of
+from tests.rig.pages import Person
+from tests.rig.processes import PREFIX, Installation, RedisProcess, ServerProcess
 
 
 @pytest.hookimpl(tryfirst=True)
@@ -154,12 +154,6 @@ def our_door(request: Any) -> Iterator[ServerDoor]:
 
 def _server_door(request: Any, kind: str) -> Iterator[ServerDoor]:
     yield from door_of(request.getfixturevalue("servers")(kind))
-
-
-def door_of(process: ServerProcess) -> Iterator[ServerDoor]:
-    """A way into a process, whose log must be clean afterwards."""
-    yield ServerDoor(process)
-    process.assert_clean_log()
 
 
 @pytest.fixture

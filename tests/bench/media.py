@@ -24,7 +24,7 @@ from contextlib import ExitStack, contextmanager
 from pathlib import Path
 from typing import NamedTuple
 
-from tests.films import block, cluster, webm
+from tests.rig.films import block, cluster, webm
 
 from . import report
 from .__main__ import choose_cores, raise_file_limit

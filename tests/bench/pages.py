@@ -25,7 +25,7 @@ from functools import partial
 from typing import Any, NamedTuple
 from urllib.request import Request, urlopen
 
-from tests.raw import TEXT, frame
+from tests.rig.raw import TEXT, frame
 
 from . import report
 from .__main__ import choose_cores
@@ -40,7 +40,7 @@ HEARD, LOOK_SECONDS = (10, 30), 10
 #: Calls under way, and publications outstanding.
 CALLERS, WINDOWS = (1, 8), (64, 640)
 VIEW = "/api/streams/bench/"
-URLS = {"DJANGO_SETTINGS_MODULE": "tests.settings", "ROOT_URLCONF": "tests.page_views"}
+URLS = {"DJANGO_SETTINGS_MODULE": "tests.settings", "ROOT_URLCONF": "tests.rig.page_views"}
 
 
 class Figures(NamedTuple):

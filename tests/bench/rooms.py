@@ -22,7 +22,7 @@ from contextlib import ExitStack, contextmanager
 from pathlib import Path
 from typing import Any, NamedTuple
 
-from tests.raw import TEXT, frame, handshake
+from tests.rig.raw import TEXT, frame, handshake
 
 from . import report
 from .__main__ import choose_cores

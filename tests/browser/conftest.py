@@ -20,7 +20,7 @@ from playwright.sync_api import (
     sync_playwright,
 )
 
-from tests.processes import ServerProcess, prepared_database
+from tests.rig.processes import ServerProcess, prepared_database
 
 CHROMIUM_ARGUMENTS = [
     "--no-sandbox",

@@ -9,7 +9,7 @@ from playwright.sync_api import Page, expect
 from websockets.sync.client import ClientConnection, connect
 
 from tests.browser.conftest import Line, People
-from tests.processes import ServerProcess
+from tests.rig.processes import ServerProcess
 
 ADMIN = """
 from django.contrib.auth.models import User

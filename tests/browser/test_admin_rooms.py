@@ -11,7 +11,7 @@ from websockets.exceptions import ConnectionClosed
 from websockets.sync.client import ClientConnection, connect
 
 from tests.browser.conftest import People
-from tests.processes import ServerProcess
+from tests.rig.processes import ServerProcess
 
 SETUP = """
 from django.contrib.auth.models import User

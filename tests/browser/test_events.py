@@ -12,7 +12,7 @@ import pytest
 from playwright.sync_api import Browser, Page
 
 from tests.browser.conftest import PATIENCE, Line, People
-from tests.processes import ServerProcess
+from tests.rig.processes import ServerProcess
 
 LISTEN = """() => {
   window.heard = []; window.told = [];

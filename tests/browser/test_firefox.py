@@ -9,7 +9,7 @@ from playwright.sync_api import expect
 from tests.browser.conftest import PATIENCE, People
 from tests.browser.firefox import Firefox, running
 from tests.browser.video import FILMS, READ_CLOCK, VIDEO, Feed, broadcast, encode, plays_on, watch
-from tests.processes import ServerProcess
+from tests.rig.processes import ServerProcess
 
 
 @pytest.fixture(scope="module")

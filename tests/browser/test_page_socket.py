@@ -11,8 +11,8 @@ import pytest
 from playwright.sync_api import Browser, Locator, Page, WebSocketRoute, expect
 
 from tests.browser.conftest import Line, People
-from tests.processes import Installation, ServerProcess
-from tests.test_readme import README, blocks
+from tests.rig.processes import Installation, ServerProcess
+from tests.rig.readme import README, blocks
 
 ENVIRONMENT = {
     "DJANGO_SETTINGS_MODULE": "tests.settings",

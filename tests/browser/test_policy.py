@@ -9,7 +9,7 @@ import pytest
 from playwright.sync_api import Browser, ConsoleMessage, Page, expect
 
 from tests.browser.conftest import PATIENCE
-from tests.processes import ServerProcess
+from tests.rig.processes import ServerProcess
 
 #: A browser that keeps a page from something tells the page so.
 REPORT = """

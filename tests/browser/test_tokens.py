@@ -5,7 +5,7 @@ import re
 from playwright.sync_api import expect
 
 from tests.browser.conftest import People
-from tests.processes import ServerProcess
+from tests.rig.processes import ServerProcess
 
 MAKE = """
 from broadcast.models import Stream

@@ -33,7 +33,7 @@ from tests.browser.video import (
     watch,
     words,
 )
-from tests.processes import ServerProcess, prepared_database
+from tests.rig.processes import ServerProcess, prepared_database
 
 
 @pytest.fixture(scope="module")

@@ -10,7 +10,7 @@ from playwright.sync_api import Locator, Page, expect
 from websockets.sync.client import connect
 
 from tests.browser.conftest import PATIENCE, Line, People
-from tests.processes import ServerProcess
+from tests.rig.processes import ServerProcess
 
 VP8 = ("-c:v", "libvpx", "-deadline", "realtime", "-cpu-used", "8", "-c:a", "libopus")
 VP9 = ("-c:v", "libvpx-vp9", "-deadline", "realtime", "-cpu-used", "8", "-c:a", "libopus")

@@ -8,7 +8,7 @@ import pytest
 from websockets.sync.client import connect
 
 from tests.browser.embedding.elsewhere import PREFIX, Elsewhere, Publish
-from tests.processes import ServerProcess, prepared_database
+from tests.rig.processes import ServerProcess, prepared_database
 
 
 @pytest.fixture(scope="package")

@@ -15,7 +15,7 @@ from tests.browser.embedding.elsewhere import (
     publications,
     state,
 )
-from tests.processes import ServerProcess
+from tests.rig.processes import ServerProcess
 
 #: Notes the events of all listeners of a page, as they bubble.
 NOTE_EVENTS = """() => {

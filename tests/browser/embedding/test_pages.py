@@ -7,6 +7,7 @@ from urllib.request import urlopen
 import pytest
 from playwright.sync_api import expect
 
+from tests.browser.colours import contrast
 from tests.browser.conftest import People
 from tests.browser.embedding.elsewhere import (
     PREFIX,
@@ -18,9 +19,8 @@ from tests.browser.embedding.elsewhere import (
     publications,
     state,
 )
-from tests.browser.test_pages import contrast
-from tests.processes import PATIENCE, ServerProcess
-from tests.test_readme import blocks, section
+from tests.rig.processes import PATIENCE, ServerProcess
+from tests.rig.readme import blocks, section
 
 #: What a browser says of a page that may not be shown in a frame, and of one that says no.
 REFUSED_FRAME = re.compile("^(Refused to (display|frame)|Framing) ")

@@ -9,7 +9,7 @@ import pytest
 from playwright.sync_api import Browser, BrowserType, Locator, Page, expect, sync_playwright
 
 from tests.browser.conftest import CHROMIUM_ARGUMENTS, PATIENCE, People
-from tests.processes import ServerProcess, prepared_database
+from tests.rig.processes import ServerProcess, prepared_database
 
 #: A camera and a microphone that make pictures and tones of their own; few pictures, since all
 #: the people of a test share two processors.

@@ -16,7 +16,7 @@ from tests.browser.rooms.conftest import (
     tile,
     until,
 )
-from tests.processes import ServerProcess
+from tests.rig.processes import ServerProcess
 
 
 @pytest.fixture

@@ -14,7 +14,7 @@ from playwright.sync_api import Page, expect
 from tests.browser.conftest import People
 from tests.browser.rooms.conftest import enter, expect_moving, expect_people, tile, until
 from tests.browser.rooms.robot import Robot
-from tests.processes import ROOT, Installation, ServerProcess
+from tests.rig.processes import ROOT, Installation, ServerProcess
 
 PALAVA = ROOT / "tests" / "palava"
 BUNDLE = ROOT / ".tests-clients/palava/node_modules/palava-client/palava.bundle.js"
