@@ -12,7 +12,7 @@ from broadcast.ingest import intake as module
 from broadcast.ingest.intake import Batch, Intake
 from broadcast.media import Segmenter, segments
 from broadcast.publications import Draft, Kind, Mark
-from tests.films import block, cluster, webm
+from tests.rig.films import block, cluster, webm
 
 HEADER = int(Mark.HEADER | Mark.RESET)
 ENTRY = int(Mark.ENTRY)
