@@ -24,8 +24,8 @@ from ..conf import conf
 from ..consumers import SocketConsumer
 from ..exceptions import BroadcastError, RoomError, TooLarge, TooSlow, Unavailable
 from ..groups import room_stream
+from ..hub.joining import leave
 from ..hub.listeners import Listener
-from ..hub.relay import get_relay
 from ..hub.starts import query_of
 from ..hub.topics import Topic
 from ..logs import get_logger
@@ -194,8 +194,7 @@ class SignalingConsumer(SocketConsumer):
         get_guard().leave(self)
         listener, self.listener = self.listener, None
         if listener:
-            listener.topic.remove(listener)
-            await get_relay().changed(listener.topic)
+            await leave(listener)
 
     @property
     def behind(self) -> int:
