@@ -52,7 +52,7 @@ async def join(newcomer: Newcomer, stream: Stream, wish: Wish) -> None:
             keeps_up=stream.kind == Stream.Kind.MEDIA,
             waits=start.waits,
         )
-        newcomer.sink.on_drain(listener.drained)
+        newcomer.sink.on_space(listener.resume)
         metrics.joins.labels(outcome(wish, start)).inc()
         newcomer.greet(listener, joined)
         topic.add(listener)

@@ -157,7 +157,7 @@ class Channels:
             listener.full_since = now if listener.full_since else 0.0
         for channel, listener in list(self.listeners.items()):
             if listener.full_since:
-                listener.drained()
+                listener.resume()
             if listener.full_since:
                 self.listeners[channel] = self.listeners.pop(channel)
                 return

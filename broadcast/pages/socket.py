@@ -79,7 +79,7 @@ class PageConsumer(SocketConsumer):
         self.space: asyncio.Event | None = None
         self.is_full = False
         self.is_prepared = isinstance(self.sink, FrameSink)
-        self.sink.on_drain(self.drained)
+        self.sink.on_space(self.go_on)
         if isinstance(self.sink, FrameSink):
             self.sink.on_close(self.closing)
         session, user, session_end = await sessions.enter(self.visitor)
@@ -132,7 +132,7 @@ class PageConsumer(SocketConsumer):
         self.channels.note_full()
         return False
 
-    def drained(self) -> None:
+    def go_on(self) -> None:
         self._go_on()
         self.channels.catch_up()
 
