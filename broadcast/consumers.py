@@ -34,7 +34,7 @@ from .exceptions import (
 from .logs import get_logger
 from .models import Stream, database
 from .models.rows import find_stream
-from .tokens import Deed
+from .tokens import Grant
 from .wire.frames import Message, event
 from .wire.sinks import FrameSink, MessageSink, Send, nothing, open_sink
 
@@ -62,7 +62,7 @@ class SocketConsumer(AsyncConsumer):  # type: ignore[misc]
     needs a channel of its own, since the relay hears for all.
     """
 
-    deed: Deed
+    grant: Grant
     slug = ""
     #: Whether it can speak `broadcast.v1`.
     has_v1 = True
@@ -229,7 +229,7 @@ class SocketConsumer(AsyncConsumer):  # type: ignore[misc]
         get_guard().enter(self)
         if stream.closed_at:
             raise StreamClosed("the stream was closed")
-        await rules.check(stream, self.deed, self.visitor)
+        await rules.check(stream, self.grant, self.visitor)
         return stream
 
 

@@ -30,7 +30,7 @@ from ..hub.relay import get_relay
 from ..hub.starts import Start, Wish, begin, outcome, query_of
 from ..logs import get_logger
 from ..models import Stream, database
-from ..tokens import Deed
+from ..tokens import Grant
 from ..wire import sse
 from ..wire.frames import event
 from ..wire.sinks import MessageSink, Send
@@ -92,7 +92,7 @@ class EventSink(MessageSink):
 class EventStream:
     """One client that hears a stream; a `access.guard.Connection`."""
 
-    deed = Deed.LISTEN
+    grant = Grant.LISTEN
     slug = ""
     way = "events"
     visitor: Visitor
@@ -160,7 +160,7 @@ class EventStream:
         self.slug = stream.slug
         self.visitor = Visitor.of_scope(self.scope, query.get("token", ""))
         get_guard().enter(self)
-        await rules.check(stream, self.deed, self.visitor)
+        await rules.check(stream, self.grant, self.visitor)
         if self.scope["method"] == "HEAD":
             await self._begin()
             await self.send({"type": "http.response.body"})

@@ -10,14 +10,14 @@ from ..hub.relay import get_relay
 from ..hub.starts import Wish, begin, outcome, query_of
 from ..models import Stream
 from ..publications import decode_json
-from ..tokens import Deed
+from ..tokens import Grant
 from ..wire.frames import event
 
 
 class ListenerConsumer(SocketConsumer):
     """A socket that hears a stream, at `/ws/listener/<slug>/`."""
 
-    deed = Deed.LISTEN
+    grant = Grant.LISTEN
     listener: Listener | None = None
 
     async def enter(self) -> None:

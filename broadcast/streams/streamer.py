@@ -38,7 +38,7 @@ from ..loops import spawn
 from ..media import Segmenter, Snapshot
 from ..models import Stream, database
 from ..publications import Draft, Kind, Mark, decode_json
-from ..tokens import Deed
+from ..tokens import Grant
 from ..wire.frames import Message, event
 from ..wire.sinks import EXTENSION
 
@@ -60,7 +60,7 @@ class StreamerConsumer(SocketConsumer):
     goes into the next one. While too much waits, the socket is not read.
     """
 
-    deed = Deed.PUBLISH
+    grant = Grant.PUBLISH
     turn: Turn | None = None
     feeding: asyncio.Task[None] | None = None
     #: Whether what it publishes is counted: nothing is asked for each publication where not.

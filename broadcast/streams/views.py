@@ -22,7 +22,7 @@ from ..exceptions import BroadcastError, Forbidden, NoSuchStream, StreamClosed
 from ..http.decorators import personal, without_transaction
 from ..http.policy import content_security_policy
 from ..models import Stream
-from ..tokens import Deed
+from ..tokens import Grant
 
 #: Recordings on the page of a stream, the newest ones.
 RECORDINGS = 20
@@ -52,7 +52,7 @@ def stream_list(request: HttpRequest) -> HttpResponse:
 def stream_watch(request: HttpRequest, slug: str) -> HttpResponseBase:
     stream = get_object_or_404(Stream, slug=slug)
     try:
-        async_to_sync(rules.check_request)(stream, Deed.LISTEN, request)
+        async_to_sync(rules.check_request)(stream, Grant.LISTEN, request)
     except Forbidden as error:
         return refuse(request, error)
     presence = presences_of([slug])[slug]
@@ -101,7 +101,7 @@ async def stream_to_embed(request: HttpRequest, slug: str) -> Stream:
         raise NoSuchStream("there is no such stream")
     if stream.closed_at:
         raise StreamClosed("the stream was closed")
-    await rules.check_request(stream, Deed.LISTEN, request)
+    await rules.check_request(stream, Grant.LISTEN, request)
     return stream
 
 
@@ -109,7 +109,7 @@ async def stream_to_embed(request: HttpRequest, slug: str) -> Stream:
 def stream_studio(request: HttpRequest, slug: str) -> HttpResponseBase:
     stream = get_object_or_404(Stream, slug=slug)
     try:
-        async_to_sync(rules.check_request)(stream, Deed.PUBLISH, request)
+        async_to_sync(rules.check_request)(stream, Grant.PUBLISH, request)
     except Forbidden as error:
         return refuse(request, error)
     context = {

@@ -30,7 +30,7 @@ from broadcast.management.commands.publish import lines, text_of
 from broadcast.management.commands.serve import Command as ServeCommand
 from broadcast.management.commands.start import Command as StartCommand
 from broadcast.models import Stream
-from broadcast.tokens import Deed
+from broadcast.tokens import Grant
 from tests.rig.processes import ROOT, ServerProcess, free_port
 
 Servers = Callable[[str], ServerProcess]
@@ -386,9 +386,9 @@ class TestStreamtoken:
         stream = Stream.objects.create(slug="news")
         printed = StringIO()
         call_command("streamtoken", "news", deed, "--max-age", "60", stdout=printed)
-        stream.check_token(printed.getvalue().strip(), Deed(deed), time.time() + 50)
+        stream.check_token(printed.getvalue().strip(), Grant(deed), time.time() + 50)
         with pytest.raises(BadToken, match="ran out"):
-            stream.check_token(printed.getvalue().strip(), Deed(deed), time.time() + 61)
+            stream.check_token(printed.getvalue().strip(), Grant(deed), time.time() + 61)
 
     @pytest.mark.parametrize(
         ("arguments", "error"),
