@@ -27,13 +27,11 @@ from .access.origins import refuse
 from .access.visitors import TOKEN_PROTOCOL, Visitor
 from .exceptions import (
     BroadcastError,
-    NoSuchStream,
-    StreamClosed,
     TooMany,
 )
 from .logs import get_logger
 from .models import Stream, database
-from .models.rows import find_stream
+from .models.rows import find_open
 from .tokens import Grant
 from .wire.frames import Message, event
 from .wire.sinks import FrameSink, MessageSink, Send, nothing, open_sink
@@ -221,14 +219,10 @@ class SocketConsumer(AsyncConsumer):  # type: ignore[misc]
 
     async def admit(self, query: dict[str, str]) -> Stream:
         """The stream of the path, if whoever is here may be; from now on it is looked after."""
-        stream = await find_stream(self.scope["url_route"]["kwargs"]["slug"])
-        if stream is None:
-            raise NoSuchStream("there is no such stream")
+        stream = await find_open(self.scope["url_route"]["kwargs"]["slug"])
         self.slug, self.since = stream.slug, time.time()
         self.visitor = Visitor.of_scope(self.scope, query.get("token", ""))
         get_guard().enter(self)
-        if stream.closed_at:
-            raise StreamClosed("the stream was closed")
         await rules.check(stream, self.grant, self.visitor)
         return stream
 

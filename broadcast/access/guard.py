@@ -186,13 +186,15 @@ class Guard:
             # A room needs none.
             if not is_room(name):
                 self.remove(here, NoSuchStream("there is no such stream any more"))
-        elif row.closed_at:
-            what = RoomClosed("the room was closed") if is_room(name) else None
-            self.remove(here, what or StreamClosed("the stream was closed"))
-        else:
-            for grant in {one.grant for one in here}:
-                if not row.may(grant, AnonymousUser()):
-                    await self._ask_for(row, [one for one in here if one.grant == grant])
+            return
+        try:
+            row.check_open()
+        except (StreamClosed, RoomClosed) as closed:
+            self.remove(here, closed)
+            return
+        for grant in {one.grant for one in here}:
+            if not row.may(grant, AnonymousUser()):
+                await self._ask_for(row, [one for one in here if one.grant == grant])
 
     async def _ask_for(
         self, row: Stream | Room, connections: list[Connection], cause: str = ""

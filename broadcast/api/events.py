@@ -22,7 +22,7 @@ from ..access.origins import header, is_allowed, is_own
 from ..access.visitors import Visitor
 from ..conf import conf
 from ..exceptions import BadRequest, BroadcastError, CloseCode, Forbidden, TooMany, Unavailable
-from ..http.answers import Refusal, describe, failure, find, not_allowed, resource
+from ..http.answers import Refusal, describe, failure, not_allowed, resource
 from ..http.decorators import ASKER
 from ..http.transport import EXTENSION, RequestTransport
 from ..hub.listeners import Listener
@@ -30,6 +30,7 @@ from ..hub.relay import get_relay
 from ..hub.starts import Start, Wish, begin, outcome, query_of
 from ..logs import get_logger
 from ..models import Stream, database
+from ..models.rows import find_open
 from ..tokens import Grant
 from ..wire import sse
 from ..wire.frames import event
@@ -156,7 +157,7 @@ class EventStream:
             raise Refusal(406, f"this answers {MEDIA_TYPE}, which the request does not accept")
         query = query_of(self.scope)
         wish = Wish.of(query | self._last_event(query))
-        stream = await find(self.scope["url_route"]["kwargs"]["slug"])
+        stream = await find_open(self.scope["url_route"]["kwargs"]["slug"])
         self.slug = stream.slug
         self.visitor = Visitor.of_scope(self.scope, query.get("token", ""))
         get_guard().enter(self)

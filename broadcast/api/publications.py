@@ -20,10 +20,11 @@ from ..access.visitors import Visitor
 from ..backends import get_backend
 from ..conf import conf
 from ..exceptions import BadRequest, Forbidden, TooLarge, Unavailable
-from ..http.answers import Refusal, find, resource
+from ..http.answers import Refusal, resource
 from ..hub.publishing import apublish_draft
 from ..hub.starts import Wish, find_start, number
 from ..models import Stream
+from ..models.rows import find_open
 from ..publications import Draft, Kind, Mark, Publication, decode_json, encode_json
 from ..tokens import Grant
 
@@ -39,7 +40,7 @@ MOST_KEY = 200
 
 
 async def publish(request: HttpRequest, slug: str) -> JsonResponse:
-    stream = await find(slug)
+    stream = await find_open(slug)
     await check_publisher(stream, request)
     key = idempotency_key(request)
     draft = read_draft(request, stream.max_frame)
@@ -133,7 +134,7 @@ async def read_history(request: HttpRequest, slug: str) -> HttpResponse | Stream
     read and sent in slices, so that slow clients hold little; it ends where history was cut off
     meanwhile, and `offset` tells that there is more."""
     query = query_of(request)
-    stream = await find(slug)
+    stream = await find_open(slug)
     await rules.check_request(stream, Grant.LISTEN, request)
     limit = number(query, "limit") if "limit" in query else conf.HISTORY_LIMIT
     if not limit:

@@ -13,10 +13,8 @@ from django.views import defaults
 from django.views.decorators.csrf import csrf_exempt
 
 from .. import metrics
-from ..exceptions import BadToken, BroadcastError, NoSuchStream, StreamClosed, Unavailable
-from ..models import Stream
+from ..exceptions import BadToken, BroadcastError, Unavailable
 from ..models.database import unavailable
-from ..models.rows import find_stream
 from .decorators import unkept, without_transaction
 from .policy import not_now
 
@@ -95,16 +93,6 @@ def fault(request: HttpRequest, error: Exception) -> JsonResponse:
     said = "Internal Server Error: %s"
     log_response(said, request.path, response=response, request=request, exception=error)
     return response
-
-
-async def find(slug: str) -> Stream:
-    """The stream with this slug. NoSuchStream, StreamClosed."""
-    stream = await find_stream(slug)
-    if stream is None:
-        raise NoSuchStream("there is no such stream")
-    if stream.closed_at:
-        raise StreamClosed("the stream was closed")
-    return stream
 
 
 @csrf_exempt

@@ -4,7 +4,7 @@ One rule for caches: an answer that depends on the client says so.
 
 * An answer of the HTTP API holds now, and for this client: no cache keeps it (`unkept`).
 * A page is for its visitor: only their browser keeps it, and asks before it shows it (`personal`).
-* No cache keeps a private answer, or one with a token in its address: `streams.views.with_secret`,
+* No cache keeps a private answer, or one with a token in its address: `links.with_secret`,
   `never_cache`.
 """
 

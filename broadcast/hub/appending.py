@@ -14,7 +14,7 @@ from itertools import groupby
 from .. import metrics
 from ..backends import Appended, Limits, Recording, Run, get_backend
 from ..conf import conf
-from ..exceptions import BadRequest, StreamClosed, TooLarge
+from ..exceptions import BadRequest, TooLarge
 from ..groups import is_room
 from ..installation import learn
 from ..logs import get_logger
@@ -194,8 +194,7 @@ async def _rules(stream: str | Stream) -> tuple[Limits, int]:
     if row is None:
         limits = Limits(conf.HISTORY_COUNT, conf.HISTORY_BYTES, conf.HISTORY_AGE)
         return limits, conf.MAX_FRAME
-    if row.closed_at:
-        raise StreamClosed(f"the stream {row.slug!r} was closed")
+    row.check_open(names_it=True)
     return row.limits, row.max_frame
 
 

@@ -2,7 +2,8 @@
 
 A message about a stream goes to the stream's group, and is heard by the processes that have the
 stream's topic. Any other message goes to the group of all processes that have sockets, or, as an
-answer, to the channel of the process that asked. Nothing else calls `group_send` or `send`.
+answer, to the channel of the process that asked. Nothing else calls `group_send` or `send`, but for
+probes of the layer itself (`monitor.health`, `monitor.faults`).
 
 On the layer a message is a dict of its fields and of `type`. Both are kept for the version before
 and the next one, which may share the layer during an upgrade: a field may be added with a default,
@@ -145,7 +146,7 @@ def read(said: dict[str, Any]) -> Message | None:
     kind = KINDS.get(said["type"])
     if kind is None:
         return None
-    message: Message = kind(**{field: said[field] for field in kind._fields})
+    message: Message = kind(**{field: said[field] for field in kind._fields if field in said})
     return message
 
 
@@ -179,10 +180,11 @@ async def atell_everybody(message: Message) -> None:
 async def answer(channel: str, message: TheseAreThere) -> None:
     """Tell one process something, by the channel that it gave; soon, or not at all."""
     with suppress(Exception):
-        await get_channel_layer(conf.CHANNEL_LAYER).send(channel, _written(message))
+        await get_channel_layer(conf.CHANNEL_LAYER).send(channel, written(message))
 
 
-def _written(message: Message) -> dict[str, Any]:
+def written(message: Message) -> dict[str, Any]:
+    """What goes to the layer."""
     return {"type": NAMES[type(message)], **message._asdict()}
 
 
@@ -191,7 +193,7 @@ async def _send(name: Callable[[], str], message: Message) -> None:
     try:
         layer = get_channel_layer(conf.CHANNEL_LAYER)
         await learn()
-        await layer.group_send(name(), _written(message))
+        await layer.group_send(name(), written(message))
         _layer_failed = False
     except Exception as error:
         # Publications are in history: listeners find them there, a little later. An error for the

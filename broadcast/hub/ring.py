@@ -29,12 +29,8 @@ class Ring:
         """The oldest publication that is held; `offset + 1` while there is none."""
         return self.offset + 1 - len(self.publications)
 
-    @property
-    def is_over_limit(self) -> bool:
-        return len(self.publications) > conf.RING_COUNT or self.size > conf.RING_BYTES
-
     def append(self, publications: list[Publication]) -> None:
-        """Take publications, the first with offset `offset + 1`. `drop` what is too much then."""
+        """Take publications, the first with offset `offset + 1`. See `excess`."""
         self.publications.extend(publications)
         self.offset = publications[-1].offset
         for publication in publications:
@@ -42,9 +38,23 @@ class Ring:
             if publication.marks & (Mark.RESET | Mark.ENTRY):
                 self.entry = publication.offset if publication.marks & Mark.ENTRY else 0
 
-    def drop(self) -> None:
-        """Let go of the oldest one."""
-        self.size -= len(self.publications.popleft().payload)
+    def excess(self) -> int:
+        """How many of the oldest ones are over the limits."""
+        count, size = len(self.publications) - conf.RING_COUNT, self.size - conf.RING_BYTES
+        if count <= 0 and size <= 0:
+            return 0
+        number = 0
+        for publication in self.publications:
+            if count <= number and size <= 0:
+                break
+            number += 1
+            size -= len(publication.payload)
+        return number
+
+    def drop(self, number: int) -> None:
+        """Let go of so many of the oldest ones."""
+        for _ in range(number):
+            self.size -= len(self.publications.popleft().payload)
 
     def clear(self, offset: int) -> None:
         """Hold nothing, and stand at `offset`."""

@@ -88,11 +88,11 @@ class Topic:
         """Take publications, the first with offset `offset + 1`: they go out now or very soon."""
         ring = self.ring
         ring.append(publications)
-        while ring.is_over_limit:
-            if self.flushed < ring.first:
+        if excess := ring.excess():
+            if self.flushed < ring.first + excess - 1:
                 # The live edge must not be overtaken by what was not written to it yet.
                 self.flush()
-            ring.drop()
+            ring.drop(excess)
         self._schedule_flush()
 
     def _schedule_flush(self) -> None:

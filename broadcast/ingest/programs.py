@@ -15,17 +15,15 @@ from ..backends import Recording, get_backend, new_streamer
 from ..exceptions import (
     BroadcastError,
     CloseCode,
-    NoSuchStream,
     Replaced,
     RunGap,
-    StreamClosed,
     Unavailable,
 )
 from ..hub.appending import append, check_size
 from ..hub.relay import get_relay
 from ..hub.topics import Topic
 from ..models import Stream
-from ..models.rows import find_stream
+from ..models.rows import find_open
 from ..publications import Draft, Position
 from ..tokens import Grant
 from .turns import TAKEN_OVER, Turn
@@ -135,11 +133,7 @@ async def feeding(name: str) -> AsyncIterator[Program]:
     NoSuchStream, StreamClosed: nobody can feed it. Removed and others: it was sent away while it
     waited.
     """
-    stream = await find_stream(name)
-    if stream is None:
-        raise NoSuchStream("there is no such stream")
-    if stream.closed_at:
-        raise StreamClosed(f"the stream {stream.slug!r} was closed")
+    stream = await find_open(name, names_it=True)
     async with get_relay().topic(stream.slug) as topic:
         program = Program(stream, topic)
         try:

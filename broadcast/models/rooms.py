@@ -96,7 +96,7 @@ class Room(Venue):
         return user.has_perm(permission) or self.may_enter_users.filter(pk=user.pk).exists()
 
     def check_open(self) -> None:
-        """RoomClosed: nobody may be in."""
+        """RoomClosed: a person closed it."""
         if self.closed_at:
             raise RoomClosed("the room was closed")
 

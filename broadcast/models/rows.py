@@ -1,8 +1,11 @@
 """The row of a stream or room, without asking the database for each socket and each publication.
 
-A process goes on for `SECONDS` with what it read; what it changes itself it sees at once. So
-thousands of sockets may come in a second at the price of one query, and a change made elsewhere
+A process uses a row for `SECONDS` after it read it, and sees its own changes at once. So thousands
+of sockets may come in a second at the price of one query, and a change made in another process
 holds here two seconds later.
+
+Every door finds its stream or room here: `find_open` and `find_open_room` answer a row that is
+open, or raise the error that the client is told.
 """
 
 import asyncio
@@ -14,6 +17,7 @@ from django.db import close_old_connections, transaction
 from django.db.models.signals import post_delete, post_save
 
 from .. import lifespan
+from ..exceptions import NoSuchStream
 from ..loops import spawn
 from . import Room, Stream
 
@@ -25,16 +29,36 @@ MOST = 10_000
 Name = tuple[type[Stream] | type[Room], str]
 
 _rows: dict[Name, tuple[float, Any]] = {}
-#: Queries that are under way: who asks for the same row meanwhile waits for its answer.
+#: Queries that are under way; later askers for the same row wait for the same answer.
 _reading: dict[tuple[asyncio.AbstractEventLoop, Name], asyncio.Task[Any]] = {}
-#: How often rows were forgotten: what was asked before is not kept after.
+#: How often rows were forgotten. A query that began before must not be kept after.
 _forgotten = 0
+
+
+async def find_open(slug: str, names_it: bool = False) -> Stream:
+    """The stream, which is open. NoSuchStream, StreamClosed.
+
+    `names_it`: the error names the stream, for a program that uses several.
+    """
+    stream = await find_stream(slug)
+    if stream is None:
+        raise NoSuchStream("there is no such stream")
+    stream.check_open(names_it)
+    return stream
+
+
+async def find_open_room(room_id: str) -> Room | None:
+    """The room, which is open; None: it has no row, so anybody may open it. RoomClosed."""
+    room = await find_room(room_id)
+    if room:
+        room.check_open()
+    return room
 
 
 async def find_stream(slug: str) -> Stream | None:
     """The stream's row, at most `SECONDS` old; None: it has none."""
-    if ":" in slug:
-        # Topics that are no streams: a page, a room.
+    if ":" in slug or "\0" in slug:
+        # A topic of a page or room; or a name that PostgreSQL refuses to look for.
         return None
     found: Stream | None = await _find((Stream, slug))
     return found
@@ -43,7 +67,7 @@ async def find_stream(slug: str) -> Stream | None:
 async def find_room(room_id: str) -> Room | None:
     """The room's row, at most `SECONDS` old; None: it has none."""
     if "\0" in room_id:
-        # PostgreSQL fails at a NUL: no row has one.
+        # PostgreSQL refuses to look for it.
         return None
     found: Room | None = await _find((Room, room_id))
     return found
@@ -67,22 +91,22 @@ async def _read(name: Name) -> Any:
     row = await sync_to_async(_query)(model, value)
     if forgotten == _forgotten:
         if len(_rows) > MOST:
-            # Names that somebody tries out must not fill the memory.
+            # A client that tries out names must not fill the memory.
             _rows.clear()
         _rows[name] = (time.monotonic() + SECONDS, row)
     return row
 
 
 def _query(model: type[Stream] | type[Room], value: str) -> Any:
-    # In a view's transaction, which Channels' `database_sync_to_async` would end: a connection that
-    # does not commit by itself is taken for one that was left so.
+    # Not Channels' `database_sync_to_async`: it would end the transaction of a view, since it takes
+    # a connection that does not commit by itself for one that was left so.
     if not transaction.get_connection().in_atomic_block:
         close_old_connections()
     return model.objects.named(value).first()
 
 
 def forget() -> None:
-    """Read rows anew from here on."""
+    """Read all rows again."""
     global _forgotten
     _forgotten += 1
     _rows.clear()

@@ -15,6 +15,7 @@ from django.utils.translation import gettext_lazy as _
 
 from ..backends import Limits
 from ..conf import conf
+from ..exceptions import StreamClosed
 from ..tokens import Grant
 from .venues import Venue, VenueQuerySet
 
@@ -168,6 +169,11 @@ class Stream(Venue):
         streams = Stream.objects.all()
         stays = self.pk and streams.filter(pk=self.pk, owner=owner.pk).exists()
         return stays or streams.has_room_for(owner)
+
+    def check_open(self, names_it: bool = False) -> None:
+        """StreamClosed: a person closed it. `names_it`: the error says which stream it is."""
+        if self.closed_at:
+            raise StreamClosed(f"the stream {f'{self.slug!r} ' if names_it else ''}was closed")
 
     def may(self, grant: Grant, user: "AnyUser") -> bool:
         """Whether `user` may do it, by who they are; what a token grants comes on top."""

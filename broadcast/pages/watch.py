@@ -1,9 +1,9 @@
 """The open page sockets of this process, and what changes for them.
 
-When a subscription is made or ends, or a session ends, all processes are told (`access.changes`),
-and the one that has the page's socket follows at once. It also knows when one ends by itself, from
-its row (`access.ends`). Every few seconds it looks at the rows anyway, since they also change
-unannounced.
+When a subscription is made or ends, or a session ends, all processes are told (`pages.changes`),
+and the process that has the page's socket has it follow at once. This process also knows from the
+row when a subscription ends by itself (`access.ends`). Every few seconds it looks at the rows
+anyway, since they also change unannounced.
 """
 
 import asyncio
@@ -11,7 +11,7 @@ import math
 from collections.abc import Iterable, Iterator
 from contextlib import suppress
 from datetime import datetime
-from typing import TYPE_CHECKING, Any
+from typing import Any, Protocol
 
 from channels.db import database_sync_to_async
 from django.utils import timezone
@@ -21,6 +21,7 @@ from .. import lifespan, metrics
 from ..access import sessions
 from ..access.ends import Ends
 from ..access.guard import mark
+from ..access.visitors import Visitor
 from ..access.watch import Watch
 from ..conf import conf
 from ..exceptions import BroadcastError, SessionEnded, Unavailable
@@ -32,9 +33,6 @@ from ..loops import PerLoop, spawn
 from ..models import EVERYONE, Subscription
 from .subscriptions import SOCKET_KEY
 
-if TYPE_CHECKING:
-    from .socket import PageConsumer
-
 logger = get_logger(__name__)
 
 #: The type of the message that says that a session ended: `session`, its `access.guard.mark`.
@@ -42,23 +40,54 @@ logger = get_logger(__name__)
 ROWS = 500
 
 
+class Page(Protocol):
+    """An open page socket: see `socket.PageConsumer`."""
+
+    visitor: Visitor
+    #: Its name among all processes, and the key of its session; "": its session has no pages.
+    digest: str
+    socket_key: str
+    #: Whether it understands events.
+    tells_positions: bool
+
+    @property
+    def user(self) -> Any:
+        """The user that opened it; None: not known yet."""
+
+    @property
+    def hears(self) -> set[str]:
+        """The channels that it hears; "" is what is pushed to it alone."""
+
+    async def follow(self) -> None:
+        """Hear what the rows say now, and nothing else."""
+
+    def leave(self, channels: Iterable[str]) -> None:
+        """Hear these channels no more, from now on."""
+
+    def say(self, value: Any) -> None:
+        """Tell the page a JSON value."""
+
+    def refuse(self, error: BroadcastError) -> None:
+        """Send it away, and say why."""
+
+
 class Pages:
     """The page sockets of one event loop."""
 
     def __init__(self) -> None:
-        self.sockets: set[PageConsumer] = set()
+        self.sockets: set[Page] = set()
         #: Those that may be subscribed, by digest. A page may have two: a reconnect before the old
         #: one is noticed.
-        self.by_digest: dict[str, set[PageConsumer]] = {}
+        self.by_digest: dict[str, set[Page]] = {}
         #: By digest: when a page's channels end, and when its session does.
         self._channel_ends = Ends(self._channels_ended)
         self._session_ends = Ends(self._session_ended)
-        #: Whose session has ended, unless it was prolonged.
+        #: Pages whose session has ended, unless a request prolonged it.
         self._doubtful: set[str] = set()
         self._watch = Watch("pages", self._look)
         self._renew_at = asyncio.get_running_loop().time()
 
-    def enter(self, page: "PageConsumer", session_end: datetime | None) -> None:
+    def enter(self, page: Page, session_end: datetime | None) -> None:
         """`session_end`: see `access.sessions.enter`."""
         self.sockets.add(page)
         metrics.pages.inc()
@@ -67,7 +96,7 @@ class Pages:
             self._note_session(page.digest, session_end)
         self._watch.start()
 
-    def leave(self, page: "PageConsumer") -> None:
+    def leave(self, page: Page) -> None:
         self.sockets.discard(page)
         metrics.pages.dec()
         here = self.by_digest.get(page.digest, set())
@@ -95,18 +124,18 @@ class Pages:
     def _leave_channels(self, digest: str, channels: Iterable[str]) -> None:
         pages = self.by_digest.get(digest, ())
         for page in pages:
-            # Before anything else that this process hears.
+            # At once, before this process hears anything else.
             page.leave(set(channels) - {EVERYONE})
         if pages:
-            # What is left may be heard again: somebody prolonged it without a word.
+            # Somebody may have prolonged it unannounced: the look finds that.
             self._watch.changed(digest)
 
     def _channels_ended(self, digest: str, channels: set[str]) -> None:
-        # What is pushed to it alone a page hears while it is open: that row is made anew.
+        # Never drop channel "" of an open page; its row is recreated.
         self._leave_channels(digest, channels - {""})
 
     def _session_ended(self, digest: str, _: Iterable[str]) -> None:
-        # Requests prolong sessions, and nobody is told of that: it is looked up.
+        # Requests prolong sessions unannounced: look it up.
         self._doubtful.add(digest)
         self._watch.changed(digest)
 
@@ -122,7 +151,7 @@ class Pages:
             if page.tells_positions:
                 page.say(said)
 
-    def _end(self, page: "PageConsumer") -> None:
+    def _end(self, page: Page) -> None:
         page.refuse(SessionEnded("the session has ended"))
 
     # -- looking ----------------------------------------------------------------------------
@@ -155,10 +184,10 @@ class Pages:
             elif isinstance(outcome, BaseException):
                 raise outcome
 
-    def _pages_of(self, digests: Iterable[str]) -> list["PageConsumer"]:
+    def _pages_of(self, digests: Iterable[str]) -> list[Page]:
         return [page for digest in digests for page in self.by_digest.get(digest, ())]
 
-    async def _look_at_sessions(self, pages: list["PageConsumer"]) -> None:
+    async def _look_at_sessions(self, pages: list[Page]) -> None:
         """End the pages whose session has ended, or is another one by now, or another user's."""
         asked = [page for page in pages if page.visitor.user is None]
         if not asked:

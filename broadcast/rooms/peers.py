@@ -23,7 +23,7 @@ from ..exceptions import Forbidden, RoomClosed, RoomError, Unavailable
 from ..groups import room_stream
 from ..hub.relay import get_relay
 from ..hub.topics import Topic
-from ..models.rows import find_room
+from ..models.rows import find_open_room
 from ..tokens import Grant
 from .meetings import get_meetings
 from .messages import (
@@ -147,11 +147,10 @@ class Peer:
 
     async def _ask(self, room: str) -> Most:
         """How many may be in. RoomError: its client may not. A room without a row is for all."""
-        row = await find_room(room)
-        if row is None:
-            return Most(conf.MAX_PEERS, conf.MAX_ROOMS)
         try:
-            row.check_open()
+            row = await find_open_room(room)
+            if row is None:
+                return Most(conf.MAX_PEERS, conf.MAX_ROOMS)
             await rules.check(row, Grant.ENTER, self.seat.visitor)
         except (Forbidden, RoomClosed) as error:
             raise RoomError(str(error)) from None

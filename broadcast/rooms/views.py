@@ -19,8 +19,8 @@ from ..access.visitors import Visitor
 from ..backends import get_backend
 from ..exceptions import Forbidden, RoomClosed, Unavailable
 from ..http.decorators import personal
+from ..http.links import refuse, token_of, with_secret
 from ..models import Room
-from ..streams.views import refuse, token_of, with_secret
 from ..tokens import Grant
 from .ice import ice_servers
 from .messages import MOST_ROOM_ID

@@ -25,10 +25,10 @@ from django.views.decorators.http import require_safe
 from ..access import rules
 from ..exceptions import Forbidden
 from ..http.decorators import personal, without_transaction
+from ..http.links import refuse, with_secret
 from ..models import Recording, Stream
 from ..models.recordings import get_storage, is_local
 from ..tokens import Grant
-from .views import refuse, with_secret
 
 #: Bytes that are read at a time.
 PIECE = 64 * 1024

@@ -1,21 +1,15 @@
 """The socket that feeds a stream.
 
-On a stream of kind `media` binary frames are bytes of one recording, in whatever cuts, and a
-`media.Segmenter` makes the publications: header, entry points and the pieces between. A client that
-says `mark` before its first frame marks its frames itself instead, for the whole of its run.
+This module has the socket, its place among the streamers (`ingest.turns`), and the waiting: it
+reads frames, has an `ingest.intake.Intake` make publications of them, appends these one batch after
+another, and tells the client how many of its frames are accepted.
 
-With `?run=` the client counts its frames, and so does `accepted`, although a frame may be none or
-several publications. All that the segmenter knows, what it holds back included, is kept in one step
-with the publications and the count of frames, so a frame is accepted when it came, and the next
-connection goes on at the next frame, in whatever process, without a doubled or a lost byte. A
-stream keeps that of its newest recording alone: where another one began meanwhile, or the history
-is gone, `ready.accepted` is 0 (less than it was), and the client begins a new recording, with the
-header of a new recorder: of what it had not sent of the old one nothing can go on. A client that
-closes its socket with 1000 or 1001 is done, and held-back bytes go out; a client that wants to go
-on with its run must not say goodbye. See `ingest.turns` for the order in which streamers publish.
+It promises: frames that came before the socket went are published all the same. What the client is
+told was accepted, or was answered with a clean close, is published. While too much waits for
+history, the socket is not read.
 
-`reset` drops what is held back of the recording; the next frame begins a header. A header that
-comes without it, on the same connection or a new one, begins a new recording just so.
+A client that closes its socket with 1000 or 1001 is done with its run; a client that wants to go on
+with it must not say goodbye.
 """
 
 import asyncio
@@ -25,54 +19,42 @@ from typing import Any
 
 from .. import metrics
 from ..access import limits
-from ..backends import Recording, Run, get_backend, new_streamer
-from ..conf import conf
+from ..backends import get_backend, new_streamer
 from ..consumers import SocketConsumer
 from ..exceptions import BadRequest, BroadcastError, CloseCode, Replaced, RunGap, TooLarge, TooMany
 from ..hub.appending import append
 from ..hub.relay import get_relay
 from ..hub.starts import query_of
+from ..ingest.intake import Batch, Intake
 from ..ingest.turns import TAKEN_OVER, TOO_LATE, Turn, is_fed_by_another
 from ..logs import get_logger
 from ..loops import spawn
-from ..media import Segmenter, Snapshot
+from ..media import Segmenter
 from ..models import Stream, database
-from ..publications import Draft, Kind, Mark, decode_json
+from ..publications import Draft, Kind, decode_json
 from ..tokens import Grant
 from ..wire.frames import Message, event
 from ..wire.sinks import EXTENSION
 
 logger = get_logger(__name__)
 
-#: What is kept of a recording that nobody comes back to.
-NOTHING = Snapshot(b"", b"", False)
-
-MARKS = {"header": Mark.HEADER, "entry": Mark.ENTRY}
-
-#: Bytes of a streamer that wait for history, before its socket is read no more.
-STREAMER_BYTES = 4 * 1024 * 1024
-
 
 class StreamerConsumer(SocketConsumer):
-    """A socket that feeds a stream, at `/ws/streamer/<slug>/`; a `hub.feeds.Streamer`.
+    """A socket that feeds a stream, at `/ws/streamer/<slug>/`; a `ingest.turns.Source`.
 
-    What came waits in `waiting` until the append that is under way is through; then all of it
-    goes into the next one. While too much waits, the socket is not read.
+    Frames wait in `intake` while an append is under way; all of them go into the next one.
     """
 
     grant = Grant.PUBLISH
     turn: Turn | None = None
     feeding: asyncio.Task[None] | None = None
-    #: Whether what it publishes is counted: nothing is asked for each publication where not.
+    #: What its frames become; it has one while `feeding` is set.
+    intake: Intake
+    #: Whether there are limits to what it publishes, to be asked for each publication.
     limited = False
-    #: What cuts its bytes. `undecided`: it is not known yet whether they are to be cut.
-    segmenter: Segmenter | None = None
-    undecided = False
     #: Frames that came, and whether the next one waits until there is space for it.
     came = 0
     blocked = False
-    #: Whether a frame is being cut: nothing of it counts before it is through.
-    cutting = False
 
     async def prepare(self) -> None:
         self.id = new_streamer(time.time())
@@ -88,12 +70,7 @@ class StreamerConsumer(SocketConsumer):
         self.max_frame = self.stream.max_frame
         self.limited = limits.limits_publications()
         self._allow_frames(self.stream.max_frame)
-        self.marks = 0
         self.listeners = 0
-        self.waiting: list[Draft] = []
-        self.size = 0
-        #: Frames that came and are not in `accepted` yet.
-        self.frames = 0
         self.arrived = asyncio.Event()
         self.space = asyncio.Event()
         #: Whether nothing more is taken; and code and reason of the close, if this side closes.
@@ -103,32 +80,29 @@ class StreamerConsumer(SocketConsumer):
         self.full = False
         self.untold: dict[str, Message] = {}
         in_time = await self.turn.wait()
-        #: Frames of the run, or of this connection where there is none, that are in.
-        self.accepted = await self._accepted_of(self.stream)
-        self.undecided = self.stream.kind == Stream.Kind.MEDIA and not self.accepted
+        self.intake = await self._resume(self.stream)
+        accepted = self.intake.accepted
         state = await get_backend().state(self.slug)
         if self.refused:
             return
-        #: The number of the next one that comes.
-        self.number = self.accepted + 1
         self.sink.on_drain(self._drained)
         metrics.streamer_joins.inc()
         where = {"epoch": state.epoch, "offset": state.offset}
-        self._tell_newest("ready", stream=self.slug, **where, accepted=self.accepted)
-        if not (in_time or self.accepted):
+        self._tell_newest("ready", stream=self.slug, **where, accepted=accepted)
+        if not (in_time or accepted):
             self._tell_newest("error", message=TOO_LATE)
-        self.turn.begin(state, goes_on=bool(self.accepted))
+        self.turn.begin(state, goes_on=bool(accepted))
         self.feeding = asyncio.ensure_future(self._feed())
 
-    async def _accepted_of(self, stream: Stream) -> int:
-        if not self.run:
-            return 0
-        if stream.kind == Stream.Kind.MEDIA:
-            frames, state, held = await get_backend().recording(stream.slug, self.run)
-            if frames:
-                self.segmenter = Segmenter.restore(state, held)
-                return frames
-        return await get_backend().accepted(stream.slug, self.run)
+    async def _resume(self, stream: Stream) -> Intake:
+        """The intake of a new connection: it begins where the last one of its run stood."""
+        is_media, accepted, segmenter = stream.kind == Stream.Kind.MEDIA, 0, None
+        if self.run and is_media:
+            accepted, state, held = await get_backend().recording(stream.slug, self.run)
+            segmenter = Segmenter.restore(state, held) if accepted else None
+        if self.run and not accepted:
+            accepted = await get_backend().accepted(stream.slug, self.run)
+        return Intake(self.id, self.run, is_media, accepted, segmenter)
 
     @staticmethod
     def _run_of(query: dict[str, str]) -> str:
@@ -144,11 +118,11 @@ class StreamerConsumer(SocketConsumer):
 
     @property
     def behind(self) -> int:
-        return len(self.waiting) if self.feeding else 0
+        return len(self.intake.waiting) if self.feeding else 0
 
     @property
     def idle(self) -> bool:
-        return not (self.blocked or self.cutting or self.waiting)
+        return not (self.blocked or self.intake.is_busy)
 
     # -- what the streamer sends ------------------------------------------------------------
 
@@ -160,83 +134,47 @@ class StreamerConsumer(SocketConsumer):
         payload = message["bytes"] if text is None else text.encode()
         if len(payload) > self.max_frame:
             raise TooLarge(f"a frame has at most {self.max_frame} bytes here")
+        draft: Draft | None
         if text is None:
-            await self._take(Draft(Kind.BINARY, payload))
+            draft = Draft(Kind.BINARY, payload)
         elif not self.encoding.tells:
-            await self._take(Draft(Kind.TEXT, payload))
+            draft = Draft(Kind.TEXT, payload)
         else:
-            await self._receive_text(text)
-        if not self.ending and self._is_full():
-            # A streamer that ends takes nothing more, and nobody may be left to make space.
-            self.space.clear()
-            self.blocked = True
-            await self.space.wait()
-            self.blocked = False
+            draft = self._hear(text)
+        if draft is not None and not (self.limited and self._is_too_much(len(draft.payload))):
+            await self._take(draft)
+        if not self.ending and self.intake.is_full:
+            await self._wait_for_space()
 
-    def _is_full(self) -> bool:
-        return len(self.waiting) >= conf.STREAMER_QUEUE or self.size >= STREAMER_BYTES
-
-    async def _receive_text(self, text: str) -> None:
+    async def _take(self, draft: Draft) -> None:
         try:
-            await self._receive_event(decode_json(text))
+            for _ in self.intake.take(draft):
+                await asyncio.sleep(0)
+        finally:
+            self.arrived.set()
+
+    async def _wait_for_space(self) -> None:
+        # Never while it ends: perhaps nothing more is appended, so nothing would make space.
+        self.space.clear()
+        self.blocked = True
+        await self.space.wait()
+        self.blocked = False
+
+    def _hear(self, text: str) -> Draft | None:
+        """An event of `broadcast.v1`; answers what is to be published, if anything is."""
+        try:
+            said = decode_json(text)
+            if isinstance(said, dict) and said.get("event") == "ping":
+                self._tell_newest("pong")
+                return None
+            return self.intake.hear(said)
         except BadRequest as error:
             if self.run and '"publication"' in text:
-                # Whether it counts, client and server could no longer agree on.
+                # Client and server could no longer agree on whether it counts.
                 raise
             logger.info("A streamer of %s said something wrong: %s", self.slug, error)
             self._tell_newest("error", message=str(error))
-
-    async def _receive_event(self, said: Any) -> None:
-        name = said.get("event") if isinstance(said, dict) else None
-        if name == "publication" and "data" in said:
-            await self._take(Draft.of(said["data"]))
-        elif name == "mark" and said.get("as") in tuple(MARKS):
-            if self.segmenter:
-                raise BadRequest("the server marks these frames: mark before the first, or never")
-            self.marks |= MARKS[said["as"]]
-            self.undecided = False
-        elif name == "reset" and self.segmenter:
-            self.segmenter = Segmenter()
-        elif name == "reset":
-            self.marks = Mark.RESET
-        elif name == "ping":
-            self._tell_newest("pong")
-        else:
-            raise BadRequest(
-                'a text frame is JSON: {"event":"publication","data":…}, '
-                '{"event":"mark","as":"header"|"entry"} or {"event":"reset"}'
-            )
-
-    async def _take(self, draft: Draft) -> None:
-        if self.limited and self._is_too_much(len(draft.payload)):
-            return
-        if self.undecided:
-            self.segmenter, self.marks, self.undecided = Segmenter(), 0, False
-        if self.segmenter and draft.kind == Kind.BINARY:
-            await self._cut(self.segmenter, draft.payload)
-        else:
-            self.waiting.append(draft._replace(marks=self.marks) if self.marks else draft)
-            self.marks = 0
-        self.frames += 1
-        self.size += len(draft.payload)
-        self.arrived.set()
-
-    async def _cut(self, segmenter: Segmenter, payload: bytes) -> None:
-        found: list[Draft] = []
-        self.cutting = True
-        try:
-            for _ in segmenter.feed_in_turns(payload, found):
-                await asyncio.sleep(0)
-        except BadRequest:
-            # What it holds of it is not to be published, when the rest is.
-            self.segmenter, found = Segmenter(), []
-            raise
-        finally:
-            self.cutting = False
-            self.arrived.set()
-        self.waiting.extend(found)
-        if self.ending:
-            self._finish()
+        return None
 
     def _is_too_much(self, size: int) -> bool:
         """Whether one more is over a limit: what came before is published, then it is closed."""
@@ -254,15 +192,14 @@ class StreamerConsumer(SocketConsumer):
     async def _feed(self) -> None:
         """Append what waits, all of it at once, until the socket ends and nothing waits."""
         try:
-            while self.waiting or self.cutting or not self.ending:
+            while self.intake.is_busy or not self.ending:
                 await self.arrived.wait()
                 self.arrived.clear()
-                drafts, self.waiting, self.size = self.waiting, [], 0
+                batch = self.intake.next()
                 self.space.set()
-                # Frames that made no publication yet are kept for whoever comes back to them.
-                if drafts or (self.run and self.frames):
+                if batch:
                     with database.expected():
-                        await self._append(drafts)
+                        await self._append(batch)
         except BroadcastError as error:
             await self._fail(error)
         except Exception:
@@ -272,7 +209,7 @@ class StreamerConsumer(SocketConsumer):
         assert self.turn
         if self.closing:
             self.sink.close(*self.closing)
-        # Not when its socket is gone: a line that was lost is noticed late.
+        # Now, not when its socket is gone: a broken line is noticed late.
         await self.turn.leave()
 
     async def _fail(self, error: BroadcastError) -> None:
@@ -281,7 +218,7 @@ class StreamerConsumer(SocketConsumer):
             error = Replaced(TAKEN_OVER)
         metrics.note_refusal("socket", type(error))
         if not self.run:
-            # Of a run nothing is lost: its client sends the rest again.
+            # The client of a run sends the rest again: nothing is lost.
             logger.warning("What a streamer of %r sent last is not published: %s", self.slug, error)
         self._fail_with(error.close_code, str(error))
 
@@ -289,24 +226,12 @@ class StreamerConsumer(SocketConsumer):
         self.ending, self.closing = True, (code, reason)
         self.tell(event("error", message=reason))
 
-    async def _append(self, drafts: list[Draft]) -> None:
-        frames, self.frames = self.frames, 0
-        run = self._counted(frames)
-        appended = await append(self.slug, drafts, run)
+    async def _append(self, batch: Batch) -> None:
+        appended = await append(self.slug, batch.drafts, batch.run)
         assert self.turn
-        self.number += frames
         self.turn.published(appended)
-        self.accepted = appended.accepted if run else self.accepted + frames
-        self._tell_newest("accepted", accepted=self.accepted, offset=appended.offset)
-
-    def _counted(self, frames: int) -> Run | Recording | None:
-        if self.segmenter:
-            # Nothing of a recording is published any more when another one has begun, or it is
-            # over: with 0 frames it is one that nobody knows.
-            kept = self.segmenter.snapshot() if self.run else NOTHING
-            after = 0 if self.said_goodbye else self.accepted + frames
-            return Recording(self.run or self.id, self.accepted, after, *kept)
-        return Run(self.run, self.number) if self.run else None
+        self.intake.accept(batch, appended.accepted)
+        self._tell_newest("accepted", accepted=self.intake.accepted, offset=appended.offset)
 
     def _tell_newest(self, name: str, **fields: Any) -> None:
         """Tell an event now or, of each name the newest alone, when the full socket has drained."""
@@ -344,15 +269,12 @@ class StreamerConsumer(SocketConsumer):
     def _end(self) -> None:
         """Take nothing more."""
         self.ending = True
-        self._finish()
+        self.intake.end()
         self.arrived.set()
 
-    def _finish(self) -> None:
-        if self.segmenter and not self.cutting and (self.said_goodbye or not self.run):
-            # No connection comes back to the bytes that it holds.
-            self.waiting.extend(self.segmenter.finish())
-
     async def closed(self) -> None:
+        if self.feeding:
+            self.intake.is_done = self.said_goodbye
         if self.turn:
             # Daphne cancels this if it takes over 10 s: the streamer publishes and leaves anyway.
             await asyncio.shield(spawn(self._leave(self.turn)))

@@ -4,24 +4,23 @@ from collections import defaultdict
 from collections.abc import Iterable
 
 from asgiref.sync import async_to_sync
-from django.contrib.auth.views import redirect_to_login
-from django.core.validators import slug_re
 from django.http import HttpRequest, HttpResponse
 from django.http.response import HttpResponseBase
 from django.shortcuts import get_object_or_404, render
 from django.templatetags.static import static
 from django.urls import reverse
-from django.utils.cache import add_never_cache_headers
 from django.views.decorators.cache import never_cache
 from django.views.decorators.clickjacking import xframe_options_exempt
 
 from ..access import rules
 from ..backends import Presence, get_backend
 from ..conf import conf
-from ..exceptions import BroadcastError, Forbidden, NoSuchStream, StreamClosed
+from ..exceptions import BroadcastError, Forbidden
 from ..http.decorators import personal, without_transaction
+from ..http.links import refuse, token_of, with_secret
 from ..http.policy import content_security_policy
 from ..models import Stream
+from ..models.rows import find_open
 from ..tokens import Grant
 
 #: Recordings on the page of a stream, the newest ones.
@@ -94,13 +93,7 @@ async def stream_embed(request: HttpRequest, slug: str) -> HttpResponse:
 
 async def stream_to_embed(request: HttpRequest, slug: str) -> Stream:
     """The stream, if this request may hear it. BroadcastError: why not."""
-    # What is no slug is not asked for: PostgreSQL fails at a NUL.
-    known = slug_re.fullmatch(slug) is not None
-    stream = await Stream.objects.filter(slug=slug).afirst() if known else None
-    if stream is None:
-        raise NoSuchStream("there is no such stream")
-    if stream.closed_at:
-        raise StreamClosed("the stream was closed")
+    stream = await find_open(slug)
     await rules.check_request(stream, Grant.LISTEN, request)
     return stream
 
@@ -124,24 +117,3 @@ def presences_of(slugs: Iterable[str]) -> defaultdict[str, Presence]:
     """Who is at the streams; nobody, where that is not known now: the page goes on asking."""
     found = async_to_sync(get_backend().presence)(slugs)
     return defaultdict(lambda: Presence("", 0, 0), found)
-
-
-def refuse(request: HttpRequest, error: Forbidden) -> HttpResponseBase:
-    """Whoever is not known may log in; whoever is, or came with a token, is told why not."""
-    if request.user.is_authenticated or token_of(request):
-        # Not raised: Django would log a traceback, for what is no fault of ours.
-        return render(request, "403.html", {"exception": str(error)}, status=error.http_status)
-    return redirect_to_login(request.get_full_path())
-
-
-def token_of(request: HttpRequest) -> str:
-    """The token in the page's address, which the page's scripts show to the sockets."""
-    return request.GET.get("token", "")
-
-
-def with_secret(response: HttpResponseBase, request: HttpRequest) -> HttpResponseBase:
-    """A page whose address has a token: no other site is told it, and no cache keeps it."""
-    if token_of(request):
-        response.headers["Referrer-Policy"] = "no-referrer"
-        add_never_cache_headers(response)
-    return response

@@ -21,9 +21,11 @@ SCRIPT = "broadcast.element"
 #: What the element's script needs, all of it: a browser that is told so does not find it out
 #: file after file, and has a picture the sooner.
 MODULES = [
-    *("announcer", "append-queue", "attributes", "bytes", "connection", "entries"),
-    *("item", "listener", "listener-view", "live-edge", "log", "media", "mp4"),
-    *("player", "player-view", "states", "stream-socket", "webm", "webm-joiner"),
+    *("element/announcer", "element/attributes", "element/element", "element/entries"),
+    *("element/item", "element/log", "element/view"),
+    *("socket/connection", "socket/listener", "socket/states", "socket/stream"),
+    *("video/append-queue", "video/bytes", "video/live-edge", "video/media", "video/mp4"),
+    *("video/player", "video/player-view", "video/webm", "video/webm-joiner"),
 ]
 
 

@@ -218,7 +218,8 @@ async def test_a_replica_that_is_promoted_may_have_lost_something_whatever_its_f
 
             async def has_all() -> bool:
                 # In its file, too: after the first synchronization it is written as a whole.
-                is_writing = replica.command("INFO", "persistence")["aof_rewrite_in_progress"]
+                info = replica.command("INFO", "persistence")
+                is_writing = info["aof_rewrite_in_progress"] or info["aof_rewrite_scheduled"]
                 return bool(replica.command("EXISTS", "test:generation")) and not is_writing
 
             await eventually(has_all)

@@ -18,7 +18,7 @@ from broadcast.backends import get_backend, new_streamer
 from broadcast.exceptions import Unavailable
 from broadcast.hub.relay import get_relay
 from broadcast.hub.topics import Topic
-from broadcast.ingest import turns
+from broadcast.ingest import intake, turns
 from broadcast.ingest.turns import SILENT_SECONDS, TAKE_OVER_SECONDS, Turn
 from broadcast.media import segments
 from broadcast.models import Stream
@@ -367,7 +367,7 @@ async def test_what_a_streamer_sends_while_it_fails_keeps_no_connection(
     in_process: InProcessDoor, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(segments, "TURN", 1)
-    monkeypatch.setattr(streamers, "STREAMER_BYTES", 1)
+    monkeypatch.setattr(intake, "MOST_BYTES", 1)
     slug = await in_process.stream("recorded")
     streamer = await in_process.streamer(slug)
     (turn,) = get_relay().topics[slug].feeds.here.values()
@@ -375,7 +375,7 @@ async def test_what_a_streamer_sends_while_it_fails_keeps_no_connection(
     source = turn.source
 
     async def fail_while_more_comes(*args: Any) -> Any:
-        while not source.cutting:  # noqa: ASYNC110
+        while not source.intake.cutting:  # noqa: ASYNC110
             await asyncio.sleep(0)
         raise Unavailable("away")
 

@@ -7,9 +7,11 @@ from typing import Any
 
 import pytest
 from asgiref.sync import async_to_sync, sync_to_async
+from django.utils import timezone
 from pytest_django import DjangoAssertNumQueries
 
-from broadcast.models import Stream, rows
+from broadcast.exceptions import NoSuchStream, RoomClosed, StreamClosed
+from broadcast.models import Room, Stream, rows
 
 pytestmark = pytest.mark.django_db
 
@@ -95,3 +97,32 @@ async def test_names_that_are_tried_out_do_not_fill_the_memory(
     rows._rows.update((str(number), (later, None)) for number in range(10_001))
     await rows.find_stream("one more")
     assert len(rows._rows) < 10
+
+
+async def test_an_open_stream_is_found() -> None:
+    row = await Stream.objects.acreate(slug="s")
+    assert await rows.find_open("s") == row
+
+
+@pytest.mark.parametrize("slug", ["none", "", "page:x", "a\0b", "ä"])
+async def test_a_stream_without_a_row_is_none(slug: str) -> None:
+    with pytest.raises(NoSuchStream, match=r"^there is no such stream$"):
+        await rows.find_open(slug)
+
+
+@pytest.mark.parametrize(
+    ("names_it", "words"), [(False, "the stream was closed"), (True, "the stream 's' was closed")]
+)
+async def test_a_closed_stream_is_not_open(names_it: bool, words: str) -> None:
+    await Stream.objects.acreate(slug="s", closed_at=timezone.now())
+    with pytest.raises(StreamClosed, match=f"^{words}$"):
+        await rows.find_open("s", names_it=names_it)
+
+
+async def test_a_room_is_open_unless_a_person_closed_it() -> None:
+    row = await Room.objects.acreate(room_id="r")
+    assert await rows.find_open_room("r") == row
+    assert await rows.find_open_room("without a row") is None
+    await sync_to_async(row.close)(timezone.now())
+    with pytest.raises(RoomClosed, match=r"^the room was closed$"):
+        await rows.find_open_room("r")

@@ -1,0 +1,185 @@
+/**
+ * The pages of streams and rooms in the admin, kept up to date in place by a socket of theirs: see `figures.py` and
+ * `room_figures.py`.
+ *
+ * `[data-socket]` says where the socket is, and tells whether what is shown is current. What moves is found by
+ * `[data-figure]` (of the stream in `data-stream`), `[data-publications]` and `[data-connections]`.
+ */
+import { Connection, socketURL } from "../socket/connection.js";
+
+const status = document.querySelector("[data-socket]");
+const publications = document.querySelector("[data-publications]");
+const connections = document.querySelector("[data-connections]");
+const rows = new Map(); // of connections, by their ids
+
+const TIME = new Intl.DateTimeFormat([], { timeStyle: "short" });
+const DAY = new Intl.DateTimeFormat([], { dateStyle: "short", timeStyle: "short" });
+const CLOCK = new Intl.DateTimeFormat([], { timeStyle: "medium" });
+const NUMBER = new Intl.NumberFormat([], { maximumFractionDigits: 1 });
+
+/** What somebody does who is connected; in a room, where all do the same, it is told what they do it with. */
+const DOES = {
+  listen: ({ way }) => `listens (${way})`,
+  publish: ({ way }) => `publishes (${way})`,
+};
+
+const SHOW = {
+  figures: ({ streams, now }) => {
+    for (const element of document.querySelectorAll("[data-figure]")) {
+      showFigure(element, streams[element.dataset.stream], now);
+    }
+  },
+  publications: (said) => showPublications(said.publications),
+  connections: (said) => showConnections(said.connections),
+  unavailable: () => tell("The server cannot look at the streams just now. These figures may be old.", "old"),
+  error: ({ message }) => tell(`${message}.`, "old"),
+};
+
+if (status) start();
+for (const button of document.querySelectorAll("[data-copy]")) button.addEventListener("click", copy);
+
+function start() {
+  const connection = new Connection(() => socketURL(status.dataset.socket));
+  connection.addEventListener("state", ({ detail }) => {
+    if (detail.name === "reconnecting") tell(`${detail.reason} These figures may be old.`, "old");
+    if (detail.name === "gone") tell(`${detail.reason} These figures move no more.`, "old");
+  });
+  connection.addEventListener("message", ({ detail }) => {
+    const said = JSON.parse(detail);
+    if (said.event === "figures") tell("These figures move by themselves.", "current");
+    SHOW[said.event]?.(said);
+  });
+  connection.open();
+}
+
+function tell(text, state) {
+  // Said again, a screen reader would read it each second.
+  if (status.textContent !== text) status.textContent = text;
+  status.dataset.state = state;
+}
+
+function set(element, text) {
+  if (element.textContent !== text) element.textContent = text;
+}
+
+function showFigure(element, figures, now) {
+  const name = element.dataset.figure;
+  const value = figures?.[name];
+  if (name === "live") {
+    element.dataset.state = value === undefined ? "" : value ? "live" : "idle";
+    set(element, element.dataset.state || "unknown");
+  } else if (value === undefined || value === null) {
+    set(element, "–");
+  } else if (name === "since") {
+    set(element, `${(now - value < 80_000 ? TIME : DAY).format(new Date(value * 1000))} (${duration(now - value)})`);
+  } else {
+    set(element, NUMBER.format(value));
+  }
+}
+
+/** Seconds, as a person says them. */
+function duration(seconds) {
+  if (seconds < 60) return `${Math.max(0, Math.round(seconds))} s`;
+  if (seconds < 3600) return `${Math.floor(seconds / 60)} min`;
+  if (seconds < 86400) return `${Math.floor(seconds / 3600)} h ${Math.floor((seconds % 3600) / 60)} min`;
+  return `${Math.floor(seconds / 86400)} d`;
+}
+
+function size(bytes) {
+  if (bytes < 1024) return `${bytes} B`;
+  const units = ["KiB", "MiB"];
+  const unit = bytes < 1024 ** 2 ? 0 : 1;
+  return `${NUMBER.format(bytes / 1024 ** (unit + 1))} ${units[unit]}`;
+}
+
+function element(name, text, attributes = {}) {
+  const made = document.createElement(name);
+  made.textContent = text;
+  for (const [key, value] of Object.entries(attributes)) made.setAttribute(key, value);
+  return made;
+}
+
+function showPublications(found) {
+  const items = found.map((one) => {
+    const item = element("li", "");
+    item.append(element("span", `${NUMBER.format(one.offset)}`, { class: "broadcast-offset" }));
+    item.append(element("time", CLOCK.format(new Date(one.time * 1000)), { class: "broadcast-kind" }));
+    item.append(element("span", `${one.type}, ${size(one.bytes)}`, { class: "broadcast-kind" }));
+    if (one.text !== undefined) item.append(element("code", one.text));
+    return item;
+  });
+  publications.replaceChildren(...(items.length ? items : [element("li", "Nothing yet.")]));
+}
+
+function showConnections(found) {
+  const now = Date.now() / 1000;
+  const ids = new Set(found.map((one) => one.id));
+  for (const [id, row] of rows) {
+    if (!ids.has(id)) {
+      row.remove();
+      rows.delete(id);
+    }
+  }
+  for (const one of found) {
+    // A member may change its name.
+    if (rows.has(one.id) && rows.get(one.id).dataset.name !== (one.name ?? "")) {
+      rows.get(one.id).remove();
+      rows.delete(one.id);
+    }
+    if (!rows.has(one.id)) rows.set(one.id, rowOf(one));
+    const cells = rows.get(one.id).cells;
+    set(cells[3], one.behind ? `${NUMBER.format(one.behind)} publications` : "no");
+    set(cells[4], duration(now - one.since));
+  }
+  // Whoever is about to press a button there must not press another one.
+  if (!connections.contains(document.activeElement) && !connections.matches(":hover")) {
+    connections.append(...found.map((one) => rows.get(one.id)));
+  }
+  const more = document.querySelector("[data-more]");
+  more.hidden = found.length > 0;
+  more.textContent = "Nobody.";
+}
+
+function rowOf(one) {
+  const row = element("tr", "", { "data-name": one.name ?? "" });
+  const who = one.name || one.user || (one.token ? "somebody with a token" : "somebody");
+  row.append(element("th", who, { scope: "row" }));
+  row.append(element("td", one.address || "unknown"));
+  row.append(element("td", DOES[one.deed]?.(one) ?? (one.agent || "unknown")));
+  row.append(element("td", ""), element("td", ""), element("td", ""));
+  if (connections.dataset.remove) {
+    const button = element("button", "Remove", { type: "button", class: "button", "aria-label": `Remove ${who}` });
+    button.addEventListener("click", () => remove(button, one.id));
+    row.lastChild.append(button);
+  }
+  connections.append(row);
+  return row;
+}
+
+async function remove(button, id) {
+  const question = connections.dataset.ask;
+  if (question && !confirm(`${button.getAttribute("aria-label")}? ${question}`)) return;
+  button.disabled = true;
+  const token = document.querySelector("[name=csrfmiddlewaretoken]").value;
+  const body = new URLSearchParams({ connection: id });
+  try {
+    const answer = await fetch(connections.dataset.remove, {
+      method: "POST",
+      headers: { "X-CSRFToken": token },
+      body,
+    });
+    set(button, answer.ok ? "Removed" : "Refused");
+  } catch {
+    button.disabled = false;
+    tell("The server does not answer. Try again.", "old");
+  }
+}
+
+async function copy({ target }) {
+  try {
+    await navigator.clipboard.writeText(target.dataset.copy);
+    set(target, "Copied");
+  } catch {
+    target.previousElementSibling.select(); // to be copied by hand
+  }
+}
