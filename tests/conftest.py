@@ -11,6 +11,8 @@ import pytest
 from asgiref.sync import async_to_sync
 from channels.layers import channel_layers
 from django.test import override_settings
+from hypothesis import HealthCheck
+from hypothesis import settings as hypothesis_settings
 from pytest_django.fixtures import Settings
 
 from broadcast import backends
@@ -26,6 +28,30 @@ from tests.rig.clock import Clock
 from tests.rig.doors import Door, InProcessDoor, ServerDoor, door_of
 from tests.rig.pages import Person
 from tests.rig.processes import PREFIX, Installation, RedisProcess, ServerProcess
+from tests.rig.selection import (
+    pytest_addoption,
+    pytest_collection_modifyitems,
+    pytest_configure,
+    pytest_sessionfinish,
+    pytest_terminal_summary,
+    pytest_testnodedown,
+)
+
+#: Hooks that pytest finds here.
+__all__ = [
+    "pytest_addoption",
+    "pytest_collection_modifyitems",
+    "pytest_configure",
+    "pytest_sessionfinish",
+    "pytest_terminal_summary",
+    "pytest_testnodedown",
+]
+
+# The same examples each time, however slow the machine is.
+hypothesis_settings.register_profile(
+    "steady", deadline=None, derandomize=True, suppress_health_check=[HealthCheck.too_slow]
+)
+hypothesis_settings.load_profile("steady")
 
 
 @pytest.hookimpl(tryfirst=True)
@@ -103,7 +129,7 @@ def backend(request: Any, clock: Clock, settings: Settings) -> Backend:
 
 @pytest.fixture(scope="session")
 def servers(
-    tmp_path_factory: pytest.TempPathFactory, redis_url: str
+    request: Any, tmp_path_factory: pytest.TempPathFactory
 ) -> Iterator[Callable[[str], ServerProcess]]:
     """Answers the running server of a kind, which is started when it is first needed.
 
@@ -117,7 +143,8 @@ def servers(
         def server_of(kind: str) -> ServerProcess:
             directory = tmp_path_factory.mktemp(kind)
             if kind == "redis":
-                process = ServerProcess("broadcast", directory, REDIS_URL=redis_url)
+                url = request.getfixturevalue("redis_url")
+                process = ServerProcess("broadcast", directory, REDIS_URL=url)
             else:
                 process = ServerProcess(kind, directory)
             started.append(stack.enter_context(process))

@@ -26,7 +26,7 @@ from broadcast.access.limits import (
     Pace,
 )
 from broadcast.api import events
-from broadcast.exceptions import BroadcastError, Forbidden, NoSuchStream, TooLarge, TooMany
+from broadcast.exceptions import BroadcastError, Forbidden, TooLarge, TooMany
 from broadcast.http.answers import resource
 from broadcast.logs import LOG_SECONDS
 from tests.rig.doors import V1, Closed, Door, InProcessDoor, Socket, door_of, eventually
@@ -542,12 +542,11 @@ async def test_a_refusal_looks_nothing_up(
 
     async def note(slug: str) -> None:
         looked_up.append(slug)
-        raise NoSuchStream("there is no such stream")
 
     async def code() -> int:
         return await (await in_process.connect("/ws/listener/nowhere/")).closed()
 
-    monkeypatch.setattr("broadcast.consumers.find_open", note)
+    monkeypatch.setattr("broadcast.models.rows.find_stream", note)
     settings.BROADCAST_MAX_CONNECTIONS = 0
     assert (await code(), looked_up) == (4429, [])
     settings.BROADCAST_MAX_CONNECTIONS = 1

@@ -118,7 +118,7 @@ def ask(
         if slug and "slug" in case.path_parameters:
             # Of what exists there is more to say.
             case.path_parameters["slug"] = slug
-        # The stream is for anybody: test_api_permissions asks who may what.
+        # The stream is for anybody: `test_permissions.py` asks who may what.
         case.call_and_validate(excluded_checks=[ignored_auth, *ignored])
 
     run()

@@ -35,7 +35,9 @@ from tests.rig.viewers import recordings_on
 SCHEDULES, CHUNK = 2000, 200
 
 
-@pytest.mark.parametrize("first", range(0, SCHEDULES, CHUNK))
+@pytest.mark.parametrize(
+    "first", [0, *(pytest.param(n, marks=pytest.mark.slow) for n in range(CHUNK, SCHEDULES, CHUNK))]
+)
 def test_what_must_hold_does_in_any_schedule(first: int) -> None:
     # How many, and what they may show when something is wrong: `turns_schedules`.
     for seed in range(first, first + CHUNK):

@@ -241,6 +241,7 @@ async def test_history_comes_after_the_header_and_never_begins_before_it(
 # -- order, and nothing lost ---------------------------------------------------------------------
 
 
+@pytest.mark.slow
 async def test_everybody_gets_every_frame_in_order(door: Door) -> None:
     slug = await door.stream()
     streamer = await door.plain_streamer(slug)

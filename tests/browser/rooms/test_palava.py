@@ -113,6 +113,8 @@ def test_a_stack_in_python_and_our_page_exchange_pictures_and_words(
     people: People, site: ServerProcess, room: str, user_agent: str
 ) -> None:
     ada = enter(people, room, "Ada")
+    # The robot calls those it finds inside.
+    expect(ada.locator("[data-connection=joined]")).to_have_count(1)
     with Robot(site.ws, room.split("/")[2], user_agent) as robot:
         expect_people(ada, "Ada (you)", "Robot")
         expect_moving(ada, 2)
