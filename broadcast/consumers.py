@@ -27,7 +27,7 @@ from .access.visitors import TOKEN_PROTOCOL, Visitor
 from .exceptions import BroadcastError, TooMany
 from .logs import get_logger
 from .models import Stream, database
-from .tokens import Deed
+from .tokens import Grant
 from .wire.frames import Message, event
 from .wire.sinks import FrameSink, MessageSink, Send, nothing, open_sink
 
@@ -52,7 +52,7 @@ class SocketConsumer(AsyncConsumer):  # type: ignore[misc]
     needs a channel of its own, since the relay hears for all.
     """
 
-    deed: Deed
+    grant: Grant
     slug = ""
     #: Whether it can speak `broadcast.v1`.
     has_v1 = True

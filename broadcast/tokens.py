@@ -1,7 +1,7 @@
-"""Tokens: signed, expiring grants for one stream or room, and one deed.
+"""Tokens: each is signed, expires, and grants one thing on one stream or in one room.
 
-A token says what it grants, and is signed with the site's `SECRET_KEY`; nothing is kept of it. It
-is made of characters that are legal in a URL and as a sub-protocol of a WebSocket (RFC 9110,
+A token says what it grants, and is signed with the site's `SECRET_KEY`; the server keeps nothing of
+it. It is made of characters that are legal in a URL and as a sub-protocol of a WebSocket (RFC 9110,
 section 5.6.2), so the parts are joined by `.`, not by Django's `:`.
 """
 
@@ -15,12 +15,12 @@ from .exceptions import BadToken, Forbidden
 MOST = 500
 
 
-class Deed(StrEnum):
-    """What somebody does on a stream, or in a room."""
+class Grant(StrEnum):
+    """What a client may do on a stream or in a room; the values stand in tokens."""
 
     LISTEN = "listen"
     PUBLISH = "publish"
-    #: A room, which no other deed is done in: so no token of a stream is one of a room.
+    #: Only for rooms, which have no other grant: so a token of a stream never opens a room.
     ENTER = "enter"
 
 
@@ -28,28 +28,28 @@ def _signer() -> Signer:
     return Signer(salt="broadcast.tokens", sep=".")
 
 
-def make(stream: int, deed: Deed, issued: float, expires: float) -> str:
+def make(stream: int, grant: Grant, issued: float, expires: float) -> str:
     """A token for the stream or room with this primary key; the times are seconds since 1970."""
-    return _signer().sign_object([stream, deed, round(issued, 6), int(expires)])
+    return _signer().sign_object([stream, grant, round(issued, 6), int(expires)])
 
 
-def check(token: str, stream: int, deed: Deed, valid_from: float, now: float) -> None:
-    """Whether the token grants `deed` on the stream, now.
+def check(token: str, stream: int, grant: Grant, valid_from: float, now: float) -> None:
+    """Check that the token gives `grant` on the stream, now.
 
-    BadToken: it is none, it ran out, or it was issued before `valid_from`. Forbidden: it grants
-    something else.
+    BadToken: it is none, it ran out, or it was issued before `valid_from`. Forbidden: it is for
+    another stream or grant.
     """
     try:
         if len(token) > MOST:
             raise BadSignature
-        granted_stream, granted_deed, issued, expires = _signer().unsign_object(token)
+        granted_stream, granted, issued, expires = _signer().unsign_object(token)
     except BadSignature:
         raise BadToken("the token is none, or was tampered with") from None
     if granted_stream != stream:
-        what = "room" if deed == Deed.ENTER else "stream"
+        what = "room" if grant == Grant.ENTER else "stream"
         raise Forbidden(f"the token is for another {what}")
-    if granted_deed != deed:
-        raise Forbidden(f"the token is to {granted_deed}, not to {deed}")
+    if granted != grant:
+        raise Forbidden(f"the token is to {granted}, not to {grant}")
     if issued < valid_from:
         raise BadToken("the token was withdrawn")
     if expires <= now:

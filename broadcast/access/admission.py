@@ -30,5 +30,5 @@ async def admit(connection: Connection, scope: dict[str, Any], query: dict[str, 
     connection.slug, connection.since = stream.slug, time.time()
     connection.visitor = Visitor.of_scope(scope, query.get("token", ""))
     get_guard().enter(connection)
-    await rules.check(stream, connection.deed, connection.visitor)
+    await rules.check(stream, connection.grant, connection.visitor)
     return stream

@@ -24,9 +24,10 @@ _answers: dict[str, list[dict[str, Any]]] = {}
 async def who_is_at(stream: str) -> list[dict[str, Any]]:
     """At most `guard.MOST` connections of the stream, those first that are furthest behind.
 
-    Each: `id`, `deed`, `way` ("broadcast.v1", "plain" or "events"), `address`, `user` ("": nobody
-    known), `token` (whether it came with one), `behind` (publications), `since` (seconds since
-    1970). Processes that do not answer in time are left out. Unavailable: the layer is away.
+    Each: `id`, `deed` (the grant that it uses), `way` ("broadcast.v1", "plain" or "events"),
+    `address`, `user` ("": unknown), `token` (whether it came with one), `behind` (publications),
+    `since` (seconds since 1970). Processes that do not answer in time are left out. Unavailable:
+    the layer is away.
     """
     relay = get_relay()
     await relay.attend(bus.TheseAreThere, _hear)

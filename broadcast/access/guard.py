@@ -39,7 +39,7 @@ from ..logs import get_logger
 from ..loops import PerLoop, spawn
 from ..models import Room, Stream, database
 from ..models.rows import forget
-from ..tokens import Deed
+from ..tokens import Grant
 from . import rules, sessions
 from .visitors import Visitor
 from .watch import Watch
@@ -56,7 +56,7 @@ class Connection(Protocol):
     """Somebody at a stream, as the guard sees them."""
 
     slug: str
-    deed: Deed
+    grant: Grant
     visitor: Visitor
     #: When it came, in seconds since 1970.
     since: float
@@ -142,7 +142,7 @@ class Guard:
         connections = [
             {
                 "id": one.id,
-                "deed": one.deed.value,
+                "deed": one.grant.value,
                 "way": one.way,
                 "address": one.address,
                 "user": name if isinstance(name, str) else "",
@@ -202,9 +202,9 @@ class Guard:
         except (StreamClosed, RoomClosed) as closed:
             self.remove(here, closed)
             return
-        for deed in {one.deed for one in here}:
-            if not row.may(deed, AnonymousUser()):
-                await self._ask_for(row, [one for one in here if one.deed == deed])
+        for grant in {one.grant for one in here}:
+            if not row.may(grant, AnonymousUser()):
+                await self._ask_for(row, [one for one in here if one.grant == grant])
 
     async def _ask_for(
         self, row: Stream | Room, connections: list[Connection], cause: str = ""
@@ -213,7 +213,7 @@ class Guard:
         for start in range(0, len(connections), PEOPLE):
             some = connections[start : start + PEOPLE]
             answers = await asyncio.gather(
-                *(rules.check(row, one.deed, one.visitor) for one in some),
+                *(rules.check(row, one.grant, one.visitor) for one in some),
                 return_exceptions=True,
             )
             refused: dict[str, list[Connection]] = {}

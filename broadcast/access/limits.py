@@ -44,7 +44,7 @@ MOST = 20_000
 MOST_REFUSED = 100
 #: At most so many connections at a time count no more because the server closed their sockets.
 MOST_GIVEN_UP = 1000
-#: What our server puts into the extensions of a scope: the `Place` of its connection.
+#: What our server puts into the extensions of a scope: the `Counted` of its connection.
 EXTENSION = "broadcast.connection"
 
 
@@ -79,7 +79,7 @@ class Pace:
             del self.until[oldest]
 
 
-class Place:
+class Counted:
     """A connection of our server that is counted: from where, and why it may not stay."""
 
     __slots__ = ("home", "is_given_up", "refusal")
@@ -125,7 +125,7 @@ class Limits:
         self.connections -= 1
         self._leave_home(address)
 
-    def accept(self, address: str, now: float) -> Place | None:
+    def accept(self, address: str, now: float) -> Counted | None:
         """Count a TCP connection; None: it is one too many, and is not even told so."""
         try:
             self.enter(address, now, joins=False)
@@ -133,33 +133,35 @@ class Limits:
             if self.refused >= MOST_REFUSED:
                 return None
             self.refused += 1
-            return Place("", error)
-        return Place(household(address) if address else "")
+            return Counted("", error)
+        return Counted(household(address) if address else "")
 
-    def give_up(self, place: Place) -> None:
+    def give_up(self, counted: Counted) -> None:
         """The server has closed what the connection was for; it is still there."""
-        if not place.refusal and self.given_up < MOST_GIVEN_UP:
-            self.leave(place.home)
+        if not counted.refusal and self.given_up < MOST_GIVEN_UP:
+            self.leave(counted.home)
             self.given_up += 1
-            place.is_given_up = True
+            counted.is_given_up = True
 
-    def end(self, place: Place) -> None:
+    def end(self, counted: Counted) -> None:
         """A connection that was accepted is gone."""
-        if place.refusal:
+        if counted.refusal:
             self.refused -= 1
-        elif place.is_given_up:
+        elif counted.is_given_up:
             self.given_up -= 1
         else:
-            self.leave(place.home)
+            self.leave(counted.home)
 
-    def begin(self, place: Place, address: str, now: float, *, joins: bool) -> Callable[[], None]:
+    def begin(
+        self, counted: Counted, address: str, now: float, *, joins: bool
+    ) -> Callable[[], None]:
         """Let something begin on a connection that is counted; `address`: as the request has it.
 
         Answers a function to call when it is over. TooMany: it must not begin.
         """
-        if place.refusal:
-            raise place.refusal
-        is_counted = not address or household(address) == place.home
+        if counted.refusal:
+            raise counted.refusal
+        is_counted = not address or household(address) == counted.home
         with self._telling(address, now):
             if not is_counted:
                 self._check_home(address)
@@ -252,28 +254,28 @@ def begin(scope: dict[str, Any], *, joins: bool = True) -> Callable[[], None]:
     """
     limits, address = get_limits(), address_of(scope)
     now = asyncio.get_running_loop().time()
-    place = scope.get("extensions", {}).get(EXTENSION)
-    if place is not None:
-        return limits.begin(place, address, now, joins=joins)
+    counted = scope.get("extensions", {}).get(EXTENSION)
+    if counted is not None:
+        return limits.begin(counted, address, now, joins=joins)
     limits.enter(address, now, joins=joins)
     return partial(limits.leave, address)
 
 
-def accept(peer: str) -> Place | None:
+def accept(peer: str) -> Counted | None:
     """Count a TCP connection from `peer`; None: it is to be cut at once."""
     if conf.PROXIES and peer in named_proxies():
         peer = ""
     return get_limits().accept(peer, asyncio.get_running_loop().time())
 
 
-def give_up(place: Place) -> None:
+def give_up(counted: Counted) -> None:
     """The server has closed a socket, whose TCP connection is still there. Once for each."""
-    get_limits().give_up(place)
+    get_limits().give_up(counted)
 
 
-def end(place: Place) -> None:
+def end(counted: Counted) -> None:
     """A TCP connection that was accepted is gone."""
-    get_limits().end(place)
+    get_limits().end(counted)
 
 
 def limits_publications() -> bool:

@@ -8,29 +8,29 @@ from django.http import HttpRequest
 
 from ..exceptions import Forbidden
 from ..models import Room, Stream
-from ..tokens import Deed
+from ..tokens import Grant
 from . import sessions
 from .visitors import TRUSTED, Visitor
 
 
-async def check_request(stream: Stream, deed: Deed, request: HttpRequest) -> None:
+async def check_request(stream: Stream, grant: Grant, request: HttpRequest) -> None:
     """`check` for whoever makes the request."""
-    await check(stream, deed, await Visitor.of_request(request))
+    await check(stream, grant, await Visitor.of_request(request))
 
 
-async def check(stream: Stream | Room, deed: Deed, visitor: Visitor) -> None:
+async def check(stream: Stream | Room, grant: Grant, visitor: Visitor) -> None:
     """Whether the visitor may do it now. Forbidden, BadToken: no, and why.
 
     A token that is wrong takes nothing from somebody who may without one.
     """
     # What anybody may, nobody need say who they are for: no session is read.
-    if visitor is TRUSTED or stream.may(deed, AnonymousUser()):
+    if visitor is TRUSTED or stream.may(grant, AnonymousUser()):
         return
-    refusal = Forbidden(f"you may not {deed} here")
+    refusal = Forbidden(f"you may not {grant} here")
     if visitor.token:
         try:
-            return stream.check_token(visitor.token, deed, time.time())
+            return stream.check_token(visitor.token, grant, time.time())
         except Forbidden as error:
             refusal = error
-    if not await sessions.ask(visitor, partial(stream.may, deed)):
+    if not await sessions.ask(visitor, partial(stream.may, grant)):
         raise refusal

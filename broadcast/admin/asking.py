@@ -62,13 +62,13 @@ class AskingAdmin(ModelAdmin):
         self,
         request: HttpRequest,
         chosen: QuerySet[Any],
-        deed: Doing,
+        action: Doing,
         kind: type[forms.Form] = forms.Form,
     ) -> HttpResponse | None:
         """Ask what is wanted, then do it with each of them, and tell what became of it."""
         form = kind(request.POST if "do" in request.POST else None)
         if form.is_valid():
-            self._do(request, chosen, deed, form.cleaned_data)
+            self._do(request, chosen, action, form.cleaned_data)
             # Back to where it was asked for.
             page = request.POST.get("page")
             return (
@@ -79,12 +79,12 @@ class AskingAdmin(ModelAdmin):
         return self._page(request, "ask", title=title, chosen=chosen, form=form)
 
     def _do(
-        self, request: HttpRequest, chosen: QuerySet[Any], deed: Doing, said: dict[str, Any]
+        self, request: HttpRequest, chosen: QuerySet[Any], action: Doing, said: dict[str, Any]
     ) -> None:
         done = 0
         for one in chosen:
             try:
-                self.log_change(request, one, deed(one, said))
+                self.log_change(request, one, action(one, said))
                 done += 1
             except BroadcastError as error:
                 self.message_user(request, f"{one}: {error}.", messages.ERROR)

@@ -7,7 +7,7 @@ from django.utils.translation import gettext_lazy as _
 
 from ..exceptions import BadRequest
 from ..publications import decode_json
-from ..tokens import Deed
+from ..tokens import Grant
 
 HOUR, DAY = 3600, 86400
 
@@ -51,10 +51,10 @@ class RoomTokenForm(forms.Form):
 
 
 class TokenForm(forms.Form):
-    deed = forms.ChoiceField(
+    grant = forms.ChoiceField(
         label=_("Lets whoever has it"),
-        choices=[(Deed.LISTEN.value, _("listen")), (Deed.PUBLISH.value, _("publish"))],
+        choices=[(Grant.LISTEN.value, _("listen")), (Grant.PUBLISH.value, _("publish"))],
         widget=forms.RadioSelect,
-        initial=Deed.LISTEN.value,
+        initial=Grant.LISTEN.value,
     )
     max_age = forms.TypedChoiceField(label=_("For"), coerce=int, choices=AGES, initial=DAY)

@@ -91,7 +91,7 @@ class StreamAdmin(VenueAdmin):
         return one.slug
 
     def make_token(self, one: Stream, said: dict[str, Any]) -> tuple[str, str]:
-        return one.make_token(said["deed"], said["max_age"]), said["deed"]
+        return one.make_token(said["grant"], said["max_age"]), said["grant"]
 
     def get_prepopulated_fields(self, request: HttpRequest, obj: Any = None) -> dict[str, Any]:
         return {} if obj else {"slug": ("title",)}
@@ -139,19 +139,19 @@ class StreamAdmin(VenueAdmin):
 
     @admin.action(permissions=["change"], description=_("Publish a message"))
     def publish_message(self, request: HttpRequest, streams: QuerySet[Stream]) -> Any:
-        def deed(stream: Stream, said: dict[str, Any]) -> str:
+        def action(stream: Stream, said: dict[str, Any]) -> str:
             position = publish(stream, said["payload"])
             return f"Published a message at offset {position.offset}."
 
-        return self._ask(request, streams, deed, PublishForm)
+        return self._ask(request, streams, action, PublishForm)
 
     @admin.action(permissions=["change"], description=_("Clear the history"))
     def clear_history(self, request: HttpRequest, streams: QuerySet[Stream]) -> Any:
-        def deed(stream: Stream, said: dict[str, Any]) -> str:
+        def action(stream: Stream, said: dict[str, Any]) -> str:
             async_to_sync(get_backend().clear)(stream.slug)
             return "Cleared the history."
 
-        return self._ask(request, streams, deed)
+        return self._ask(request, streams, action)
 
     # -- the end of a stream ----------------------------------------------------------------
 

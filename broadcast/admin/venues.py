@@ -35,14 +35,14 @@ def figure(key: Any, name: str, value: Any, state: str = "") -> str:
     return format_html(html, key, name, state, value)
 
 
-def deed_of(do: Callable[[Venue], None], log: str) -> Doing:
-    """A deed that needs nothing said."""
+def action_of(do: Callable[[Venue], None], log: str) -> Doing:
+    """An action whose form asks nothing."""
 
-    def deed(one: Venue, said: dict[str, Any]) -> str:
+    def action(one: Venue, said: dict[str, Any]) -> str:
         do(one)
         return log
 
-    return deed
+    return action
 
 
 class VenueAdmin(AskingAdmin):
@@ -102,24 +102,24 @@ class VenueAdmin(AskingAdmin):
     def new_token(self, request: HttpRequest, chosen: QuerySet[Any]) -> Any:
         made: list[tuple[Model, str]] = []
 
-        def deed(one: Any, said: dict[str, Any]) -> str:
+        def action(one: Any, said: dict[str, Any]) -> str:
             token, purpose = self.make_token(one, said)
             made.append((one, token))
             return f"Made a token to {purpose}."
 
-        answer = self._ask(request, chosen, deed, self.token_form)
+        answer = self._ask(request, chosen, action, self.token_form)
         return self._tell_tokens(request, made) if made else answer
 
     @admin.action(permissions=["change"], description=_("Withdraw all tokens"))
     def withdraw_tokens(self, request: HttpRequest, chosen: QuerySet[Any]) -> Any:
-        deed = deed_of(lambda one: one.withdraw_tokens(timezone.now()), "Withdrew all tokens.")
-        return self._ask(request, chosen, deed)
+        action = action_of(lambda one: one.withdraw_tokens(timezone.now()), "Withdrew all tokens.")
+        return self._ask(request, chosen, action)
 
     @admin.action(permissions=["change"], description=_("Close, and send everybody away"))
     def close(self, request: HttpRequest, chosen: QuerySet[Any]) -> Any:
-        deed = deed_of(lambda one: one.close(timezone.now()), "Closed.")
-        return self._ask(request, chosen, deed)
+        action = action_of(lambda one: one.close(timezone.now()), "Closed.")
+        return self._ask(request, chosen, action)
 
     @admin.action(permissions=["change"], description=_("Reopen"))
     def reopen(self, request: HttpRequest, chosen: QuerySet[Any]) -> Any:
-        return self._ask(request, chosen, deed_of(lambda one: one.reopen(), "Reopened."))
+        return self._ask(request, chosen, action_of(lambda one: one.reopen(), "Reopened."))

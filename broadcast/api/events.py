@@ -31,7 +31,7 @@ from ..hub.listeners import Heard, Listener
 from ..hub.starts import Wish, query_of
 from ..logs import get_logger
 from ..models import database
-from ..tokens import Deed
+from ..tokens import Grant
 from ..wire import sse
 from ..wire.frames import Encoding, Message, event
 from ..wire.sinks import MessageSink, Send
@@ -91,7 +91,7 @@ class EventSink(MessageSink):
 class EventStream:
     """One client that hears a stream; a `access.guard.Connection` and a `hub.joining.Newcomer`."""
 
-    deed = Deed.LISTEN
+    grant = Grant.LISTEN
     slug = ""
     way = "events"
     visitor: Visitor

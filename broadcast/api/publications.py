@@ -26,7 +26,7 @@ from ..hub.starts import Wish, find_start, number
 from ..models import Stream
 from ..models.rows import find_open
 from ..publications import Draft, Kind, Mark, Publication, decode_json, encode_json
-from ..tokens import Deed
+from ..tokens import Grant
 
 #: The encodings of text that are taken, by Python's names: no slow or strange ones.
 CHARSETS = {
@@ -60,8 +60,8 @@ async def check_publisher(stream: Stream, request: HttpRequest) -> None:
     if visitor.token:
         # rules.check says what is wrong with it, if they may not without.
         with suppress(Forbidden):
-            return stream.check_token(visitor.token, Deed.PUBLISH, time.time())
-    await rules.check(stream, Deed.PUBLISH, visitor)
+            return stream.check_token(visitor.token, Grant.PUBLISH, time.time())
+    await rules.check(stream, Grant.PUBLISH, visitor)
     origin = request.headers.get("Origin")
     if origin is not None and not is_allowed(origin):
         raise Forbidden("pages of other sites may not publish here")
@@ -135,7 +135,7 @@ async def read_history(request: HttpRequest, slug: str) -> HttpResponse | Stream
     meanwhile, and `offset` tells that there is more."""
     query = query_of(request)
     stream = await find_open(slug)
-    await rules.check_request(stream, Deed.LISTEN, request)
+    await rules.check_request(stream, Grant.LISTEN, request)
     limit = number(query, "limit") if "limit" in query else conf.HISTORY_LIMIT
     if not limit:
         raise BadRequest("limit is 1 or more")

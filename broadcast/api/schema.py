@@ -160,7 +160,7 @@ def security_schemes() -> Json:
         "token": {
             "type": "http",
             "scheme": "bearer",
-            "description": "A token for one stream and one deed.",
+            "description": "A token that grants one thing on one stream.",
         },
         "tokenInQuery": {"type": "apiKey", "in": "query", "name": "token"},
         "session": {

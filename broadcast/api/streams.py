@@ -10,7 +10,7 @@ from ..backends import Presence, get_backend
 from ..exceptions import NoSuchStream, Unavailable
 from ..http.answers import resource
 from ..models import Stream
-from ..tokens import Deed
+from ..tokens import Grant
 
 
 def describe(stream: Stream, presence: Presence, position: tuple[str, int]) -> dict[str, Any]:
@@ -53,7 +53,7 @@ async def describe_stream(request: HttpRequest, slug: str) -> JsonResponse:
     stream = await Stream.objects.filter(slug=slug).afirst()
     if stream is None:
         raise NoSuchStream("there is no such stream")
-    await rules.check_request(stream, Deed.LISTEN, request)
+    await rules.check_request(stream, Grant.LISTEN, request)
     return JsonResponse((await _describe_all([stream]))[0])
 
 

@@ -85,7 +85,7 @@ def digest(name: str) -> str:
     return sha1(script(name).encode(), usedforsecurity=False).hexdigest()
 
 
-class Call(NamedTuple):
+class ScriptCall(NamedTuple):
     script: str
     keys: Sequence[str]
     arguments: Sequence[Any]
@@ -97,13 +97,13 @@ class Lane:
 
     def __init__(self, server: "RedisServer") -> None:
         self.server = server
-        self._rounds: Rounds[str, Call] = Rounds(self._work, MOST_CALLS)
+        self._rounds: Rounds[str, ScriptCall] = Rounds(self._work, MOST_CALLS)
 
-    async def call(self, call: Call) -> Any:
+    async def call(self, call: ScriptCall) -> Any:
         self._rounds.add("", call)
         return await call.answer
 
-    async def _work(self, key: str, calls: list[Call]) -> None:
+    async def _work(self, key: str, calls: list[ScriptCall]) -> None:
         try:
             async with self.server.answering():
                 answers = await self._carry_out(calls)
@@ -124,7 +124,7 @@ class Lane:
         else:
             future.set_result(answer)
 
-    async def _carry_out(self, calls: list[Call]) -> list[Any]:
+    async def _carry_out(self, calls: list[ScriptCall]) -> list[Any]:
         answers = await self._send(calls)
         unknown = [index for index, one in enumerate(answers) if isinstance(one, NoScriptError)]
         if unknown:
@@ -138,7 +138,7 @@ class Lane:
                 raise answer
         return answers
 
-    async def _send(self, calls: list[Call]) -> list[Any]:
+    async def _send(self, calls: list[ScriptCall]) -> list[Any]:
         async with self.server.client.pipeline(transaction=False) as pipe:
             for call in calls:
                 keys = (*call.keys, self.server.generation)
@@ -193,7 +193,7 @@ class RedisServer:
         """What the script answers. Unavailable: it may have been carried out or not."""
         lane = self.appends if script == "append" else self.others
         lane = self.rooms if script in ROOMS else lane
-        return await lane.call(Call(script, keys, arguments, asyncio.Future()))
+        return await lane.call(ScriptCall(script, keys, arguments, asyncio.Future()))
 
     @asynccontextmanager
     async def answering(self) -> AsyncIterator[None]:

@@ -25,7 +25,7 @@ from ..hub.topics import Topic
 from ..models import Stream
 from ..models.rows import find_open
 from ..publications import Draft, Position
-from ..tokens import Deed
+from ..tokens import Grant
 from .turns import TAKEN_OVER, Turn
 
 
@@ -35,7 +35,7 @@ class Program:
     It is over with its first `error`, and leaves its place then, however long its connection lasts.
     """
 
-    deed = Deed.PUBLISH
+    grant = Grant.PUBLISH
     visitor = TRUSTED
     way = "program"
     address = ""

@@ -13,7 +13,7 @@ from django.utils.translation import gettext_lazy as _
 
 from ..exceptions import RoomClosed
 from ..groups import room_stream
-from ..tokens import Deed
+from ..tokens import Grant
 from .venues import Venue, VenueQuerySet
 
 if TYPE_CHECKING:
@@ -81,9 +81,9 @@ class Room(Venue):
         """The name of the stream that carries what is said in it."""
         return room_stream(self.room_id)
 
-    def may(self, deed: Deed, user: "AnyUser") -> bool:
+    def may(self, grant: Grant, user: "AnyUser") -> bool:
         """Whether `user` may enter, by who they are; what a token grants comes on top."""
-        return deed == Deed.ENTER and self.may_enter(user)
+        return grant == Grant.ENTER and self.may_enter(user)
 
     def may_enter(self, user: "AnyUser") -> bool:
         if self.visibility != self.Visibility.PRIVATE:
@@ -105,4 +105,4 @@ class Room(Venue):
 
         Without one for `BROADCAST_TOKEN_AGE` seconds. ValueError: no time at all.
         """
-        return self._make_token(Deed.ENTER, max_age, now)
+        return self._make_token(Grant.ENTER, max_age, now)

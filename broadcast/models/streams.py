@@ -16,7 +16,7 @@ from django.utils.translation import gettext_lazy as _
 from ..backends import Limits
 from ..conf import conf
 from ..exceptions import StreamClosed
-from ..tokens import Deed
+from ..tokens import Grant
 from .venues import Venue, VenueQuerySet
 
 if TYPE_CHECKING:
@@ -175,9 +175,9 @@ class Stream(Venue):
         if self.closed_at:
             raise StreamClosed(f"the stream {f'{self.slug!r} ' if names_it else ''}was closed")
 
-    def may(self, deed: Deed, user: "AnyUser") -> bool:
+    def may(self, grant: Grant, user: "AnyUser") -> bool:
         """Whether `user` may do it, by who they are; what a token grants comes on top."""
-        return self.may_listen(user) if deed == Deed.LISTEN else self.may_publish(user)
+        return self.may_listen(user) if grant == Grant.LISTEN else self.may_publish(user)
 
     def may_listen(self, user: "AnyUser") -> bool:
         if self.visibility != self.Visibility.PRIVATE:
@@ -197,13 +197,13 @@ class Stream(Venue):
         return user.has_perm(permission) or user.has_perm(permission, self)
 
     def make_token(
-        self, deed: Deed | str, max_age: float | None = None, now: float | None = None
+        self, grant: Grant | str, max_age: float | None = None, now: float | None = None
     ) -> str:
         """A token that lets whoever has it "listen" or "publish" here, for `max_age` seconds.
 
-        Without one for `BROADCAST_TOKEN_AGE` seconds. ValueError: another deed, no time at all.
+        Without one for `BROADCAST_TOKEN_AGE` seconds. ValueError: another grant, no time at all.
         """
-        return self._make_token(Deed(deed), max_age, now)
+        return self._make_token(Grant(grant), max_age, now)
 
     @property
     def limits(self) -> Limits:

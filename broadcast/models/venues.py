@@ -9,7 +9,7 @@ from django.utils.translation import gettext_lazy as _
 
 from .. import tokens
 from ..conf import conf
-from ..tokens import Deed
+from ..tokens import Grant
 
 if TYPE_CHECKING:
     from django.contrib.auth.models import AnonymousUser, User
@@ -42,17 +42,17 @@ class Venue(models.Model):
     class Meta:
         abstract = True
 
-    def _make_token(self, deed: Deed, max_age: float | None, now: float | None) -> str:
+    def _make_token(self, grant: Grant, max_age: float | None, now: float | None) -> str:
         now = time.time() if now is None else now
         max_age = conf.TOKEN_AGE if max_age is None else max_age
         if not max_age >= 1:
             raise ValueError("a token is valid for a second at least")
-        return tokens.make(self.pk, deed, now, now + max_age)
+        return tokens.make(self.pk, grant, now, now + max_age)
 
-    def check_token(self, token: str, deed: Deed, now: float) -> None:
+    def check_token(self, token: str, grant: Grant, now: float) -> None:
         """Whether the token grants it at that time. Forbidden, BadToken: no, and why."""
         valid_from = self.tokens_valid_from.timestamp() if self.tokens_valid_from else 0
-        tokens.check(token, self.pk, deed, valid_from, now)
+        tokens.check(token, self.pk, grant, valid_from, now)
 
     def withdraw_tokens(self, now: datetime) -> None:
         """No token that was made before `now` grants anything any more."""

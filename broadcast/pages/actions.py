@@ -20,7 +20,7 @@ from ..logs import get_logger
 from ..loops import PerLoop
 from ..models import database
 from ..publications import decode_json, encode_json
-from .calls import Call, RouteHandler, is_trusted
+from .calls import PageCall, RouteHandler, is_trusted
 from .handlers import OWN, find_handler
 from .subscriptions import PageSocket
 
@@ -120,7 +120,7 @@ class Actions:
         if not self.is_trusted:
             raise Forbidden("pages of another site call nothing here")
         if message["action"] == OWN[1]:
-            return _Route(Call(message))
+            return _Route(PageCall(message))
         return _Handled(find_handler(message["action"]), message)
 
     async def _run(self, id: Any, work: Any) -> None:
@@ -161,7 +161,7 @@ class Actions:
 
 
 class _Route:
-    def __init__(self, call: Call) -> None:
+    def __init__(self, call: PageCall) -> None:
         self.call = call
 
     async def run(self, page: Page) -> dict[str, Any]:

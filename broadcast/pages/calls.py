@@ -38,7 +38,7 @@ FORM = b"application/x-www-form-urlencoded"
 KEPT_BACK = {"set-cookie"}
 
 
-class Call:
+class PageCall:
     """What a page asks for: `method`, `uri` (a path, perhaps with a query) and `input`.
 
     BadRequest: it makes no sense.
@@ -124,7 +124,7 @@ class RouteHandler(ASGIHandler):
     """Django's handler, for requests that came through a socket."""
 
     async def call(
-        self, call: Call, socket: Mapping[str, Any], connection_id: str, is_open: bool
+        self, call: PageCall, socket: Mapping[str, Any], connection_id: str, is_open: bool
     ) -> dict[str, Any]:
         """The answer of the view: its `status`, `headers` and `body`, a list of strings.
 

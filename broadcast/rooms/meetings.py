@@ -55,18 +55,18 @@ class Meetings:
         self._rounds = Rounds(self._work_on)
         self._watching = False
 
-    async def do(self, room: str, deed: Callable[[], Awaitable[T]]) -> T:
-        """What `deed`, a call of the backend for this room, answers; what it appended is told.
+    async def do(self, room: str, call: Callable[[], Awaitable[T]]) -> T:
+        """What `call`, a call of the backend for this room, answers; what it appended is told.
 
         RoomError, Unavailable: as the backend says.
         """
         answer: asyncio.Future[T] = asyncio.get_running_loop().create_future()
-        self._rounds.add(room, (deed, answer))
+        self._rounds.add(room, (call, answer))
         return await answer
 
     async def _work_on(self, room: str, calls: list[Waiting]) -> None:
         # They begin in this order, and an engine keeps it.
-        attempts = [attempt(deed) for deed, _ in calls]
+        attempts = [attempt(call) for call, _ in calls]
         single = len(attempts) == 1
         outcomes = [await attempts[0]] if single else await asyncio.gather(*attempts)
         failure = await attempt(partial(self._tell, room, outcomes))
@@ -122,10 +122,10 @@ class Meetings:
                 attendee.forget()
 
 
-async def attempt(deed: Callable[[], Awaitable[Any]]) -> Any:
+async def attempt(call: Callable[[], Awaitable[Any]]) -> Any:
     """What it answers, or the error that it raises."""
     try:
-        return await deed()
+        return await call()
     except Exception as error:
         return error
 

@@ -24,7 +24,7 @@ from ..groups import room_stream
 from ..hub.relay import get_relay
 from ..hub.topics import Topic
 from ..models.rows import find_open_room
-from ..tokens import Deed
+from ..tokens import Grant
 from .meetings import get_meetings
 from .messages import (
     FAREWELL,
@@ -113,10 +113,10 @@ class Peer:
         # Nothing more for it, from before the others know.
         await self.seat.hear_no_more()
         get_meetings().leave(room, self.id)
-        deed = partial(get_backend().rooms.leave, room, self.id, FAREWELL)
+        call = partial(get_backend().rooms.leave, room, self.id, FAREWELL)
         # Where it is not carried out, the next renewal does it.
         with suppress(Unavailable):
-            await get_meetings().do(room, deed)
+            await get_meetings().do(room, call)
 
     # -- the events of the protocol ---------------------------------------------------------
 
@@ -151,7 +151,7 @@ class Peer:
             row = await find_open_room(room)
             if row is None:
                 return Most(conf.MAX_PEERS, conf.MAX_ROOMS)
-            await rules.check(row, Deed.ENTER, self.seat.visitor)
+            await rules.check(row, Grant.ENTER, self.seat.visitor)
         except (Forbidden, RoomClosed) as error:
             raise RoomError(str(error)) from None
         return Most(row.max_peers or conf.MAX_PEERS, conf.MAX_ROOMS)
@@ -191,8 +191,8 @@ class Peer:
         room = self._in_room()
         await self._append(partial(get_backend().rooms.relay, room, self.id, target, payload))
 
-    async def _append(self, deed: Callable[[], Awaitable[Any]]) -> None:
-        await get_meetings().do(self._in_room(), deed)
+    async def _append(self, call: Callable[[], Awaitable[Any]]) -> None:
+        await get_meetings().do(self._in_room(), call)
 
 
 #: The events of the protocol.

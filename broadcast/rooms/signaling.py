@@ -31,7 +31,7 @@ from ..hub.topics import Topic
 from ..logs import get_logger
 from ..loops import PerLoop
 from ..models import database
-from ..tokens import Deed
+from ..tokens import Grant
 from ..wire.frames import Message, event
 from ..wire.sinks import EXTENSION
 from .messages import Said, as_message, encoding_of, joined_room, parse
@@ -56,7 +56,7 @@ FAILED = "the server failed to do that"
 class SignalingConsumer(SocketConsumer):
     """A client of rooms; a `peers.Seat`, a `meetings.Attendee` and a `access.guard.Connection`."""
 
-    deed = Deed.ENTER
+    grant = Grant.ENTER
     has_v1 = False
     way = "palava"
     listener: Listener | None = None

@@ -21,7 +21,7 @@ from ..exceptions import Forbidden, RoomClosed, Unavailable
 from ..http.decorators import personal
 from ..http.links import refuse, token_of, with_secret
 from ..models import Room
-from ..tokens import Deed
+from ..tokens import Grant
 from .ice import ice_servers
 from .messages import MOST_ROOM_ID
 
@@ -124,7 +124,7 @@ def room_page(request: HttpRequest, room_id: str) -> HttpResponseBase:
 
 async def check(room: Room, request: HttpRequest) -> None:
     """Forbidden: whoever asks may not enter, and why."""
-    await rules.check(room, Deed.ENTER, await Visitor.of_request(request))
+    await rules.check(room, Grant.ENTER, await Visitor.of_request(request))
 
 
 def name_of(request: HttpRequest) -> str:

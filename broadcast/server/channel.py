@@ -20,7 +20,7 @@ from twisted.web.http import HTTPChannel
 
 from .. import metrics
 from ..access import limits
-from ..access.limits import Place
+from ..access.limits import Counted
 from ..conf import conf
 from ..exceptions import TooSlow
 
@@ -29,8 +29,8 @@ REFUSED_SECONDS = 5.0
 
 
 class Channel(HTTPChannel):  # type: ignore[misc]
-    #: Its place in the counts of `access.limits`, until a WebSocket takes it over.
-    place: Place | None = None
+    #: What `access.limits` counts it as, until a WebSocket takes that over.
+    counted: Counted | None = None
     #: The timer that ends it if it is late, and whether it waits for the first byte of a request.
     late: asyncio.TimerHandle | None = None
     is_idle = True
@@ -42,22 +42,22 @@ class Channel(HTTPChannel):  # type: ignore[misc]
         self.timeOut = None
         super().connectionMade()
         peer = getattr(self.transport.getPeer(), "host", "") or ""
-        self.place = limits.accept(peer.removeprefix("::ffff:"))
-        if self.place is None:
+        self.counted = limits.accept(peer.removeprefix("::ffff:"))
+        if self.counted is None:
             self.transport.abortConnection()
         else:
-            self._within(REFUSED_SECONDS if self.place.refusal else conf.HEADER_SECONDS)
+            self._within(REFUSED_SECONDS if self.counted.refusal else conf.HEADER_SECONDS)
 
-    def give_place(self) -> Place | None:
+    def hand_over_counted(self) -> Counted | None:
         """Give it to the caller, who says from now on when the connection is gone."""
         self._no_limit()
-        place, self.place = self.place, None
-        return place
+        counted, self.counted = self.counted, None
+        return counted
 
     def connectionLost(self, reason: Any) -> None:
         self._no_limit()
-        if place := self.give_place():
-            limits.end(place)
+        if counted := self.hand_over_counted():
+            limits.end(counted)
         if self.answered:
             # It is over, and has nothing to lose.
             self.requests.clear()
@@ -66,7 +66,7 @@ class Channel(HTTPChannel):  # type: ignore[misc]
 
     @property
     def _is_refused(self) -> bool:
-        return bool(self.place is None or self.place.refusal)
+        return bool(self.counted is None or self.counted.refusal)
 
     # -- times ------------------------------------------------------------------------------
 

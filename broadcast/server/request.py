@@ -54,8 +54,8 @@ class HTTPRequest(WebRequest):  # type: ignore[misc]
 
     def gotLength(self, length: int | None) -> None:
         super().gotLength(length)
-        place = self.channel.place
-        if place and place.refusal:
+        counted = self.channel.counted
+        if counted and counted.refusal:
             self.channel.persistent = False
         if length == 0:
             return

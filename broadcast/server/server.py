@@ -139,12 +139,12 @@ class Server(daphne.server.Server):  # type: ignore[misc]
 
     def create_application(self, protocol: Any, scope: dict[str, Any]) -> Any:
         if scope["type"] != "websocket":
-            scope["extensions"] = {REQUEST: protocol, CONNECTION: protocol.channel.place}
+            scope["extensions"] = {REQUEST: protocol, CONNECTION: protocol.channel.counted}
             return super().create_application(protocol, scope)
         scope["asgi"] = {"version": "3.0"}
         # Daphne decodes them as if they were part of an address; autobahn answers none but these.
         scope["subprotocols"] = list(protocol.websocket_protocols)
-        scope["extensions"] = {CONNECTION: protocol.place}
+        scope["extensions"] = {CONNECTION: protocol.counted}
         if protocol.is_direct:
             scope["extensions"][EXTENSION] = protocol
         queue = InboundQueue(protocol)

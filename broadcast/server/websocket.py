@@ -77,12 +77,12 @@ class WebSocketProtocol(WritingProtocol):
         # As autobahn's, without what it gathers and formats for a log.
         self.transport.setTcpNoDelay(True)
         self.is_direct = isinstance(self.transport, Connection) and not self.transport.TLS
-        self.place = self.transport.producer.give_place()
+        self.counted = self.transport.producer.hand_over_counted()
         self._connectionMade()
 
     def connectionLost(self, *args: Any) -> None:
-        if self.place:
-            limits.end(self.place)
+        if self.counted:
+            limits.end(self.counted)
         super().connectionLost(*args)
 
     def dataReceived(self, data: bytes) -> None:

@@ -19,7 +19,7 @@ from daphne.ws_protocol import WebSocketProtocol as DaphneWebSocketProtocol
 from twisted.internet import reactor
 
 from ..access import limits
-from ..access.limits import Place
+from ..access.limits import Counted
 from ..exceptions import CloseCode
 from ..wire.frames import BINARY, TEXT, frame_header
 from ..wire.sinks import FrameSink
@@ -47,7 +47,7 @@ class WritingProtocol(DaphneWebSocketProtocol):  # type: ignore[misc]
     #: The start of a frame whose rest is still to come.
     tail: bytearray | None = None
     #: What its connection counts as, since its accept.
-    place: Place | None = None
+    counted: Counted | None = None
 
     def attach(self, sink: FrameSink) -> None:
         self.sink = sink
@@ -132,8 +132,8 @@ class WritingProtocol(DaphneWebSocketProtocol):  # type: ignore[misc]
         if not was_open or self.hears_out:
             return
         self._tell_end(self.remoteCloseCode if is_reply else code)
-        if self.place and not is_reply:
-            limits.give_up(self.place)
+        if self.counted and not is_reply:
+            limits.give_up(self.counted)
 
     def _tell_end(self, code: int | None) -> None:
         """Tell the application that nothing more comes. The first code stands."""

@@ -13,14 +13,14 @@ from ..hub.joining import join, leave
 from ..hub.listeners import Heard, Listener
 from ..hub.starts import Wish, query_of
 from ..publications import decode_json
-from ..tokens import Deed
+from ..tokens import Grant
 from ..wire.frames import Encoding, Message, event
 
 
 class ListenerConsumer(SocketConsumer):
     """A socket that hears a stream, at `/ws/listener/<slug>/`; a `hub.joining.Newcomer`."""
 
-    deed = Deed.LISTEN
+    grant = Grant.LISTEN
     listener: Listener | None = None
 
     async def enter(self) -> None:

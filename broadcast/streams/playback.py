@@ -28,7 +28,7 @@ from ..http.decorators import personal, without_transaction
 from ..http.links import refuse, with_secret
 from ..models import Recording, Stream
 from ..models.recordings import get_storage, is_local
-from ..tokens import Deed
+from ..tokens import Grant
 
 #: Bytes that are read at a time.
 PIECE = 64 * 1024
@@ -43,7 +43,7 @@ async def recording(request: HttpRequest, slug: str, pk: int) -> HttpResponseBas
     if found is None or found.stream.slug != slug:
         raise Http404("there is no such recording")
     try:
-        await rules.check_request(found.stream, Deed.LISTEN, request)
+        await rules.check_request(found.stream, Grant.LISTEN, request)
     except Forbidden as error:
         request.user = await request.auser()
         return refuse(request, error)

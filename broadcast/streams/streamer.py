@@ -32,7 +32,7 @@ from ..loops import spawn
 from ..media import Segmenter
 from ..models import Stream, database
 from ..publications import Draft, Kind, decode_json
-from ..tokens import Deed
+from ..tokens import Grant
 from ..wire.frames import Message, event
 from ..wire.sinks import EXTENSION
 
@@ -45,7 +45,7 @@ class StreamerConsumer(SocketConsumer):
     Frames wait in `intake` while an append is under way; all of them go into the next one.
     """
 
-    deed = Deed.PUBLISH
+    grant = Grant.PUBLISH
     turn: Turn | None = None
     feeding: asyncio.Task[None] | None = None
     #: What its frames become; it has one while `feeding` is set.

@@ -21,7 +21,7 @@ from ..http.links import refuse, token_of, with_secret
 from ..http.policy import content_security_policy
 from ..models import Stream
 from ..models.rows import find_open
-from ..tokens import Deed
+from ..tokens import Grant
 
 #: Recordings on the page of a stream, the newest ones.
 RECORDINGS = 20
@@ -51,7 +51,7 @@ def stream_list(request: HttpRequest) -> HttpResponse:
 def stream_watch(request: HttpRequest, slug: str) -> HttpResponseBase:
     stream = get_object_or_404(Stream, slug=slug)
     try:
-        async_to_sync(rules.check_request)(stream, Deed.LISTEN, request)
+        async_to_sync(rules.check_request)(stream, Grant.LISTEN, request)
     except Forbidden as error:
         return refuse(request, error)
     presence = presences_of([slug])[slug]
@@ -94,7 +94,7 @@ async def stream_embed(request: HttpRequest, slug: str) -> HttpResponse:
 async def stream_to_embed(request: HttpRequest, slug: str) -> Stream:
     """The stream, if this request may hear it. BroadcastError: why not."""
     stream = await find_open(slug)
-    await rules.check_request(stream, Deed.LISTEN, request)
+    await rules.check_request(stream, Grant.LISTEN, request)
     return stream
 
 
@@ -102,7 +102,7 @@ async def stream_to_embed(request: HttpRequest, slug: str) -> Stream:
 def stream_studio(request: HttpRequest, slug: str) -> HttpResponseBase:
     stream = get_object_or_404(Stream, slug=slug)
     try:
-        async_to_sync(rules.check_request)(stream, Deed.PUBLISH, request)
+        async_to_sync(rules.check_request)(stream, Grant.PUBLISH, request)
     except Forbidden as error:
         return refuse(request, error)
     context = {

@@ -113,12 +113,12 @@ CHANGES: dict[str, tuple[Callable[[Person], None], Callable[[Person], Any], int,
 async def test_who_may_no_longer_be_there_is_told_and_sent_away(
     in_process: InProcessDoor, socket: str, change: str
 ) -> None:
-    grant, deed, code, reason = CHANGES[change]
+    grant, action, code, reason = CHANGES[change]
     slug = await in_process.stream("private")
     person = await sync_to_async(Person)(slug, socket)
     await sync_to_async(grant)(person)
     opened = await open_socket(in_process, person)
-    await sync_to_async(deed)(person)
+    await sync_to_async(action)(person)
     assert reason in (await opened.until("error"))["message"]
     assert await opened.closed() == code
 
@@ -232,7 +232,7 @@ def test_a_room_whose_name_no_row_can_have_is_not_looked_for(db: None) -> None:
 # -- what is announced ----------------------------------------------------------------------------
 
 #: What is done to a stream "s" and a user with a session, and whether everybody is told of it.
-DEEDS: dict[str, tuple[Callable[[Person], Any], list[str]]] = {
+ACTIONS: dict[str, tuple[Callable[[Person], Any], list[str]]] = {
     "a stream is saved": (lambda one: one.row.get().save(), ["s"]),
     "a stream is gone": (lambda one: one.row.get().delete(), ["s"]),
     "a user is saved": (lambda one: one.user.save(), [""]),
@@ -243,12 +243,12 @@ DEEDS: dict[str, tuple[Callable[[Person], Any], list[str]]] = {
 }
 
 
-@pytest.mark.parametrize("deed", DEEDS)
+@pytest.mark.parametrize("action", ACTIONS)
 def test_a_change_is_announced_when_it_is_committed(
     db: None,
     monkeypatch: pytest.MonkeyPatch,
     django_capture_on_commit_callbacks: Any,
-    deed: str,
+    action: str,
 ) -> None:
     told: list[str] = []
 
@@ -259,7 +259,7 @@ def test_a_change_is_announced_when_it_is_committed(
     monkeypatch.setattr(bus, "tell_everybody", hear)
     Stream.objects.create(slug="s")
     person = Person("s", "listener")
-    do, expected = DEEDS[deed]
+    do, expected = ACTIONS[action]
     with django_capture_on_commit_callbacks() as callbacks:
         do(person)
         assert not told

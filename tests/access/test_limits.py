@@ -21,9 +21,9 @@ from broadcast.access.limits import (
     MOST,
     MOST_GIVEN_UP,
     MOST_REFUSED,
+    Counted,
     Limits,
     Pace,
-    Place,
 )
 from broadcast.api import events
 from broadcast.exceptions import BroadcastError, Forbidden, TooLarge, TooMany
@@ -238,7 +238,7 @@ def test_only_so_many_are_told_that_they_are_too_many(settings: Settings) -> Non
     settings.BROADCAST_MAX_CONNECTIONS = 0
     limits = Limits()
     told = [limits.accept("192.0.2.1", 0.0) for _ in range(MOST_REFUSED)]
-    assert all(isinstance(place, Place) for place in told)
+    assert all(isinstance(place, Counted) for place in told)
     assert limits.accept("192.0.2.1", 0.0) is None
     assert told[0]
     limits.end(told[0])

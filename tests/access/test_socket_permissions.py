@@ -159,20 +159,20 @@ async def test_a_cookie_that_makes_no_sense_is_nobody(
 
 # -- tokens ----------------------------------------------------------------------------------------
 
-DEEDS = {"listener": "listen", "streamer": "publish"}
+ACTIONS = {"listener": "listen", "streamer": "publish"}
 
 
-async def token_for(slug: str, deed: str, **options: Any) -> str:
-    return (await Stream.objects.aget(slug=slug)).make_token(deed, **options)
+async def token_for(slug: str, action: str, **options: Any) -> str:
+    return (await Stream.objects.aget(slug=slug)).make_token(action, **options)
 
 
-@pytest.mark.parametrize("socket", DEEDS)
+@pytest.mark.parametrize("socket", ACTIONS)
 @pytest.mark.parametrize("way", ["query", "authorization", "protocol"])
 async def test_a_token_lets_in_whichever_way_it_is_given(
     in_process: InProcessDoor, socket: str, way: str
 ) -> None:
     slug = await in_process.stream("private")
-    token = await token_for(slug, DEEDS[socket])
+    token = await token_for(slug, ACTIONS[socket])
     query = f"?token={token}" if way == "query" else ""
     headers = {"Authorization": f"bearer {token}"} if way == "authorization" else {}
     protocols = [f"token.{token}"] if way == "protocol" else []
@@ -192,13 +192,13 @@ async def test_a_token_alone_as_subprotocol_opens_a_plain_socket(door: Door) -> 
     assert await plain.receive() == "x"
 
 
-@pytest.mark.parametrize("socket", DEEDS)
+@pytest.mark.parametrize("socket", ACTIONS)
 @pytest.mark.parametrize(
     ("made", "reason"),
     [
         ("none", "tampered"),
         ("other stream", "for another stream"),
-        ("other deed", "not to"),
+        ("other action", "not to"),
         ("old", "ran out"),
         ("no token", "you may not"),
     ],
@@ -207,13 +207,13 @@ async def test_a_token_that_does_not_fit_says_why(
     in_process: InProcessDoor, socket: str, made: str, reason: str
 ) -> None:
     slug, other = await in_process.stream("private"), await in_process.stream("private")
-    deed = DEEDS[socket]
-    wrong = "publish" if deed == "listen" else "listen"
+    action = ACTIONS[socket]
+    wrong = "publish" if action == "listen" else "listen"
     token = {
         "none": "x.y",
-        "other stream": await token_for(other, deed),
-        "other deed": await token_for(slug, wrong),
-        "old": await token_for(slug, deed, max_age=1, now=1),
+        "other stream": await token_for(other, action),
+        "other action": await token_for(slug, wrong),
+        "old": await token_for(slug, action, max_age=1, now=1),
         "no token": "",
     }[made]
     opened = await in_process.connect(f"/ws/{socket}/{slug}/?token={token}", V1)

@@ -16,7 +16,7 @@ from broadcast.backends.rooms import Most
 from broadcast.exceptions import BadToken
 from broadcast.models import Room, RoomHour
 from broadcast.monitor import figures
-from broadcast.tokens import Deed
+from broadcast.tokens import Grant
 from tests.rig.doors import V1, InProcessDoor, Socket
 from tests.rig.rooms import HOUR, enter, error, heard
 
@@ -93,12 +93,12 @@ def test_a_token_is_shown_once_and_withdrawn(admin: Client, club: Room) -> None:
     answer = act(admin, "new_token", club, do="yes", max_age=3600)
     assert "no-store" in answer.headers["Cache-Control"]
     token = re.search('data-copy="([^"]+)"', answer.content.decode())[1]  # type: ignore[index]
-    club.check_token(token, Deed.ENTER, time.time() + 3590)
+    club.check_token(token, Grant.ENTER, time.time() + 3590)
     assert LogEntry.objects.get().change_message == "Made a token to enter."
     act(admin, "withdraw_tokens", club, do="yes")
     club.refresh_from_db()
     with pytest.raises(BadToken, match="withdrawn"):
-        club.check_token(token, Deed.ENTER, time.time())
+        club.check_token(token, Grant.ENTER, time.time())
 
 
 def test_hours_are_shown_and_cannot_be_changed(admin: Client) -> None:

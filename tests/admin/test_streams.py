@@ -17,7 +17,7 @@ from broadcast.backends import new_streamer
 from broadcast.exceptions import BadToken
 from broadcast.models import Stream
 from broadcast.publications import Kind
-from broadcast.tokens import Deed
+from broadcast.tokens import Grant
 
 pytestmark = pytest.mark.django_db
 
@@ -139,7 +139,7 @@ def test_who_may_only_look_can_do_nothing(news: Stream, action: str) -> None:
     user.user_permissions.add(Permission.objects.get(codename="view_stream"))
     client = Client()
     client.force_login(user)
-    fields = {"message": "x", "kind": "text", "deed": "listen", "max_age": 3600}
+    fields = {"message": "x", "kind": "text", "grant": "listen", "max_age": 3600}
     act(client, action, news, do="yes", **fields)
     assert not LogEntry.objects.exists()
     assert client.post(f"/admin/broadcast/stream/{news.pk}/remove/").status_code == 403
@@ -193,11 +193,11 @@ def test_a_closed_stream_among_the_chosen_is_named_and_the_others_get_the_messag
 
 
 def test_a_token_is_shown_once_and_grants_what_was_asked_for(admin: Client, news: Stream) -> None:
-    answer = act(admin, "new_token", news, do="yes", deed="publish", max_age=3600)
+    answer = act(admin, "new_token", news, do="yes", grant="publish", max_age=3600)
     page = answer.content.decode()  # type: ignore[attr-defined]
     assert "no-store" in answer.headers["Cache-Control"]  # type: ignore[attr-defined]
     token = re.search('data-copy="([^"]+)"', page)[1]  # type: ignore[index]
-    news.check_token(token, Deed.PUBLISH, time.time() + 3590)
+    news.check_token(token, Grant.PUBLISH, time.time() + 3590)
     assert token not in admin.get(f"/admin/broadcast/stream/{news.pk}/change/").content.decode()
     assert [entry.change_message for entry in LogEntry.objects.all()] == [
         "Made a token to publish."
@@ -209,7 +209,7 @@ def test_tokens_are_withdrawn(admin: Client, news: Stream) -> None:
     act(admin, "withdraw_tokens", news, do="yes")
     news.refresh_from_db()
     with pytest.raises(BadToken, match="withdrawn"):
-        news.check_token(token, Deed.LISTEN, time.time())
+        news.check_token(token, Grant.LISTEN, time.time())
 
 
 def test_a_stream_is_closed_and_reopened(admin: Client, news: Stream) -> None:
@@ -225,7 +225,7 @@ def test_history_is_cleared_and_goes_with_its_stream(
     admin: Client, news: Stream, django_capture_on_commit_callbacks: object
 ) -> None:
     positions = async_to_sync(backends.get_backend().positions)
-    for deed in (
+    for action in (
         lambda: act(admin, "clear_history", news, do="yes"),
         lambda: act(admin, "delete_selected", news, post="yes"),
         lambda: admin.post(
@@ -237,7 +237,7 @@ def test_history_is_cleared_and_goes_with_its_stream(
         epoch, offset = positions(["news"])["news"]
         assert offset == 1
         with django_capture_on_commit_callbacks(execute=True):  # type: ignore[operator]
-            deed()
+            action()
         assert positions(["news"])["news"][1] == 0
     assert not Stream.objects.exists()
 

@@ -32,14 +32,14 @@ class Site:
             self.stream.may_publish_users.add(user)
         return user
 
-    def token(self, kind: str, deed: str) -> str:
-        wrong = {"listen": "publish", "publish": "listen"}[deed]
+    def token(self, kind: str, action: str) -> str:
+        wrong = {"listen": "publish", "publish": "listen"}[action]
         tokens = {
-            "right": lambda: self.stream.make_token(deed),
-            "wrong stream": lambda: self.other.make_token(deed),
-            "wrong deed": lambda: self.stream.make_token(wrong),
-            "expired": lambda: self.stream.make_token(deed, now=0),
-            "tampered": lambda: self.stream.make_token(deed)[:-1] + "-",
+            "right": lambda: self.stream.make_token(action),
+            "wrong stream": lambda: self.other.make_token(action),
+            "wrong action": lambda: self.stream.make_token(wrong),
+            "expired": lambda: self.stream.make_token(action, now=0),
+            "tampered": lambda: self.stream.make_token(action)[:-1] + "-",
             "none": lambda: "none",
         }
         return tokens[kind]()
@@ -50,17 +50,17 @@ def site(db: None) -> Site:
     return Site()
 
 
-async def ask(deed: str, slug: str = "s", query: str = "", **headers: str) -> Any:
+async def ask(action: str, slug: str = "s", query: str = "", **headers: str) -> Any:
     """Status and headers of the answer, and what it says is wrong."""
-    if deed == "hear":
+    if action == "hear":
         async with hear_in_process(slug, query, **headers) as hearing:
             said = "" if hearing.status == 200 else await hearing.error()
             return hearing.status, hearing.headers, said
-    path = f"/api/streams/{slug}/" + ("" if deed == "describe" else "publications/") + query
+    path = f"/api/streams/{slug}/" + ("" if action == "describe" else "publications/") + query
     client = AsyncClient(enforce_csrf_checks=True)
     client.cookies.load(headers.pop("cookie", ""))
     named = {name.replace("_", "-"): value for name, value in headers.items()}
-    if deed == "publish":
+    if action == "publish":
         response = await client.post(path, "hello", content_type=TEXT, headers=named)
     else:
         response = await client.get(path, headers=named)
@@ -68,8 +68,8 @@ async def ask(deed: str, slug: str = "s", query: str = "", **headers: str) -> An
     return response.status_code, {k.lower(): v for k, v in response.items()}, said
 
 
-#: What is asked for, the deed that it is, and the status of success.
-DEEDS = {
+#: What is asked for, the action that it is, and the status of success.
+ACTIONS = {
     "describe": ("listen", 200),
     "read": ("listen", 200),
     "hear": ("listen", 200),
@@ -88,16 +88,16 @@ async def cookies(user: User) -> dict[str, str]:
 
 
 @pytest.mark.parametrize("who", ["owner", "granted", "stranger", "nobody"])
-@pytest.mark.parametrize("what", DEEDS)
+@pytest.mark.parametrize("what", ACTIONS)
 async def test_people(site: Site, what: str, who: str) -> None:
     user = None if who == "nobody" else await sync_to_async(site.person)(who)
     headers = await cookies(user) if user else {}
-    deed, success = DEEDS[what]
+    action, success = ACTIONS[what]
     status, said_headers, said = await ask(what, **headers)
     if who in ("owner", "granted"):
         assert status == success, said
     else:
-        assert (status, said) == (403, f"you may not {deed} here")
+        assert (status, said) == (403, f"you may not {action} here")
         assert "www-authenticate" not in said_headers
 
 
@@ -107,18 +107,18 @@ async def test_people(site: Site, what: str, who: str) -> None:
     [
         ("right", 0, ""),
         ("wrong stream", 403, "another stream"),
-        ("wrong deed", 403, "the token is to"),
+        ("wrong action", 403, "the token is to"),
         ("expired", 401, "ran out"),
         ("tampered", 401, "tampered"),
         ("none", 401, "the token is none"),
     ],
 )
-@pytest.mark.parametrize("what", DEEDS)
+@pytest.mark.parametrize("what", ACTIONS)
 async def test_tokens(
     site: Site, what: str, kind: str, refusal: int, reason: str, place: str
 ) -> None:
-    deed, success = DEEDS[what]
-    token = await sync_to_async(site.token)(kind, deed)
+    action, success = ACTIONS[what]
+    token = await sync_to_async(site.token)(kind, action)
     if place == "header":
         status, headers, said = await ask(what, authorization=f"Bearer {token}")
     else:
@@ -128,14 +128,14 @@ async def test_tokens(
     assert headers.get("www-authenticate", "").startswith("Bearer") == (status == 401)
 
 
-@pytest.mark.parametrize("what", DEEDS)
+@pytest.mark.parametrize("what", ACTIONS)
 async def test_a_wrong_token_takes_nothing_from_the_owner(site: Site, what: str) -> None:
     headers = await cookies(site.owner)
     status, _, said = await ask(what, authorization="Bearer none", **headers)
-    assert status == DEEDS[what][1], said
+    assert status == ACTIONS[what][1], said
 
 
-@pytest.mark.parametrize("what", DEEDS)
+@pytest.mark.parametrize("what", ACTIONS)
 async def test_unknown_and_closed_streams(site: Site, what: str) -> None:
     assert (await ask(what, "unknown"))[0] == 404
     site.stream.closed_at = timezone.now()
@@ -160,7 +160,7 @@ async def test_a_session_needs_its_csrf_token(site: Site) -> None:
 
 async def test_a_wrong_token_is_no_way_around_it(site: Site) -> None:
     cookie = (await cookies(site.owner))["cookie"]
-    for kind in ("wrong stream", "wrong deed", "expired", "tampered", "none"):
+    for kind in ("wrong stream", "wrong action", "expired", "tampered", "none"):
         token = await sync_to_async(site.token)(kind, "publish")
         status, _, said = await ask("publish", cookie=cookie, authorization=f"Bearer {token}")
         assert status == 403 and "CSRF" in said, kind
@@ -209,7 +209,7 @@ async def test_pages_of_other_sites_send_nobody_to_where_anybody_may(
     slug = await in_process.stream()
     status, headers, said = await ask(what, slug, **({"origin": origin} if origin else {}))
     if allowed:
-        assert status == DEEDS[what][1]
+        assert status == ACTIONS[what][1]
         if what == "hear":
             assert headers.get("access-control-allow-origin", "") == origin
     else:

@@ -377,11 +377,11 @@ async def test_a_room_goes_on_after_an_error_that_nobody_expects(
     room = meetings.get_meetings()
     monkeypatch.setattr(meetings, "hand_over", Broken(meetings.hand_over))
 
-    async def deed() -> None:
+    async def action() -> None:
         return None
 
     for _ in range(2):
-        assert await asyncio.wait_for(room.do("r", deed), 5) is None
+        assert await asyncio.wait_for(room.do("r", action), 5) is None
     assert [one.message for one in caplog.records] == ["What happened in a room could not be told"]
     assert room._rounds._waiting == {}
 

@@ -195,8 +195,8 @@ async def live_through(
     await world.begin()
     chances = {"publish": 8, "come": 3, "go": 1, "drain": 8, "turn": 6}
     chances.update(dict.fromkeys(also, 1))
-    for deed in world.random.choices(list(chances), list(chances.values()), k=200):
-        await getattr(world, deed)()
+    for action in world.random.choices(list(chances), list(chances.values()), k=200):
+        await getattr(world, action)()
         world.assert_bounded()
     await world.end()
     # What a sink objects to while history is read for it, the hub logs and ends the listener.

@@ -111,17 +111,17 @@ async def test_a_group_that_could_not_be_left_hurts_nobody(
     assert sink.heard == ["1"]
 
 
-@pytest.mark.parametrize("deed", ["read", "state", "positions"])
+@pytest.mark.parametrize("action", ["read", "state", "positions"])
 @in_clock_loop
 async def test_history_that_cannot_be_read_is_asked_again(
     layer: FaultyLayer,
     monkeypatch: pytest.MonkeyPatch,
     caplog: pytest.LogCaptureFixture,
-    deed: str,
+    action: str,
 ) -> None:
     sink = await listen()
     backend: Any = get_backend()
-    works, left = getattr(backend, deed), 3
+    works, left = getattr(backend, action), 3
 
     async def fail(*args: Any) -> Any:
         nonlocal left
@@ -130,14 +130,14 @@ async def test_history_that_cannot_be_read_is_asked_again(
             raise ConnectionError("gone")
         return await works(*args)
 
-    monkeypatch.setattr(backend, deed, fail)
+    monkeypatch.setattr(backend, action, fail)
     layer.deaf = True
     await publish(1, 3)
     layer.deaf = False
     await publish(4, 4)
     await asyncio.sleep(6 * WATCH)
     assert sink.heard == numbers(1, 4)
-    assert deed == "state" or "trying again" in caplog.text
+    assert action == "state" or "trying again" in caplog.text
 
 
 # -- names ----------------------------------------------------------------------------------
@@ -216,9 +216,9 @@ async def test_a_group_that_could_not_be_joined_or_read_is_not_stayed_in(
         layer.groups.setdefault(GROUP, {})[get_relay().channel] = 0.0
         raise Unavailable("away")
 
-    thing, deed = {"layer": (layer, "group_add"), "engine": (get_backend(), "state")}[fails]
+    thing, action = {"layer": (layer, "group_add"), "engine": (get_backend(), "state")}[fails]
     with monkeypatch.context() as patched:
-        patched.setattr(thing, deed, fail)
+        patched.setattr(thing, action, fail)
         with pytest.raises(Unavailable):
             await listen()
     await settle()

@@ -177,9 +177,9 @@ def test_subscribe_takes_one_channel_several_or_a_list(socket: PageSocket) -> No
 
 @pytest.mark.parametrize("channels", [(), ([],), ((), [])])
 async def test_no_channel_at_all_is_an_error(socket: PageSocket, channels: Any) -> None:
-    for deed in (socket.asubscribe, socket.aunsubscribe):
+    for action in (socket.asubscribe, socket.aunsubscribe):
         with pytest.raises(ValueError, match="at least one"):
-            await deed(*channels)
+            await action(*channels)
     with pytest.raises(ValueError, match="at least one"):
         await socket.apush(1, *channels)
     with pytest.raises(ValueError, match="at least one"):
@@ -364,12 +364,14 @@ async def test_a_history_that_was_forgotten_comes_back_as_another() -> None:
 
 
 @pytest.mark.django_db(transaction=True)
-@pytest.mark.parametrize("deed", ["push", "subscribe"])
-def test_what_a_view_does_in_a_transaction_leaves_that_whole(socket: PageSocket, deed: str) -> None:
+@pytest.mark.parametrize("action", ["push", "subscribe"])
+def test_what_a_view_does_in_a_transaction_leaves_that_whole(
+    socket: PageSocket, action: str
+) -> None:
     rows.forget()
     with transaction.atomic():
         User.objects.create_user("before")
-        if deed == "push":
+        if action == "push":
             socket.push(1, "a")
         else:
             socket.subscribe("a")
@@ -436,15 +438,15 @@ async def test_a_subscription_that_expires_ends_on_the_open_socket(
     assert (await page.receive())["payload"] == 2
 
 
-@pytest.mark.parametrize("deed", ["delete", "save", "user"])
+@pytest.mark.parametrize("action", ["delete", "save", "user"])
 async def test_what_is_changed_of_a_subscription_holds_on_the_open_socket(
-    in_process: InProcessDoor, deed: str
+    in_process: InProcessDoor, action: str
 ) -> None:
     page = await opened(in_process, "a")
     row = await Subscription.objects.aget(channel="a")
-    if deed == "delete":
+    if action == "delete":
         await row.adelete()
-    elif deed == "save":
+    elif action == "save":
         row.expires_at = timezone.now()
         await row.asave()
     else:

@@ -30,7 +30,7 @@ from broadcast.management.commands.publish import lines, text_of
 from broadcast.management.commands.serve import Command as ServeCommand
 from broadcast.management.commands.start import Command as StartCommand
 from broadcast.models import Stream
-from broadcast.tokens import Deed
+from broadcast.tokens import Grant
 from tests.rig.processes import ROOT, ServerProcess, free_port
 
 Servers = Callable[[str], ServerProcess]
@@ -381,14 +381,14 @@ def test_every_command_says_what_it_does(command: str, capsys: pytest.CaptureFix
 
 
 class TestStreamtoken:
-    @pytest.mark.parametrize("deed", ["listen", "publish"])
-    def test_a_token_that_is_printed_grants_what_it_says(self, db: None, deed: str) -> None:
+    @pytest.mark.parametrize("action", ["listen", "publish"])
+    def test_a_token_that_is_printed_grants_what_it_says(self, db: None, action: str) -> None:
         stream = Stream.objects.create(slug="news")
         printed = StringIO()
-        call_command("streamtoken", "news", deed, "--max-age", "60", stdout=printed)
-        stream.check_token(printed.getvalue().strip(), Deed(deed), time.time() + 50)
+        call_command("streamtoken", "news", action, "--max-age", "60", stdout=printed)
+        stream.check_token(printed.getvalue().strip(), Grant(action), time.time() + 50)
         with pytest.raises(BadToken, match="ran out"):
-            stream.check_token(printed.getvalue().strip(), Deed(deed), time.time() + 61)
+            stream.check_token(printed.getvalue().strip(), Grant(action), time.time() + 61)
 
     @pytest.mark.parametrize(
         ("arguments", "error"),

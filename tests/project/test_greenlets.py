@@ -77,9 +77,9 @@ def test_greenlets_are_told_in_one_line_what_they_cannot_do_and_what_they_can(
     script = f"""{PATCHES[library]}{SETUP}
 from types import SimpleNamespace
 from broadcast.subscriptions import PageSocket
-for deed in (lambda: publish(slug, "x"), lambda: PageSocket(SimpleNamespace()).push(1, "a")):
+for action in (lambda: publish(slug, "x"), lambda: PageSocket(SimpleNamespace()).push(1, "a")):
     try:
-        deed()
+        action()
     except Exception as error:
         print(type(error).__name__, error)
 Stream.objects.get(slug=slug).save()

@@ -53,9 +53,9 @@ def plain_page(request: HttpRequest) -> HttpResponse:
     return HttpResponse(MARKUP)
 
 
-def do(request: Any, deed: str) -> HttpResponse:
-    """`request.socket`'s method `deed`, with the JSON list `arguments`."""
-    getattr(request.socket, deed)(*json.loads(request.GET.get("arguments", "[]")))
+def do(request: Any, action: str) -> HttpResponse:
+    """`request.socket`'s method `action`, with the JSON list `arguments`."""
+    getattr(request.socket, action)(*json.loads(request.GET.get("arguments", "[]")))
     return HttpResponse("done")
 
 
@@ -205,7 +205,7 @@ urlpatterns = [
     path("async-page/", async_page),
     path("template-page/", template_page),
     path("plain-page/", plain_page),
-    path("do/<str:deed>/", do),
+    path("do/<str:action>/", do),
     path("is-closed/", is_closed),
     path("expire/", expire),
     path("expire-session/", expire_session),

@@ -19,7 +19,7 @@ GROUP = f"broadcast.{PREFIX}.stream.s"
 
 
 class FaultyLayer(InMemoryChannelLayer):  # type: ignore[misc]
-    """Counts its calls; a deed that has an `error` raises it, one with a `hook` waits for that.
+    """Counts its calls; a action that has an `error` raises it, one with a `hook` waits for that.
 
     With `losses` it drops, doubles and holds back messages by chance.
     """
@@ -34,13 +34,13 @@ class FaultyLayer(InMemoryChannelLayer):  # type: ignore[misc]
         self.errors: dict[str, int] = {}
         self.hooks: dict[str, Callable[[], Any]] = {}
 
-    async def _before(self, deed: str) -> None:
-        self.calls[deed] += 1
-        if self.errors.get(deed, 0) > 0:
-            self.errors[deed] -= 1
-            raise ConnectionError(f"no {deed} now")
-        if deed in self.hooks:
-            await self.hooks[deed]()
+    async def _before(self, action: str) -> None:
+        self.calls[action] += 1
+        if self.errors.get(action, 0) > 0:
+            self.errors[action] -= 1
+            raise ConnectionError(f"no {action} now")
+        if action in self.hooks:
+            await self.hooks[action]()
 
     async def group_add(self, group: str, channel: str) -> None:
         await self._before("group_add")

@@ -50,7 +50,7 @@ class FakeTransport(StringTransport):
     def __init__(self) -> None:
         super().__init__()
         # The HTTP channel, which stays the producer after the upgrade.
-        self.registerProducer(SimpleNamespace(requests=[], give_place=lambda: None), True)
+        self.registerProducer(SimpleNamespace(requests=[], hand_over_counted=lambda: None), True)
 
     def setTcpNoDelay(self, enabled: bool) -> None:
         pass

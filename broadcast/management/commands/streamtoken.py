@@ -7,7 +7,7 @@ from django.core.management.base import BaseCommand, CommandError
 
 from broadcast.conf import conf
 from broadcast.models import Stream
-from broadcast.tokens import Deed
+from broadcast.tokens import Grant
 
 
 class Command(BaseCommand):
@@ -19,7 +19,7 @@ class Command(BaseCommand):
 
     def add_arguments(self, parser: ArgumentParser) -> None:
         parser.add_argument("stream", metavar="STREAM", help="the stream's slug")
-        parser.add_argument("deed", choices=[deed.value for deed in Deed])
+        parser.add_argument("grant", choices=[grant.value for grant in Grant])
         parser.add_argument(
             "--max-age",
             type=float,
@@ -33,7 +33,7 @@ class Command(BaseCommand):
         if stream is None:
             raise CommandError(f"There is no stream {options['stream']!r}.")
         try:
-            token = stream.make_token(options["deed"], options["max_age"])
+            token = stream.make_token(options["grant"], options["max_age"])
         except (ValueError, OverflowError) as error:
             raise CommandError(f"--max-age: {error}") from None
         self.stdout.write(token)
