@@ -50,12 +50,12 @@ class Run(NamedTuple):
     number: int
 
 
-class Recording(NamedTuple):
-    """A recording that one streamer's frames are cut from: see `streams.streamer`.
+class MediaRun(NamedTuple):
+    """Frames of one recording, which the server cuts into publications: see `ingest.intake`.
 
-    A stream keeps the newest one. What of it is appended is kept together with how many frames
-    that took, and with what is needed to go on from there: a state of some bytes, and the bytes
-    that are held back, which may be many. So those come in parts, each once.
+    A stream keeps its newest one. An append keeps the publications together with the count of
+    frames that they took, and with all that is needed to go on from there: a state of some bytes,
+    and the held-back bytes. These may be many, so they come in parts, each once.
     """
 
     id: str
@@ -158,7 +158,7 @@ class Backend(Protocol):
         stream: str,
         drafts: Sequence[Draft],
         limits: Limits,
-        run: Run | Recording | None = None,
+        run: Run | MediaRun | None = None,
         key: str = "",
     ) -> Appended:
         """Give the drafts their offsets and put them into history: all or none, in one step.
@@ -167,7 +167,7 @@ class Backend(Protocol):
         With an idempotency `key` that was seen before nothing is appended, and `offset` is the
         one of the first time; `key` goes with a single draft.
 
-        Of a `Recording` all drafts are appended, perhaps none, and it is kept; `RunGap`: another
+        Of a `MediaRun` all drafts are appended, perhaps none, and it is kept; `RunGap`: another
         number of frames is in than `before`, since another connection went on with it. Whatever
         else has a header or a reset ends the recording that is kept: it is forgotten.
         """

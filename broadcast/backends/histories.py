@@ -10,7 +10,7 @@ from . import (
     GRACE_SECONDS,
     RETRY_SECONDS,
     Limits,
-    Recording,
+    MediaRun,
 )
 
 #: Runs and idempotency keys that a stream remembers, the newest ones.
@@ -33,7 +33,7 @@ class History:
         self.entry = 0
         self.runs: OrderedDict[str, int] = OrderedDict()
         self.keys: OrderedDict[str, int] = OrderedDict()
-        self.recording: Recording | None = None
+        self.recording: MediaRun | None = None
         #: What the recording holds back.
         self.held = bytearray()
 
@@ -88,7 +88,7 @@ class History:
         if len(self.runs) > KNOWN_RUNS:
             self.runs.popitem(last=False)
 
-    def keep_recording(self, recording: Recording, held: bytearray) -> None:
+    def keep_recording(self, recording: MediaRun, held: bytearray) -> None:
         """`held`: what the recording held back before."""
         self.held = held if recording.goes_on else bytearray()
         self.held += recording.held

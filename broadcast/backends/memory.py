@@ -20,8 +20,8 @@ from ..publications import Draft, Publication
 from . import (
     Appended,
     Limits,
+    MediaRun,
     Presence,
-    Recording,
     Run,
     StreamState,
 )
@@ -79,14 +79,14 @@ class MemoryBackend:
         stream: str,
         drafts: Sequence[Draft],
         limits: Limits,
-        run: Run | Recording | None = None,
+        run: Run | MediaRun | None = None,
         key: str = "",
     ) -> Appended:
         history = self.histories[stream] = self.history(stream)
         if key and key in history.keys:
             return Appended(history.epoch, history.keys[key], [], 0)
         accepted = 0
-        if isinstance(run, Recording):
+        if isinstance(run, MediaRun):
             before, accepted = history.frames_of(run.id), run.after
             if run.before != before:
                 raise RunGap(f"{before} frames of the recording are in, not {run.before}")
@@ -101,7 +101,7 @@ class MemoryBackend:
         # Its own header must not have it forgotten.
         held = history.held
         publications = [history.add(draft, now) for draft in drafts]
-        if isinstance(run, Recording):
+        if isinstance(run, MediaRun):
             history.keep_recording(run, held)
         if key:
             history.remember_key(key)

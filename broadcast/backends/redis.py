@@ -28,7 +28,7 @@ from redis.asyncio.client import Pipeline
 
 from ..exceptions import RunGap, Unavailable
 from ..publications import Draft, Publication
-from . import RETRY_SECONDS, Appended, Limits, Presence, Recording, Run, StreamState
+from . import RETRY_SECONDS, Appended, Limits, MediaRun, Presence, Run, StreamState
 from .histories import KNOWN_KEYS, KNOWN_RUNS
 from .redis_faults import explain, fault_of
 from .redis_rehearsal import rehearse
@@ -99,12 +99,12 @@ class RedisBackend(RedisServers):
         stream: str,
         drafts: Sequence[Draft],
         limits: Limits,
-        run: Run | Recording | None = None,
+        run: Run | MediaRun | None = None,
         key: str = "",
     ) -> Appended:
         now = self.clock()
         counted = run if isinstance(run, Run) else Run("", 0)
-        recording = run if isinstance(run, Recording) else Recording("", 0, 0, b"")
+        recording = run if isinstance(run, MediaRun) else MediaRun("", 0, 0, b"")
         packed = [part for one in drafts for part in (int(one.kind), int(one.marks), one.payload)]
         epoch, offset, fresh, accepted = await self._run(
             "append",
@@ -122,7 +122,7 @@ class RedisBackend(RedisServers):
             *packed,
         )
         if fresh < 0:
-            if isinstance(run, Recording):
+            if isinstance(run, MediaRun):
                 raise RunGap(f"{accepted} frames of the recording are in, not {run.before}")
             raise RunGap(f"publication {accepted + 1} of the run is missing")
         new = enumerate(drafts[len(drafts) - fresh :], offset - fresh + 1)

@@ -12,7 +12,7 @@ from dataclasses import dataclass, field
 from itertools import groupby
 
 from .. import metrics
-from ..backends import Appended, Limits, Recording, Run, get_backend
+from ..backends import Appended, Limits, MediaRun, Run, get_backend
 from ..conf import conf
 from ..exceptions import BadRequest, TooLarge
 from ..groups import is_room
@@ -36,7 +36,7 @@ class Append:
 
     stream: str | Stream
     drafts: Sequence[Draft]
-    run: Run | Recording | None
+    run: Run | MediaRun | None
     key: str
     #: Whether its size was looked at already.
     any_size: bool
@@ -48,7 +48,7 @@ class Append:
 async def append(
     stream: str | Stream,
     drafts: Sequence[Draft],
-    run: Run | Recording | None = None,
+    run: Run | MediaRun | None = None,
     key: str = "",
     any_size: bool = True,
 ) -> Appended:
@@ -64,7 +64,7 @@ async def append(
 def enqueue(
     stream: str | Stream,
     drafts: Sequence[Draft],
-    run: Run | Recording | None = None,
+    run: Run | MediaRun | None = None,
     key: str = "",
     any_size: bool = True,
 ) -> asyncio.Future[Appended]:
