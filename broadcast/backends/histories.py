@@ -6,12 +6,7 @@ All of it is bounded: publications by the limits that each append brings, the ot
 from collections import OrderedDict, deque
 
 from ..publications import Draft, Mark, Publication
-from . import (
-    GRACE_SECONDS,
-    RETRY_SECONDS,
-    Limits,
-    Recording,
-)
+from .values import GRACE_SECONDS, RETRY_SECONDS, HistoryLimits, MediaRun
 
 #: Runs and idempotency keys that a stream remembers, the newest ones.
 KNOWN_RUNS = 100
@@ -33,7 +28,7 @@ class History:
         self.entry = 0
         self.runs: OrderedDict[str, int] = OrderedDict()
         self.keys: OrderedDict[str, int] = OrderedDict()
-        self.recording: Recording | None = None
+        self.recording: MediaRun | None = None
         #: What the recording holds back.
         self.held = bytearray()
 
@@ -61,7 +56,7 @@ class History:
         if publication.marks & Mark.ENTRY:
             self.entry = publication.offset
 
-    def trim(self, limits: Limits, now: float) -> None:
+    def trim(self, limits: HistoryLimits, now: float) -> None:
         self.seconds = limits.seconds
         while len(self.publications) > limits.publications or self.size > limits.bytes:
             self.drop_oldest()
@@ -88,7 +83,7 @@ class History:
         if len(self.runs) > KNOWN_RUNS:
             self.runs.popitem(last=False)
 
-    def keep_recording(self, recording: Recording, held: bytearray) -> None:
+    def keep_recording(self, recording: MediaRun, held: bytearray) -> None:
         """`held`: what the recording held back before."""
         self.held = held if recording.goes_on else bytearray()
         self.held += recording.held

@@ -17,16 +17,9 @@ from itertools import islice
 from ..exceptions import RunGap
 from ..groups import is_room
 from ..publications import Draft, Publication
-from . import (
-    Appended,
-    Limits,
-    Presence,
-    Recording,
-    Run,
-    StreamState,
-)
 from .histories import History
 from .rooms_memory import MemoryRooms
+from .values import Appended, HistoryLimits, MediaRun, Presence, Run, StreamState
 
 #: Streams that one round of `sweep` looks at.
 SWEEP = 2_000
@@ -78,15 +71,15 @@ class MemoryBackend:
         self,
         stream: str,
         drafts: Sequence[Draft],
-        limits: Limits,
-        run: Run | Recording | None = None,
+        limits: HistoryLimits,
+        run: Run | MediaRun | None = None,
         key: str = "",
     ) -> Appended:
         history = self.histories[stream] = self.history(stream)
         if key and key in history.keys:
             return Appended(history.epoch, history.keys[key], [], 0)
         accepted = 0
-        if isinstance(run, Recording):
+        if isinstance(run, MediaRun):
             before, accepted = history.frames_of(run.id), run.after
             if run.before != before:
                 raise RunGap(f"{before} frames of the recording are in, not {run.before}")
@@ -101,7 +94,7 @@ class MemoryBackend:
         # Its own header must not have it forgotten.
         held = history.held
         publications = [history.add(draft, now) for draft in drafts]
-        if isinstance(run, Recording):
+        if isinstance(run, MediaRun):
             history.keep_recording(run, held)
         if key:
             history.remember_key(key)

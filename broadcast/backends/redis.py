@@ -28,7 +28,6 @@ from redis.asyncio.client import Pipeline
 
 from ..exceptions import RunGap, Unavailable
 from ..publications import Draft, Publication
-from . import RETRY_SECONDS, Appended, Limits, Presence, Recording, Run, StreamState
 from .histories import KNOWN_KEYS, KNOWN_RUNS
 from .redis_faults import explain, fault_of
 from .redis_rehearsal import rehearse
@@ -36,6 +35,7 @@ from .redis_server import RedisServer
 from .redis_servers import RedisServers
 from .rooms import Rooms
 from .rooms_redis import RedisRooms
+from .values import RETRY_SECONDS, Appended, HistoryLimits, MediaRun, Presence, Run, StreamState
 
 #: Seconds for which what a process said of itself holds: the longest a killed one is counted.
 PRESENCE_SECONDS = 25.0
@@ -98,13 +98,13 @@ class RedisBackend(RedisServers):
         self,
         stream: str,
         drafts: Sequence[Draft],
-        limits: Limits,
-        run: Run | Recording | None = None,
+        limits: HistoryLimits,
+        run: Run | MediaRun | None = None,
         key: str = "",
     ) -> Appended:
         now = self.clock()
         counted = run if isinstance(run, Run) else Run("", 0)
-        recording = run if isinstance(run, Recording) else Recording("", 0, 0, b"")
+        recording = run if isinstance(run, MediaRun) else MediaRun("", 0, 0, b"")
         packed = [part for one in drafts for part in (int(one.kind), int(one.marks), one.payload)]
         epoch, offset, fresh, accepted = await self._run(
             "append",
@@ -122,7 +122,7 @@ class RedisBackend(RedisServers):
             *packed,
         )
         if fresh < 0:
-            if isinstance(run, Recording):
+            if isinstance(run, MediaRun):
                 raise RunGap(f"{accepted} frames of the recording are in, not {run.before}")
             raise RunGap(f"publication {accepted + 1} of the run is missing")
         new = enumerate(drafts[len(drafts) - fresh :], offset - fresh + 1)

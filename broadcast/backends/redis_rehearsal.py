@@ -9,11 +9,12 @@ from typing import Protocol
 
 from ..groups import room_stream
 from ..publications import Draft
-from . import Backend, Limits, Recording, Run
+from . import Backend
 from .redis_server import RedisServer
 from .rooms import Most
+from .values import HistoryLimits, MediaRun, Run
 
-LIMITS = Limits(1, 100, 60)
+LIMITS = HistoryLimits(1, 100, 60)
 
 
 class Engine(Backend, Protocol):
@@ -45,8 +46,8 @@ async def rehearse(backend: Engine, place: int) -> None:
 async def _publish(backend: Engine, stream: str) -> None:
     drafts = [Draft.of("x"), Draft.of("y")]
     appended = await backend.append(stream, drafts, LIMITS, Run(stream, 1), key=stream)
-    await backend.append(stream, drafts, LIMITS, Recording(stream, 0, 1, b"", b"x"))
-    await backend.append(stream, drafts, LIMITS, Recording(stream, 1, 2, b"", b"x", goes_on=True))
+    await backend.append(stream, drafts, LIMITS, MediaRun(stream, 0, 1, b"", b"x"))
+    await backend.append(stream, drafts, LIMITS, MediaRun(stream, 1, 2, b"", b"x", goes_on=True))
     await backend.append(stream, drafts, LIMITS._replace(bytes=0))
     await backend.read(stream, 0, 1, 1)
     await backend.state(stream)

@@ -30,7 +30,7 @@ comes without `reset`, on the same connection or a new one, begins a new recordi
 from collections.abc import Iterable
 from typing import Any, NamedTuple
 
-from ..backends import Recording, Run
+from ..backends import MediaRun, Run
 from ..conf import conf
 from ..exceptions import BadRequest
 from ..media import Segmenter, Snapshot
@@ -49,7 +49,7 @@ class Batch(NamedTuple):
     """What is appended in one step."""
 
     drafts: list[Draft]
-    run: Run | Recording | None
+    run: Run | MediaRun | None
     #: Frames that it has.
     frames: int
 
@@ -192,13 +192,13 @@ class Intake:
         self.number += frames
         return batch
 
-    def _counted(self, frames: int) -> Run | Recording | None:
+    def _counted(self, frames: int) -> Run | MediaRun | None:
         if self.segmenter:
             # When another recording has begun, or this one is over, nothing more of it is
             # published: with 0 frames in, no append can follow.
             kept = self.segmenter.snapshot() if self.run else NOTHING
             after = 0 if self.is_done else self.accepted + frames
-            return Recording(self.name, self.accepted, after, *kept)
+            return MediaRun(self.name, self.accepted, after, *kept)
         return Run(self.run, self.number) if self.run else None
 
     def accept(self, batch: Batch, accepted: int) -> None:

@@ -11,7 +11,7 @@ from contextlib import AsyncExitStack, asynccontextmanager
 
 from ..access.guard import get_guard
 from ..access.visitors import TRUSTED
-from ..backends import Recording, get_backend, new_streamer
+from ..backends import MediaRun, get_backend, new_streamer
 from ..exceptions import (
     BroadcastError,
     CloseCode,
@@ -74,7 +74,7 @@ class Program:
         self.came += 1
         check_size(drafts, self.turn.stream.max_frame)
         before, self.appends = self.appends, self.appends + 1
-        recording = Recording(self.id, before, self.appends, b"")
+        recording = MediaRun(self.id, before, self.appends, b"")
         self.under_way += 1
         self._idle.clear()
         try:

@@ -16,7 +16,7 @@ import pytest
 from pytest_django.fixtures import Settings
 from redis import Redis
 
-from broadcast.backends import Appended, Limits, Recording, Run, StreamState
+from broadcast.backends import Appended, HistoryLimits, MediaRun, Run, StreamState
 from broadcast.backends.redis import HISTORY_KEYS, RedisBackend
 from broadcast.backends.rooms import Most, Renewed
 from broadcast.exceptions import RoomError, RunGap
@@ -65,7 +65,7 @@ FIRST: dict[str, Callable[[RedisBackend, str], Awaitable[Any]]] = {
     ),
     "repeat the key": lambda backend, name: backend.append(name, [text("key")], WIDE, key=KEY),
     "go on with the recording": lambda backend, name: backend.append(
-        name, [text("new")], WIDE, Recording(RECORDING, FRAMES, FRAMES + 1, b"s")
+        name, [text("new")], WIDE, MediaRun(RECORDING, FRAMES, FRAMES + 1, b"s")
     ),
     "read": lambda backend, name: backend.read(name, 0, ALL, ALL),
     "look": lambda backend, name: backend.state(name),
@@ -80,7 +80,7 @@ async def publish_all(backend: RedisBackend, name: str) -> StreamState:
     await backend.append(name, [text("head", Mark.HEADER), text("one", Mark.ENTRY)], WIDE)
     await backend.append(name, [text("run 1"), text("run 2")], WIDE, Run(RUN, 1))
     await backend.append(name, [text("key")], WIDE, key=KEY)
-    recording = Recording(RECORDING, 0, FRAMES, b"state", b"held")
+    recording = MediaRun(RECORDING, 0, FRAMES, b"state", b"held")
     await backend.append(name, [text("film")], WIDE, recording)
     await backend.enter(name, "streamer")
     return await backend.state(name)
@@ -95,7 +95,7 @@ async def assert_goes_on(backend: RedisBackend, name: str, first: str) -> None:
     steps = (
         await backend.append(name, [text("next")], WIDE),
         await backend.append(name, [text("of run")], WIDE, Run(RUN, run + 1)),
-        await backend.append(name, [text("of film")], WIDE, Recording(RECORDING, frames, 9, b"")),
+        await backend.append(name, [text("of film")], WIDE, MediaRun(RECORDING, frames, 9, b"")),
         await backend.append(name, [text("of key")], WIDE, key="another"),
     )
     expected = [(state.epoch, state.offset + step) for step in range(1, 5)]
@@ -293,7 +293,7 @@ async def test_streams_on_a_redis_that_evicts_can_be_published_to_and_tell_the_t
         async def publish(name: str, number: int) -> None:
             payload = f"{name} {number} ".encode() * 200
             appended = await backend.append(
-                name, [text(payload.decode())], Limits(20, ALL, 3600), key=str(number)
+                name, [text(payload.decode())], HistoryLimits(20, ALL, 3600), key=str(number)
             )
             if (name, appended.epoch) not in told:
                 # Where only the generation was evicted, it goes on with the history there is.

@@ -2,7 +2,7 @@
 
 import pytest
 
-from broadcast.backends import Appended, Backend, Limits, Recording, Run
+from broadcast.backends import Appended, Backend, HistoryLimits, MediaRun, Run
 from broadcast.backends.histories import KNOWN_KEYS, KNOWN_RUNS
 from broadcast.exceptions import RunGap
 from broadcast.publications import Mark
@@ -62,7 +62,7 @@ async def test_a_gap_in_a_run_appends_nothing(backend: Backend) -> None:
 async def test_a_run_is_known_when_its_publications_are_gone(
     backend: Backend, clock: Clock
 ) -> None:
-    limits = Limits(9, ALL, 60)
+    limits = HistoryLimits(9, ALL, 60)
     await backend.append("s", [text("a")], limits, Run("r", 1))
     clock.now += 61
     again = await backend.append("s", [text("a"), text("b")], limits, Run("r", 1))
@@ -115,7 +115,7 @@ NO_RECORDING = (0, b"", b"")
 async def recorded(
     backend: Backend, before: int, after: int, payloads: str = "", id: str = "r"
 ) -> Appended:
-    recording = Recording(id, before, after, b"state %d \0\xff" % after)
+    recording = MediaRun(id, before, after, b"state %d \0\xff" % after)
     return await backend.append("s", [text(one) for one in payloads], WIDE, recording)
 
 
@@ -165,7 +165,7 @@ async def test_a_header_of_others_ends_a_recording(
 async def test_its_own_header_does_not_end_a_recording(backend: Backend) -> None:
     await recorded(backend, 0, 1)
     drafts = [text("header", Mark.HEADER | Mark.RESET), text("entry", Mark.ENTRY)]
-    await backend.append("s", drafts, WIDE, Recording("r", 1, 2, b"state"))
+    await backend.append("s", drafts, WIDE, MediaRun("r", 1, 2, b"state"))
     assert await backend.recording("s", "r") == (2, b"state", b"")
 
 
@@ -177,7 +177,7 @@ async def test_a_recording_is_forgotten_with_the_history(backend: Backend) -> No
 
 async def hold(backend: Backend, before: int, held: bytes, goes_on: bool, id: str = "r") -> None:
     drafts = [] if goes_on else [text()]
-    recording = Recording(id, before, before + 1, b"state", held, goes_on)
+    recording = MediaRun(id, before, before + 1, b"state", held, goes_on)
     await backend.append("s", drafts, WIDE, recording)
 
 
@@ -212,5 +212,5 @@ async def test_what_is_held_back_belongs_to_its_recording(backend: Backend) -> N
 async def test_its_own_header_does_not_take_what_a_recording_holds_back(backend: Backend) -> None:
     await hold(backend, 0, b"held", goes_on=False)
     drafts = [text("header", Mark.HEADER | Mark.RESET)]
-    await backend.append("s", drafts, WIDE, Recording("r", 1, 2, b"state", b" back", True))
+    await backend.append("s", drafts, WIDE, MediaRun("r", 1, 2, b"state", b" back", True))
     assert await backend.recording("s", "r") == (2, b"state", b"held back")

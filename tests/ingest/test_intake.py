@@ -6,7 +6,7 @@ from typing import Any
 import pytest
 from pytest_django.fixtures import Settings
 
-from broadcast.backends import Recording, Run
+from broadcast.backends import MediaRun, Run
 from broadcast.exceptions import BadRequest
 from broadcast.ingest import intake as module
 from broadcast.ingest.intake import Batch, Intake
@@ -37,7 +37,7 @@ def batch_of(intake: Intake) -> Batch:
     batch = intake.next()
     assert batch
     run = batch.run
-    if isinstance(run, Recording):
+    if isinstance(run, MediaRun):
         intake.accept(batch, run.after)
     else:
         intake.accept(batch, run.number - 1 + batch.frames if run else 0)
@@ -52,9 +52,9 @@ def resumed(run: str, *batches: Batch) -> Intake:
     """The intake of the next connection, made of what the backend keeps."""
     held, last = b"", batches[-1].run
     for batch in batches:
-        assert isinstance(batch.run, Recording)
+        assert isinstance(batch.run, MediaRun)
         held = held + batch.run.held if batch.run.goes_on else batch.run.held
-    assert isinstance(last, Recording)
+    assert isinstance(last, MediaRun)
     return Intake("another", run, True, last.after, Segmenter.restore(last.state, held))
 
 
@@ -186,9 +186,9 @@ def test_bytes_of_a_recording_are_cut_and_marked() -> None:
 def test_a_recording_without_a_run_is_one_that_no_connection_goes_on_with() -> None:
     intake = Intake("s", is_media=True)
     feed(intake, FILM[:MIDDLE])
-    assert batch_of(intake).run == Recording("s", 0, 1, b"")
+    assert batch_of(intake).run == MediaRun("s", 0, 1, b"")
     feed(intake, FILM[MIDDLE:])
-    assert batch_of(intake).run == Recording("s", 1, 2, b"")
+    assert batch_of(intake).run == MediaRun("s", 1, 2, b"")
 
 
 def test_a_client_that_marks_before_its_first_frame_is_not_cut() -> None:
@@ -286,7 +286,7 @@ def test_the_next_connection_goes_on_at_any_byte(split: int) -> None:
     last = batch_of(intake)
     assert payload_of(first, last) == FILM
     # It is over: 0 frames are in, so that nothing can follow.
-    assert isinstance(last.run, Recording) and (last.run.before, last.run.after) == (1, 0)
+    assert isinstance(last.run, MediaRun) and (last.run.before, last.run.after) == (1, 0)
 
 
 def test_frames_that_make_no_publication_are_counted_too() -> None:
@@ -296,7 +296,7 @@ def test_frames_that_make_no_publication_are_counted_too() -> None:
         feed(intake, FILM[at : at + 3])
         batches.append(batch_of(intake))
     assert any(not batch.drafts for batch in batches)
-    runs = [batch.run for batch in batches if isinstance(batch.run, Recording)]
+    runs = [batch.run for batch in batches if isinstance(batch.run, MediaRun)]
     assert all(former.after == later.before for former, later in pairwise(runs))
     assert runs[-1].after == len(batches)
     assert resumed("run", *batches).accepted == len(batches)
@@ -316,5 +316,5 @@ def test_a_client_that_goes_on_with_its_run_keeps_the_bytes_held_back() -> None:
     intake.end()
     batch = batch_of(intake)
     assert len(payload_of(batch)) < len(FILM) - 1
-    assert isinstance(batch.run, Recording) and batch.run.after == 1
+    assert isinstance(batch.run, MediaRun) and batch.run.after == 1
     assert payload_of(batch) + batch.run.held == FILM[:-1]

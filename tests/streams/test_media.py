@@ -11,7 +11,7 @@ from typing import Any
 import pytest
 from pytest_django.fixtures import Settings
 
-from broadcast.backends import Recording, get_backend
+from broadcast.backends import MediaRun, get_backend
 from broadcast.backends.memory import MemoryBackend
 from broadcast.hub import bus
 from tests.rig.doors import V1, Closed, Door, InProcessDoor, ServerDoor, Socket, undisturbed
@@ -280,7 +280,7 @@ async def test_of_a_block_that_comes_in_small_frames_each_byte_is_kept_once(
     in_process: Door, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     slug = await in_process.stream("film")
-    appended: list[Recording] = []
+    appended: list[MediaRun] = []
     append = MemoryBackend.append
 
     async def spy(backend: MemoryBackend, *args: Any) -> Any:
