@@ -9,8 +9,6 @@ handled first, unless it was sent away.
 """
 
 import asyncio
-import secrets
-import time
 from collections.abc import Awaitable, Callable
 from contextlib import suppress
 from functools import partial
@@ -20,18 +18,15 @@ from channels.consumer import AsyncConsumer
 from django.db import Error as DatabaseError
 
 from . import metrics
-from .access import limits, rules
+from .access import limits
 from .access.addresses import address_of
+from .access.admission import admit
 from .access.guard import get_guard
 from .access.origins import refuse
 from .access.visitors import TOKEN_PROTOCOL, Visitor
-from .exceptions import (
-    BroadcastError,
-    TooMany,
-)
+from .exceptions import BroadcastError, TooMany
 from .logs import get_logger
 from .models import Stream, database
-from .models.rows import find_open
 from .tokens import Deed
 from .wire.frames import Message, event
 from .wire.sinks import FrameSink, MessageSink, Send, nothing, open_sink
@@ -39,9 +34,6 @@ from .wire.sinks import FrameSink, MessageSink, Send, nothing, open_sink
 logger = get_logger(__name__)
 
 SUBPROTOCOL = "broadcast.v1"
-
-#: The name of this process among all that there may be.
-PROCESS = secrets.token_hex(6)
 
 #: What clients close with that are done: normally, or leaving the page. (No code at all is what
 #: some servers tell of a connection that broke.)
@@ -218,13 +210,8 @@ class SocketConsumer(AsyncConsumer):  # type: ignore[misc]
         self.sink.close(error.close_code, str(error))
 
     async def admit(self, query: dict[str, str]) -> Stream:
-        """The stream of the path, if whoever is here may be; from now on it is looked after."""
-        stream = await find_open(self.scope["url_route"]["kwargs"]["slug"])
-        self.slug, self.since = stream.slug, time.time()
-        self.visitor = Visitor.of_scope(self.scope, query.get("token", ""))
-        get_guard().enter(self)
-        await rules.check(stream, self.deed, self.visitor)
-        return stream
+        """The stream of the path, if its visitor may be there; the guard looks after it then."""
+        return await admit(self, self.scope, query)
 
 
 Receive = Callable[[], Awaitable[dict[str, Any]]]

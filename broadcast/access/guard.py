@@ -58,13 +58,23 @@ class Connection(Protocol):
     slug: str
     deed: Deed
     visitor: Visitor
-    #: Its name among the connections of all processes; when it came, in seconds since 1970.
-    id: str
+    #: When it came, in seconds since 1970.
     since: float
-    #: What it speaks: "broadcast.v1", "plain", "events" or "palava"; "program": see
-    #: `ingest.programs`.
-    way: str
-    address: str
+
+    @property
+    def id(self) -> str:
+        """Its name among the connections of all processes."""
+
+    @property
+    def way(self) -> str:
+        """What it speaks: "broadcast.v1", "plain", "events" or "palava".
+
+        "program": see `ingest.programs`.
+        """
+
+    @property
+    def address(self) -> str:
+        """Where it comes from; "": it has no address."""
 
     @property
     def behind(self) -> int:

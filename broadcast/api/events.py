@@ -1,13 +1,13 @@
 """A stream as Server-Sent Events, which a browser's `EventSource` hears and resumes by itself.
 
-An open one is an ASGI application of its own, past Django's handler: that would keep a thread, and
-a database connection with it, for as long as somebody listens. It hears through the hub as a socket
-does: bounded, slow ones by cursor, looked after by the guard, counted as a listener.
+An event stream is an ASGI application of its own, past Django's handler: that would keep a thread,
+and a database connection with it, for as long as the client listens. It is admitted
+(`access.admission`) and joins (`hub.joining`) as a listener socket does, so it promises the same:
+bounded memory, slow clients by cursor, looked after by the guard, counted as a listener.
 """
 
 import asyncio
 import random
-import secrets
 import time
 from typing import Any
 
@@ -15,8 +15,9 @@ from django.conf import settings
 from django.http import HttpRequest, HttpResponse
 
 from .. import metrics
-from ..access import limits, rules
+from ..access import limits
 from ..access.addresses import address_of
+from ..access.admission import admit, id_of
 from ..access.guard import get_guard
 from ..access.origins import header, is_allowed, is_own
 from ..access.visitors import Visitor
@@ -25,21 +26,18 @@ from ..exceptions import BadRequest, BroadcastError, CloseCode, Forbidden, TooMa
 from ..http.answers import Refusal, describe, failure, not_allowed, resource
 from ..http.decorators import ASKER
 from ..http.transport import EXTENSION, RequestTransport
-from ..hub.listeners import Listener
-from ..hub.relay import get_relay
-from ..hub.starts import Start, Wish, begin, outcome, query_of
+from ..hub.joining import join, leave
+from ..hub.listeners import Heard, Listener
+from ..hub.starts import Wish, query_of
 from ..logs import get_logger
-from ..models import Stream, database
-from ..models.rows import find_open
+from ..models import database
 from ..tokens import Deed
 from ..wire import sse
-from ..wire.frames import event
+from ..wire.frames import Encoding, Message, event
 from ..wire.sinks import MessageSink, Send
 
 logger = get_logger(__name__)
 
-#: The name of this process among all that there may be.
-PROCESS = secrets.token_hex(6)
 #: Milliseconds after which browsers come again: not all at once, when a server went.
 RETRY = (1000, 3000)
 #: Seconds in which a client that is sent away takes what was written to it before.
@@ -68,7 +66,7 @@ class EventSink(MessageSink):
 
     def close(self, code: CloseCode, reason: str) -> None:
         if self.closing is None:
-            # Who was waited for already is waited for no longer.
+            # A slow client had its time already.
             seconds = 0 if self.task and code == CloseCode.SLOW else CLOSE_SECONDS
             super().close(code, reason)
             asyncio.get_running_loop().call_later(seconds, self._cut)
@@ -91,7 +89,7 @@ class EventSink(MessageSink):
 
 
 class EventStream:
-    """One client that hears a stream; a `access.guard.Connection`."""
+    """One client that hears a stream; a `access.guard.Connection` and a `hub.joining.Newcomer`."""
 
     deed = Deed.LISTEN
     slug = ""
@@ -117,7 +115,6 @@ class EventStream:
         self.uncount = limits.nothing
 
     async def run(self) -> None:
-        self.id = f"{PROCESS}-{id(self):x}-{self.since}"
         try:
             self.uncount = limits.begin(self.scope)
             with database.expected():
@@ -136,6 +133,10 @@ class EventStream:
                 if task:
                     task.cancel()
             await self._leave()
+
+    @property
+    def id(self) -> str:
+        return id_of(self)
 
     @property
     def behind(self) -> int:
@@ -157,16 +158,16 @@ class EventStream:
             raise Refusal(406, f"this answers {MEDIA_TYPE}, which the request does not accept")
         query = query_of(self.scope)
         wish = Wish.of(query | self._last_event(query))
-        stream = await find_open(self.scope["url_route"]["kwargs"]["slug"])
-        self.slug = stream.slug
-        self.visitor = Visitor.of_scope(self.scope, query.get("token", ""))
-        get_guard().enter(self)
-        await rules.check(stream, self.deed, self.visitor)
+        stream = await admit(self, self.scope, query)
         if self.scope["method"] == "HEAD":
             await self._begin()
             await self.send({"type": "http.response.body"})
         else:
-            await self._join(stream, wish)
+            await join(self, stream, wish)
+            if self.transport:
+                self.transport.on_drain(self._end)
+            if self.removed:
+                self.remove(self.removed)
 
     def _check_origin(self) -> None:
         # A name that is not ours could be one that a page of another site has for us, to read us.
@@ -187,33 +188,22 @@ class EventStream:
             raise BadRequest("a Last-Event-ID is <epoch>:<offset>, as the id of an event says")
         return {"epoch": epoch, "since": offset}
 
-    async def _join(self, stream: Stream, wish: Wish) -> None:
-        async with get_relay().topic(stream.slug) as topic:
-            start, joined = await begin(topic, stream, wish)
-            if self.removed:
-                raise self.removed
-            epoch = topic.epoch
-            await self._begin()
-            if topic.epoch != epoch:
-                # Another life of it began meanwhile.
-                start, joined = await begin(topic, stream, wish)
-            encoding = sse.encoding_of(topic.epoch)
-            keeps_up = stream.kind == Stream.Kind.MEDIA
-            place = (topic, self.sink, encoding, start.cursor)
-            self.listener = Listener(*place, keeps_up=keeps_up, waits=start.waits)
-            self.sink.on_drain(self.listener.drained)
-            metrics.joins.labels(outcome(wish, start)).inc()
-            self._write(self._opening(start, sse.told(joined, topic.epoch)))
-            topic.add(self.listener)
-        if self.transport:
-            self.transport.on_drain(self._end)
+    async def open(self) -> bool:
         if self.removed:
-            self.remove(self.removed)
+            raise self.removed
+        await self._begin()
+        return True
 
-    def _opening(self, start: Start, joined: bytes) -> bytes:
-        """What comes first. A header is from before the position, and must not move it."""
-        opening = sse.publication(start.opening, "") if start.opening else b""
-        return sse.retry(random.randint(*RETRY)) + joined + opening
+    def encoding_of(self, topic: Heard) -> Encoding:
+        return sse.encoding_of(topic.epoch)
+
+    def greet(self, listener: Listener, joined: Message) -> None:
+        self.listener = listener
+        # The header is from before the position, and must not move it: not as the listener writes.
+        header, listener.opening = listener.opening, None
+        opening = sse.publication(header, "") if header else b""
+        told = sse.told(joined, listener.topic.epoch)
+        self._write(sse.retry(random.randint(*RETRY)) + told + opening)
 
     async def _begin(self) -> None:
         headers = {
@@ -292,8 +282,7 @@ class EventStream:
         uncount()
         get_guard().leave(self)
         if self.listener:
-            self.listener.topic.remove(self.listener)
-            await get_relay().changed(self.listener.topic)
+            await leave(self.listener)
 
     async def _refuse(self, error: BroadcastError | Refusal) -> None:
         if isinstance(error, BroadcastError):

@@ -1,7 +1,7 @@
 """One socket that hears a topic, and how it catches up.
 
 A listener whose socket is full leaves the live edge and keeps nothing but its cursor. When its
-socket has drained it catches up in bounded slices: from the ring, or from history where the ring
+socket takes more again it catches up in bounded slices: from the ring, or from history where the ring
 has overtaken it, until it stands at the live edge again. What history does not hold any more is
 told (`skipped`) or, on a plain socket, ends the connection (4408).
 
@@ -37,7 +37,7 @@ class Sink(Protocol):
     def write(self, data: Any) -> bool:
         """Take what the listener's encoding made.
 
-        False: it was taken, but the socket is full: no more until `Listener.drained` is called.
+        False: it was taken, but the socket is full: no more until `Listener.resume` is called.
         """
 
     def close(self, code: CloseCode, reason: str) -> None:
@@ -119,7 +119,7 @@ class Listener:
         """How many publications it has still to be handed."""
         return self.topic.ring.offset - self.offset
 
-    def drained(self) -> None:
+    def resume(self) -> None:
         """Its socket takes more again."""
         self.full_since = 0.0
         self.topic.full.discard(self)

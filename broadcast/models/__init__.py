@@ -1,4 +1,9 @@
-"""What is kept in the database. What is published, and who is there now, is in the backend."""
+"""What the database keeps: streams, rooms, recordings, subscriptions, the installation.
+
+A request or socket brings a name; it gets a row, or the error that says why there is none to use.
+The rules of who may do what are methods of the rows, and time is an argument. What is published,
+and who is there now, is in the backend.
+"""
 
 from typing import TYPE_CHECKING
 

@@ -142,9 +142,9 @@ class FiguresConsumer(SocketConsumer):
             # No slug has a colon. What is said in rooms, and to one page, is named with one.
             raise BadRequest(f"no {self.one} has such a name")
         self.visitor = Visitor.of_scope(self.scope)
-        self.room = asyncio.Event()
-        self.room.set()
-        self.sink.on_drain(self.room.set)
+        self.space = asyncio.Event()
+        self.space.set()
+        self.sink.on_space(self.space.set)
         await self._check()
         self.telling = asyncio.ensure_future(self._tell())
 
@@ -164,14 +164,14 @@ class FiguresConsumer(SocketConsumer):
 
     def _say(self, name: str, **fields: Any) -> None:
         if not self.tell(event(name, **fields)):
-            self.room.clear()
+            self.space.clear()
 
     async def _tell(self) -> None:
         """Tell what there is, until it is cancelled or may not be told any more."""
         self.rates, self.told_offset = Rates(), -1
         try:
             for tick in count():
-                await self.room.wait()
+                await self.space.wait()
                 try:
                     with database.expected():
                         await self._tell_once(tick)

@@ -1,14 +1,13 @@
 """The socket of a page: it hears the channels that the page was subscribed to, and calls views.
 
-However many channels it hears, it is one socket in as many topics of the hub, with a `Listener` in
-each and no task of its own. What it hears, and whether it still may, are rows of `Subscription` and
-the visitor's session: it follows when they change (`watch`).
+This module has the socket and its visitor; `channels` has what it hears, `actions` what it calls,
+`watch` its place among the pages of this process. It promises: one socket, however many channels;
+what is written to it goes out in order; while it is full, no topic writes to it, and it is read
+no more.
 """
 
 import asyncio
 import json
-import math
-from collections.abc import Iterable, Mapping
 from types import SimpleNamespace
 from typing import Any, NamedTuple
 
@@ -21,27 +20,21 @@ from ..access import sessions
 from ..access.visitors import Visitor
 from ..conf import conf
 from ..consumers import SocketConsumer
-from ..exceptions import BadRequest, BroadcastError, CloseCode, TooLarge
+from ..exceptions import BroadcastError, CloseCode, TooLarge
 from ..hub.gathering import get_writes
-from ..hub.listeners import Listener
-from ..hub.relay import get_relay
-from ..hub.starts import Wish, begin_at, query_of
+from ..hub.starts import query_of
 from ..logs import get_logger
-from ..models import EVERYONE, Subscription
-from ..models.subscriptions import Place
-from ..publications import Position, decode_json
+from ..models import Subscription
 from ..signals import socket_joined, socket_left
-from ..wire.frames import TEXT, Message, page_encoding
+from ..wire.frames import TEXT, Message
 from ..wire.sinks import FrameSink
 from . import watch as page_watch
 from .actions import Actions
 from .calls import caller
-from .subscriptions import SOCKET_KEY, PageSocket, digest_of, is_id, positions, topic_of
+from .channels import Channels, known_positions
+from .subscriptions import SOCKET_KEY, PageSocket, digest_of, is_id
 
 logger = get_logger(__name__)
-
-#: The place of a page on a channel that it was never subscribed to.
-NOWHERE = Place(Position("", 0), Position("", 0))
 
 
 class Person(NamedTuple):
@@ -63,13 +56,13 @@ class PageConsumer(SocketConsumer):
     A wrong, missing or foreign connection id is let in: its digest matches no subscription.
     """
 
-    #: What others know the page by; "": it is of no session that has pages.
+    #: Its name among all processes; "": its session has no pages.
     digest = ""
     socket_key = ""
     connection_id = ""
-    #: Whoever opened it; None: that is not known yet.
+    #: The person that opened it; None: not known yet.
     person: Person | None = None
-    #: Whether it heard its channels, so that it is to be told when it leaves.
+    #: Whether `socket_joined` was sent for it, so that `socket_left` follows.
     joined = False
     #: Whether a close frame is on its way, in either direction.
     is_closing = False
@@ -78,23 +71,15 @@ class PageConsumer(SocketConsumer):
         query = query_of(self.scope)
         self.connection_id = query.get("socket_connection_id", "")
         self.tells_positions = query.get("positions") == "1"
-        self.known = known_positions(query.get("since", "{}"))
+        self.channels = Channels(self, known_positions(query.get("since", "{}")))
         self.visitor = Visitor.of_scope(self.scope)
         self.caller = caller(self.scope)
         self.actions = Actions(self)
-        self.changing = asyncio.Lock()
-        #: By channel: where its row says that it begins, who hears it, and what was handed over
-        #: since, of those it hears no more.
-        self.rows: dict[str, Place] = {}
-        self.listeners: dict[str, Listener] = {}
-        self.heard: dict[str, Position] = {}
-        #: Set when its socket takes more; None while nobody waits for that.
-        self.room: asyncio.Event | None = None
-        #: What it is to leave while it is about to join it.
-        self.left: set[str] = set()
+        #: Set when its socket takes more; None while nothing waits for that.
+        self.space: asyncio.Event | None = None
         self.is_full = False
         self.is_prepared = isinstance(self.sink, FrameSink)
-        self.sink.on_drain(self.drained)
+        self.sink.on_space(self.go_on)
         if isinstance(self.sink, FrameSink):
             self.sink.on_close(self.closing)
         session, user, session_end = await sessions.enter(self.visitor)
@@ -103,9 +88,7 @@ class PageConsumer(SocketConsumer):
         if self.socket_key and is_id(self.connection_id):
             self.digest = digest_of(self.socket_key, self.connection_id)
         page_watch.get_pages().enter(self, session_end)
-        await self.follow()
-        # What it hears again later begins where it is subscribed again.
-        self.known.clear()
+        await self.channels.open()
         if not self.refused:
             self.joined = True
             await self._send_signal(socket_joined, person)
@@ -136,103 +119,29 @@ class PageConsumer(SocketConsumer):
             digest=self.digest,
         )
 
-    # -- what it hears ----------------------------------------------------------------------
-
-    @property
-    def hears(self) -> set[str]:
-        """The channels that it is in; "" is what is pushed to it alone."""
-        return set(self.listeners)
-
-    async def follow(self) -> None:
-        """Hear what the page is subscribed to now, what goes to everyone, and nothing else."""
-        async with self.changing:
-            self.left.clear()
-            self.rows = {EVERYONE: NOWHERE, **await self._subscriptions()}
-            self.leave(self.listeners.keys() - self.rows.keys())
-            joining = self.rows.keys() - self.listeners.keys()
-            await asyncio.gather(*(self._join(one, self.rows[one]) for one in joining))
-
-    async def _subscriptions(self) -> dict[str, Place]:
-        """The page's places by channel, with what is pushed to it alone."""
-        if not self.digest:
-            return {}
-        rows = Subscription.objects
-        found: dict[str, Place]
-        found = await database_sync_to_async(rows.open)(self.digest, timezone.now())
-        if "" not in found:
-            own = await positions([], self.digest)
-            await database_sync_to_async(rows.subscribe)(
-                self.digest, own, timezone.now(), user=self.user, is_open=True
-            )
-            found[""] = Place(own[""], own[""])
-        return found
-
-    async def _join(self, channel: str, place: Place) -> None:
-        """Hear the channel from where the page was, or says it was, but nothing from before."""
-        epoch, since = self.known.get(channel, place.heard)
-        # What it left and comes back to, it need not be told again.
-        for other in (place.first, self.heard.get(channel, place.first)):
-            if epoch == other.epoch:
-                since = max(since, other.offset)
-        async with get_relay().topic(channel or topic_of(self.digest)) as topic:
-            # Use `seen` only if the channel was forgotten: the page may have made up its position.
-            seen = math.inf if place.first.epoch == topic.epoch else place.seen
-            start = await begin_at(topic, Wish(0, epoch, since), seen)
-            if self.refused or self.is_closing:
-                return
-            if channel in self.listeners or channel in self.left:
-                return
-            told = topic.epoch if self.tells_positions else ""
-            encoding = page_encoding(channel, told, self.is_prepared)
-            listener = Listener(topic, self, encoding, start.cursor, start.opening)
-            self.listeners[channel] = listener
-            if told:
-                self.say({"channel": channel, "epoch": told, "offset": start.cursor})
-            topic.add(listener)
-
-    def leave(self, channels: Iterable[str]) -> None:
-        """Hear them no more, from now on."""
-        for channel in list(channels):
-            self.left.add(channel)
-            listener = self.listeners.pop(channel, None)
-            if listener:
-                position = Position(listener.topic.epoch, listener.offset)
-                if position != self.rows.get(channel, NOWHERE).heard:
-                    self.heard[channel] = position
-                listener.topic.remove(listener)
-                page_watch.get_pages().note_left(listener.topic)
-
     # -- its socket, as the hub sees it -----------------------------------------------------
 
     def write(self, data: Any) -> bool:
-        # What waits for it goes before.
+        # Frames that wait for it go first.
         return self.write_now(get_writes().take(self) + data if self.is_prepared else data)
 
     def write_now(self, data: Any) -> bool:
         if self.sink.write(data):
             return True
         self.is_full = True
-        # No topic may write more: each keeps nothing but its cursor.
-        for listener in self.listeners.values():
-            listener.topic.note_full(listener)
+        self.channels.note_full()
         return False
 
-    def drained(self) -> None:
-        """Its socket takes more: whoever fills it again is the last one to be asked next time."""
+    def go_on(self) -> None:
         self._go_on()
-        now = asyncio.get_running_loop().time()
-        for listener in self.listeners.values():
-            # It took something, if not of this one.
-            listener.full_since = now if listener.full_since else 0.0
-        for channel, listener in list(self.listeners.items()):
-            if listener.full_since:
-                listener.drained()
-            if listener.full_since:
-                self.listeners[channel] = self.listeners.pop(channel)
-                return
+        self.channels.catch_up()
+
+    @property
+    def is_going(self) -> bool:
+        return self.refused or self.is_closing
 
     def closing(self) -> None:
-        """What is pushed from now on is for the socket that it comes back with."""
+        """Its client closes it: what is pushed from now on is for the socket it comes back with."""
         self.is_closing = True
         self._end()
 
@@ -247,17 +156,17 @@ class PageConsumer(SocketConsumer):
         super()._close(error)
 
     def _end(self) -> None:
-        self.leave(self.listeners)
+        self.channels.leave_all()
         if waiting := get_writes().take(self):
             self.write_now(waiting)
-        # Let go of all that the page waits for: nothing may keep it here.
+        # Nothing that the page waits for may keep it here.
         self.actions.give_up()
         self._go_on()
 
     def _go_on(self) -> None:
         self.is_full = False
-        if self.room:
-            self.room.set()
+        if self.space:
+            self.space.set()
 
     # -- what it says -----------------------------------------------------------------------
 
@@ -266,11 +175,11 @@ class PageConsumer(SocketConsumer):
         if len(text or "") > conf.MAX_FRAME:
             raise TooLarge(f"a message has at most {conf.MAX_FRAME} bytes")
         if self.is_full:
-            # What is answered to somebody who does not read would pile up. They are closed when
-            # they take nothing for long (`Topic.close_stuck`).
-            self.room = asyncio.Event()
-            await self.room.wait()
-            self.room = None
+            # Answers to a client that does not read would pile up. `Topic.close_stuck` closes a
+            # socket that takes nothing for long.
+            self.space = asyncio.Event()
+            await self.space.wait()
+            self.space = None
         await self.actions.take(text)
 
     def answer(self, payload: bytes) -> None:
@@ -286,33 +195,15 @@ class PageConsumer(SocketConsumer):
             return
         self.refused = True
         self.actions.cancel()
-        self.leave(self.listeners)
+        self.channels.leave_all()
         page_watch.get_pages().leave(self)
         try:
-            # Another socket of the same page may have come before this one was noticed to be gone.
+            # Another socket of the same page may have come before this one was known to be gone.
             if self.digest and not page_watch.get_pages().has(self.digest):
                 close = database_sync_to_async(Subscription.objects.close)
-                await close(self.digest, self.heard, timezone.now())
+                await close(self.digest, self.channels.heard, timezone.now())
         except DatabaseError as error:
             logger.error("Where a page was could not be kept: %r", error)
         finally:
             if self.joined:
                 await self._send_signal(socket_left, self.person)
-
-
-def known_positions(text: str) -> dict[str, Position]:
-    """What a page says it heard last, by channel: `{"news": ["epoch", 12]}`.
-
-    BadRequest: it makes no sense.
-    """
-    said = decode_json(text)
-    if not isinstance(said, Mapping):
-        raise BadRequest("since is an object of positions by channel")
-    found = {}
-    for channel, position in said.items():
-        match position:
-            case [str(epoch), int(offset)] if offset >= 0:
-                found[channel] = Position(epoch, offset)
-            case _:
-                raise BadRequest("a position is an epoch and an offset")
-    return found

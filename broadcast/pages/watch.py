@@ -26,11 +26,11 @@ from ..access.watch import Watch
 from ..conf import conf
 from ..exceptions import BroadcastError, SessionEnded, Unavailable
 from ..hub import bus
-from ..hub.listeners import Heard
 from ..hub.relay import get_relay
 from ..logs import get_logger
-from ..loops import PerLoop, spawn
+from ..loops import PerLoop
 from ..models import EVERYONE, Subscription
+from .channels import Channels
 from .subscriptions import SOCKET_KEY
 
 logger = get_logger(__name__)
@@ -47,22 +47,13 @@ class Page(Protocol):
     #: Its name among all processes, and the key of its session; "": its session has no pages.
     digest: str
     socket_key: str
-    #: Whether it understands events.
+    #: Whether it is told positions, so that it understands events.
     tells_positions: bool
+    channels: Channels
 
     @property
     def user(self) -> Any:
         """The user that opened it; None: not known yet."""
-
-    @property
-    def hears(self) -> set[str]:
-        """The channels that it hears; "" is what is pushed to it alone."""
-
-    async def follow(self) -> None:
-        """Hear what the rows say now, and nothing else."""
-
-    def leave(self, channels: Iterable[str]) -> None:
-        """Hear these channels no more, from now on."""
 
     def say(self, value: Any) -> None:
         """Tell the page a JSON value."""
@@ -113,10 +104,6 @@ class Pages:
     def _note_session(self, digest: str, end: datetime | None) -> None:
         self._session_ends.note(digest, {} if end is None else {SOCKET_KEY: end})
 
-    def note_left(self, topic: Heard) -> None:
-        """A page left it: presence follows soon."""
-        spawn(get_relay().changed(topic))
-
     def hear(self, message: bus.PageChanged) -> None:
         """The subscriptions of a page changed."""
         self._leave_channels(message.digest, message.leave)
@@ -125,7 +112,7 @@ class Pages:
         pages = self.by_digest.get(digest, ())
         for page in pages:
             # At once, before this process hears anything else.
-            page.leave(set(channels) - {EVERYONE})
+            page.channels.leave(set(channels) - {EVERYONE})
         if pages:
             # Somebody may have prolonged it unannounced: the look finds that.
             self._watch.changed(digest)
@@ -173,9 +160,11 @@ class Pages:
             self._channel_ends.note(digest, ending[digest])
         await self._look_at_sessions(self._pages_of(sessions_of))
         pages = self._pages_of(digests)
-        following = [page for page in pages if page.hears != heard[page.digest] | {EVERYONE}]
+        following = [
+            page for page in pages if page.channels.hears != heard[page.digest] | {EVERYONE}
+        ]
         outcomes = await asyncio.gather(
-            *(page.follow() for page in following), return_exceptions=True
+            *(page.channels.follow() for page in following), return_exceptions=True
         )
         # One that cannot follow now must not keep the others from it.
         for page, outcome in zip(following, outcomes, strict=True):

@@ -24,8 +24,8 @@ from ..conf import conf
 from ..consumers import SocketConsumer
 from ..exceptions import BroadcastError, RoomError, TooLarge, TooSlow, Unavailable
 from ..groups import room_stream
+from ..hub.joining import leave
 from ..hub.listeners import Listener
-from ..hub.relay import get_relay
 from ..hub.starts import query_of
 from ..hub.topics import Topic
 from ..logs import get_logger
@@ -77,7 +77,7 @@ class SignalingConsumer(SocketConsumer):
         self.size = 0
         self.space = asyncio.Event()
         self.working: asyncio.Task[None] | None = None
-        self.sink.on_drain(self._drained)
+        self.sink.on_space(self._go_on)
         transport = self.scope.get("extensions", {}).get(EXTENSION)
         if transport is not None:
             transport.maxMessagePayloadSize = transport.maxFramePayloadSize = conf.MAX_SIGNAL
@@ -162,10 +162,10 @@ class SignalingConsumer(SocketConsumer):
         if self.owed > OWED_BYTES and not self.refused:
             self.refuse(TooSlow("nothing is taken of what is answered"))
 
-    def _drained(self) -> None:
+    def _go_on(self) -> None:
         self.owed = 0
         if self.listener:
-            self.listener.drained()
+            self.listener.resume()
 
     def tell(self, message: Message) -> bool:
         """Tell an event of the server's, in the words of this protocol."""
@@ -194,8 +194,7 @@ class SignalingConsumer(SocketConsumer):
         get_guard().leave(self)
         listener, self.listener = self.listener, None
         if listener:
-            listener.topic.remove(listener)
-            await get_relay().changed(listener.topic)
+            await leave(listener)
 
     @property
     def behind(self) -> int:

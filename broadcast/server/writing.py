@@ -109,7 +109,7 @@ class WritingProtocol(DaphneWebSocketProtocol):  # type: ignore[misc]
             self.transport.unregisterProducer()
             self._share_socket()
             if self.sink and self.state == self.STATE_OPEN:
-                self.sink.drained()
+                self.sink.has_space()
 
     def stopProducing(self) -> None:
         self.is_full = False

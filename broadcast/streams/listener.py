@@ -1,21 +1,24 @@
-"""The socket that hears a stream."""
+"""The socket that hears a stream.
+
+It promises: what was published on the stream goes out on the socket, in order, from where the
+client wished to begin (`hub.joining`); the client has nothing to say but `ping`.
+"""
 
 from typing import Any
 
-from .. import metrics
-from ..consumers import MAX_PING, PROCESS, SocketConsumer
+from ..access.admission import id_of
+from ..consumers import MAX_PING, SocketConsumer
 from ..exceptions import BadRequest, BroadcastError
-from ..hub.listeners import Listener
-from ..hub.relay import get_relay
-from ..hub.starts import Wish, begin, outcome, query_of
-from ..models import Stream
+from ..hub.joining import join, leave
+from ..hub.listeners import Heard, Listener
+from ..hub.starts import Wish, query_of
 from ..publications import decode_json
 from ..tokens import Deed
-from ..wire.frames import event
+from ..wire.frames import Encoding, Message, event
 
 
 class ListenerConsumer(SocketConsumer):
-    """A socket that hears a stream, at `/ws/listener/<slug>/`."""
+    """A socket that hears a stream, at `/ws/listener/<slug>/`; a `hub.joining.Newcomer`."""
 
     deed = Deed.LISTEN
     listener: Listener | None = None
@@ -24,24 +27,21 @@ class ListenerConsumer(SocketConsumer):
         query = query_of(self.scope)
         wish = Wish.of(query)
         stream = await self.admit(query)
-        async with get_relay().topic(stream.slug) as topic:
-            start, joined = await begin(topic, stream, wish)
-            if self.refused:
-                return
-            self.listener = Listener(
-                *(topic, self.sink, self.encoding, start.cursor, start.opening),
-                keeps_up=stream.kind == Stream.Kind.MEDIA,
-                waits=start.waits,
-            )
-            self.sink.on_drain(self.listener.drained)
-            metrics.joins.labels(outcome(wish, start)).inc()
-            self.listener.tell(joined)
-            topic.add(self.listener)
+        await join(self, stream, wish)
+
+    async def open(self) -> bool:
+        return not self.refused
+
+    def encoding_of(self, topic: Heard) -> Encoding:
+        return self.encoding
+
+    def greet(self, listener: Listener, joined: Message) -> None:
+        self.listener = listener
+        listener.tell(joined)
 
     @property
     def id(self) -> str:
-        """Its name among the connections of all processes."""
-        return f"{PROCESS}-{id(self):x}-{self.since}"
+        return id_of(self)
 
     @property
     def behind(self) -> int:
@@ -63,6 +63,4 @@ class ListenerConsumer(SocketConsumer):
 
     async def closed(self) -> None:
         if self.listener:
-            topic = self.listener.topic
-            topic.remove(self.listener)
-            await get_relay().changed(topic)
+            await leave(self.listener)

@@ -85,7 +85,7 @@ class StreamerConsumer(SocketConsumer):
         state = await get_backend().state(self.slug)
         if self.refused:
             return
-        self.sink.on_drain(self._drained)
+        self.sink.on_space(self._go_on)
         metrics.streamer_joins.inc()
         where = {"epoch": state.epoch, "offset": state.offset}
         self._tell_newest("ready", stream=self.slug, **where, accepted=accepted)
@@ -241,7 +241,7 @@ class StreamerConsumer(SocketConsumer):
         else:
             self.full = not self.tell(message)
 
-    def _drained(self) -> None:
+    def _go_on(self) -> None:
         self.full = False
         untold, self.untold = self.untold, {}
         for message in untold.values():

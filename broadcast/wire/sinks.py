@@ -29,10 +29,10 @@ class FrameTransport(Protocol):
     maxFramePayloadSize: int
 
     def write_frames(self, frames: bytes) -> bool:
-        """Write whole frames. False: the transport is full, `on_drain` will be called once."""
+        """Write whole frames. False: the transport is full, `on_space` will be called once."""
 
     def attach(self, sink: "FrameSink") -> None:
-        """Keep its `send`, and call its `drained` when everything that was pending has gone out,
+        """Keep its `send`, and call its `has_space` when everything that was pending has gone out,
         and its `closing` when the socket ends: before a close frame, whoever closes, which is the
         last moment to write something; or when the connection is lost. Perhaps more than once.
 
@@ -58,22 +58,22 @@ class FrameSink:
     took 1.2 times as long through the transport's attributes.
     """
 
-    __slots__ = ("closing", "drained", "send", "transport")
+    __slots__ = ("closing", "has_space", "send", "transport")
 
     def __init__(self, transport: FrameTransport) -> None:
         self.transport = transport
-        self.drained: Callable[[], None] = nothing
+        self.has_space: Callable[[], None] = nothing
         self.closing: Callable[[], None] = nothing
         #: The socket's `send`, as long as the transport has nothing pending and is not closing.
         self.send: Callable[[bytes], int] | None = None
         transport.attach(self)
 
-    def on_drain(self, callback: Callable[[], None]) -> None:
-        self.drained = callback
+    def on_space(self, callback: Callable[[], None]) -> None:
+        self.has_space = callback
 
     def forget(self) -> None:
         """Its socket is gone. A sink and what it calls hold each other: that ends here."""
-        self.drained = self.closing = nothing
+        self.has_space = self.closing = nothing
 
     def on_close(self, callback: Callable[[], None]) -> None:
         self.closing = callback
@@ -101,7 +101,7 @@ class MessageSink:
 
     def __init__(self, send: Send) -> None:
         self.send = send
-        self.drained: Callable[[], None] = lambda: None
+        self.has_space: Callable[[], None] = lambda: None
         self.waiting: list[Any] = []
         self.closing: dict[str, Any] | None = None
         #: Set with `closing`; and what is called then.
@@ -109,12 +109,12 @@ class MessageSink:
         self.on_give_up: Callable[[], None] = nothing
         self.task: asyncio.Task[None] | None = None
 
-    def on_drain(self, callback: Callable[[], None]) -> None:
-        self.drained = callback
+    def on_space(self, callback: Callable[[], None]) -> None:
+        self.has_space = callback
 
     def forget(self) -> None:
         """Its socket is gone. A sink and what it calls hold each other: that ends here."""
-        self.drained = self.on_give_up = nothing
+        self.has_space = self.on_give_up = nothing
 
     def write(self, messages: list[Any]) -> bool:
         self.waiting.extend(messages)
@@ -159,7 +159,7 @@ class MessageSink:
             logger.debug("A socket takes nothing any more: %r", error)
             return
         self.task = None
-        self.drained()
+        self.has_space()
 
 
 def as_asgi(message: Message) -> dict[str, Any]:

@@ -546,7 +546,7 @@ async def test_a_refusal_looks_nothing_up(
     async def code() -> int:
         return await (await in_process.connect("/ws/listener/nowhere/")).closed()
 
-    monkeypatch.setattr("broadcast.consumers.find_stream", note)
+    monkeypatch.setattr("broadcast.models.rows.find_stream", note)
     settings.BROADCAST_MAX_CONNECTIONS = 0
     assert (await code(), looked_up) == (4429, [])
     settings.BROADCAST_MAX_CONNECTIONS = 1

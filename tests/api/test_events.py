@@ -12,6 +12,7 @@ from broadcast import apublish
 from broadcast.api import events as module
 from broadcast.backends import get_backend
 from broadcast.exceptions import Unavailable
+from broadcast.hub import joining
 from broadcast.hub.relay import get_relay
 from broadcast.models import Stream
 from tests.rig.doors import InProcessDoor, ServerDoor
@@ -206,7 +207,7 @@ async def test_a_browser_comes_back_to_streams_that_are_away_and_a_program_is_to
             raise Unavailable("away")
 
     slug = await in_process.stream()
-    monkeypatch.setattr(module, "get_relay", Away)
+    monkeypatch.setattr(joining, "get_relay", Away)
     async with hear_in_process(slug) as hearing:
         assert hearing.status == 200
         events, _ = await hearing.rest()
@@ -225,7 +226,7 @@ async def test_a_fault_is_logged_once_and_told_without_its_reason(
 
     slug = await in_process.stream()
     with monkeypatch.context() as patch:
-        patch.setattr(module, "get_relay", fail)
+        patch.setattr(joining, "get_relay", fail)
         async with hear_in_process(slug) as hearing:
             assert (hearing.status, await hearing.error()) == (500, "the server failed")
     assert [bool(one.exc_info) for one in caplog.records if one.levelname == "ERROR"] == [True]

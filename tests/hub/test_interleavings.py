@@ -32,7 +32,7 @@ class ChanceSink:
         self.encoding = encoding
         self.cursor = cursor
         self.epoch = world.topic.epoch
-        self.room = world.random.randint(1, 4)
+        self.space = world.random.randint(1, 4)
         self.full = False
         self.gone = False
         self.live: list[str] = []
@@ -50,8 +50,8 @@ class ChanceSink:
         for message in data:
             self.take(told(message))
         clock().now += self.world.random.choice((0, 0, 0.001))
-        self.room -= 1
-        self.full = self.room == 0
+        self.space -= 1
+        self.full = self.space == 0
         return not self.full
 
     def take(self, said: Any) -> None:
@@ -73,8 +73,8 @@ class ChanceSink:
     def drain(self) -> None:
         if self.full and not self.gone:
             self.full = False
-            self.room = self.world.random.randint(1, 4)
-            self.listener.drained()
+            self.space = self.world.random.randint(1, 4)
+            self.listener.resume()
 
 
 class World:

@@ -74,7 +74,7 @@ async def falls_behind(topic: Topic, listener: Listener, sink: Sink, *marks: int
     await publish(*marks)
     await heard(topic, 4 + len(marks))
     sink.full = False
-    listener.drained()
+    listener.resume()
 
     async def is_there() -> bool:
         return listener in topic.edge.get(V1_MESSAGES, ())
@@ -161,7 +161,7 @@ async def test_where_history_was_forgotten_it_comes_in_anew(db: None) -> None:
         await heard(topic, 6)
         await get_backend().clear("s")
         sink.full = False
-        listener.drained()
+        listener.resume()
 
         async def is_closed() -> bool:
             return sink.code == CloseCode.SLOW

@@ -91,7 +91,7 @@ async def test_what_is_larger_than_the_ring_reaches_everybody_all_the_same(
 ) -> None:
     settings.BROADCAST_RING_BYTES = 10
     house = await House.build()
-    edge, full = house.listen(), house.listen(room=1)
+    edge, full = house.listen(), house.listen(space=1)
     await house.publish(1)
     await house.publish(1, pad=50)
     assert (len(house.topic.ring.publications), house.topic.ring.size) == (0, 0)
@@ -107,12 +107,12 @@ async def test_what_is_larger_than_the_ring_reaches_everybody_all_the_same(
 async def test_a_full_socket_gets_one_slice_at_a_time(settings: Settings) -> None:
     settings.BROADCAST_SLICE_BYTES = 30
     house = await House.build()
-    sink = house.listen(room=1, encoding=PLAIN_MESSAGES)
+    sink = house.listen(space=1, encoding=PLAIN_MESSAGES)
     await house.publish(1, pad=10)
     await house.publish(7, pad=10)
     await settle()
     assert sink.sizes() == [10]
-    sink.drain(room=1)
+    sink.drain(space=1)
     assert sink.sizes() == [10, 30]
     sink.drain()
     assert sink.sizes() == [10, 30, 30, 10]
@@ -124,11 +124,11 @@ async def test_a_full_socket_gets_one_slice_at_a_time(settings: Settings) -> Non
 async def test_who_was_overtaken_by_the_ring_catches_up_from_history(settings: Settings) -> None:
     settings.BROADCAST_RING_COUNT, settings.BROADCAST_SLICE_BYTES = 4, 30
     house = await House.build()
-    sink = house.listen(room=1, encoding=PLAIN_MESSAGES)
+    sink = house.listen(space=1, encoding=PLAIN_MESSAGES)
     for _ in range(20):
         await house.publish(1, pad=10)
     for writes in range(2, 8):
-        sink.drain(room=1)
+        sink.drain(space=1)
         await settle()
         assert len(sink.writes) == writes
     sink.drain()
@@ -143,7 +143,7 @@ async def test_who_was_overtaken_by_the_ring_catches_up_from_history(settings: S
 async def test_what_history_lost_is_named_and_the_rest_follows(settings: Settings) -> None:
     settings.BROADCAST_RING_COUNT = 3
     house = await House.build()
-    sink = house.listen(room=1)
+    sink = house.listen(space=1)
     for _ in range(20):
         await house.publish(1, limits=Limits(8, 2**20, 3600))
     sink.drain()
@@ -155,7 +155,7 @@ async def test_what_history_lost_is_named_and_the_rest_follows(settings: Setting
 async def test_a_plain_listener_that_missed_something_is_closed(settings: Settings) -> None:
     settings.BROADCAST_RING_COUNT = 3
     house = await House.build()
-    sink = house.listen(room=1, encoding=PLAIN_MESSAGES)
+    sink = house.listen(space=1, encoding=PLAIN_MESSAGES)
     for _ in range(20):
         await house.publish(1, limits=Limits(8, 2**20, 3600))
     sink.drain()
@@ -167,7 +167,7 @@ async def test_a_plain_listener_that_missed_something_is_closed(settings: Settin
 @in_clock_loop
 async def test_a_ring_longer_than_history_saves_who_is_behind() -> None:
     house = await House.build()
-    sink = house.listen(room=1, encoding=PLAIN_MESSAGES)
+    sink = house.listen(space=1, encoding=PLAIN_MESSAGES)
     for _ in range(20):
         await house.publish(1, limits=Limits(2, 2**20, 3600))
     sink.drain()
@@ -178,7 +178,7 @@ async def test_a_ring_longer_than_history_saves_who_is_behind() -> None:
 @in_clock_loop
 async def test_an_event_that_fills_a_socket_at_the_live_edge_repeats_nothing(what: str) -> None:
     house = await House.build()
-    sink = house.listen(room=3)
+    sink = house.listen(space=3)
     await house.publish(1)
     await house.publish(1)
     await settle()
@@ -196,7 +196,7 @@ async def test_an_event_that_fills_a_socket_at_the_live_edge_repeats_nothing(wha
 @in_clock_loop
 async def test_an_event_that_fills_a_socket_is_the_last_until_it_drains() -> None:
     house = await House.build()
-    sink = house.listen(room=1)
+    sink = house.listen(space=1)
     house.topic.set_streamer("streamer")
     await house.publish(1)
     await settle()
@@ -208,10 +208,10 @@ async def test_an_event_that_fills_a_socket_is_the_last_until_it_drains() -> Non
 @in_clock_loop
 async def test_a_socket_that_takes_nothing_is_closed(settings: Settings) -> None:
     house = await House.build()
-    stuck, slow, quick = house.listen(room=1), house.listen(room=1), house.listen()
+    stuck, slow, quick = house.listen(space=1), house.listen(space=1), house.listen()
     await house.publish(1)
     await asyncio.sleep(20)
-    slow.drain(room=1)
+    slow.drain(space=1)
     await house.publish(1)
     await asyncio.sleep(15)
     house.topic.close_stuck(30)
@@ -227,7 +227,7 @@ async def test_history_that_cannot_be_read_closes_who_needs_it(
 ) -> None:
     settings.BROADCAST_RING_COUNT = 1
     house = await House.build()
-    behind, quick = house.listen(room=1), house.listen()
+    behind, quick = house.listen(space=1), house.listen()
     for _ in range(3):
         await house.publish(1)
 

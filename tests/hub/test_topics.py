@@ -93,7 +93,7 @@ async def test_a_header_waits_for_a_socket_that_is_full_already() -> None:
     house = await House.build()
     [header] = (await house.backend.append("s", [Draft.of("h", Mark.HEADER)], WIDE)).publications
     house.topic.append([header])
-    sink = FakeSink(room=1)
+    sink = FakeSink(space=1)
     sink.listener = Listener(house.topic, sink, V1_MESSAGES, 1, header)
     sink.listener.tell(event("joined"))
     house.topic.add(sink.listener)
@@ -105,7 +105,7 @@ async def test_a_header_waits_for_a_socket_that_is_full_already() -> None:
 @in_clock_loop
 async def test_who_was_removed_hears_no_more() -> None:
     house = await House.build()
-    sinks = [house.listen(), house.listen(room=1), house.listen(cursor=1)]
+    sinks = [house.listen(), house.listen(space=1), house.listen(cursor=1)]
     await house.publish(1)
     for sink in sinks:
         house.topic.remove(sink.listener)
@@ -157,7 +157,7 @@ async def test_live_and_idle_are_told_once_to_who_understands_it() -> None:
 @in_clock_loop
 async def test_a_full_socket_is_told_later_and_only_what_still_holds() -> None:
     house = await House.build()
-    came, came_and_went = house.listen(room=1), house.listen(room=1)
+    came, came_and_went = house.listen(space=1), house.listen(space=1)
     await house.publish(1)
     house.topic.set_streamer("one")
     house.topic.set_streamer("")
@@ -173,7 +173,7 @@ async def test_a_full_socket_is_told_later_and_only_what_still_holds() -> None:
 @in_clock_loop
 async def test_the_last_word_goes_to_all_who_understand_it_full_or_not() -> None:
     house = await House.build()
-    sinks = [house.listen(), house.listen(room=1), house.listen(encoding=PLAIN_MESSAGES)]
+    sinks = [house.listen(), house.listen(space=1), house.listen(encoding=PLAIN_MESSAGES)]
     await house.publish(1)
     sinks[1].full = False
     tell_all([house.topic], event("shutdown", seconds=5))
@@ -247,7 +247,7 @@ async def test_a_count_told_at_the_coming_is_one_of_those_once_a_second() -> Non
 @in_clock_loop
 async def test_a_jump_names_what_is_lost_to_everybody_who_had_it_not() -> None:
     house = await House.build()
-    v1, full, plain = house.listen(), house.listen(room=1), house.listen(encoding=PLAIN_MESSAGES)
+    v1, full, plain = house.listen(), house.listen(space=1), house.listen(encoding=PLAIN_MESSAGES)
     await house.publish(1)
     await house.keep(3, limits=Limits(0, 0, 0))
     house.topic.jump(4)
@@ -276,7 +276,7 @@ async def test_before_a_jump_everybody_gets_what_was_waiting() -> None:
 async def test_a_new_history_sends_everybody_away() -> None:
     house = await House.build()
     sinks = [
-        *(house.listen(), house.listen(room=1), house.listen(encoding=PLAIN_MESSAGES)),
+        *(house.listen(), house.listen(space=1), house.listen(encoding=PLAIN_MESSAGES)),
         house.listen(cursor=7),
     ]
     await house.publish(1)
@@ -296,7 +296,7 @@ async def test_a_new_history_sends_everybody_away() -> None:
 async def test_a_history_that_began_anew_is_not_taken_for_the_old_one(settings: Settings) -> None:
     settings.BROADCAST_RING_COUNT = 1
     house = await House.build()
-    sink = house.listen(room=1)
+    sink = house.listen(space=1)
     for _ in range(5):
         await house.publish(1)
     await house.backend.clear("s")

@@ -30,8 +30,8 @@ from broadcast.hub.gathering import get_writes
 from broadcast.hub.relay import get_relay
 from broadcast.models import Subscription, rows
 from broadcast.models.subscriptions import SubscriptionQuerySet
+from broadcast.pages import channels as page_channels
 from broadcast.pages import markup
-from broadcast.pages import socket as pages_module
 from broadcast.pages import watch as page_watch
 from broadcast.pages.subscriptions import PageSocket, digest_of, new_id, topic_of
 from broadcast.publications import Draft, Position
@@ -464,7 +464,7 @@ async def test_what_is_pushed_while_a_page_is_being_closed_is_for_when_it_comes_
     consumer.closing()
     await apublish("a", 2)
     # It may be looked at meanwhile.
-    await consumer.follow()
+    await consumer.channels.follow()
     await page.socket.leave()
     again = await reopened(in_process, page.session)
     assert (await again.receive())["payload"] == 2
@@ -528,7 +528,7 @@ async def test_what_is_left_while_it_is_being_joined_is_not_heard(
     in_process: InProcessDoor, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     reached, go_on = asyncio.Event(), asyncio.Event()
-    begin_at = pages_module.begin_at
+    begin_at = page_channels.begin_at
 
     async def slow(topic: Any, wish: Any, seen: float) -> Any:
         if topic.name == "a":
@@ -537,7 +537,7 @@ async def test_what_is_left_while_it_is_being_joined_is_not_heard(
         return await begin_at(topic, wish, seen)
 
     page = await opened(in_process)
-    monkeypatch.setattr(pages_module, "begin_at", slow)
+    monkeypatch.setattr(page_channels, "begin_at", slow)
     socket = PageSocket(page.request, ID, is_open=True)
     await socket.asubscribe("a")
     await reached.wait()

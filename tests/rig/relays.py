@@ -77,9 +77,9 @@ class FaultyLayer(InMemoryChannelLayer):  # type: ignore[misc]
 
 
 async def listen(
-    encoding: Encoding = V1_MESSAGES, room: int = -1, cursor: int | None = None
+    encoding: Encoding = V1_MESSAGES, space: int = -1, cursor: int | None = None
 ) -> FakeSink:
-    sink = FakeSink(room)
+    sink = FakeSink(space)
     async with get_relay().topic("s") as topic:
         start = topic.offset if cursor is None else cursor
         sink.listener = Listener(topic, sink, encoding, start)

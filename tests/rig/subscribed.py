@@ -69,6 +69,6 @@ async def reopened(door: InProcessDoor, session: Any, id: str = ID, query: str =
 async def until_heard(page: Opened, channels: set[str]) -> None:
     async def is_so() -> bool:
         found = page_watch.get_pages().by_digest.get(page.digest, set())
-        return [one.hears for one in found] == [channels]
+        return [one.channels.hears for one in found] == [channels]
 
     await eventually(is_so)

@@ -15,13 +15,13 @@ WIDE = Limits(100_000, 2**30, 3600)
 
 
 class FakeSink:
-    """Takes `room` writes and is full then, until the test lets it drain; -1: is never full.
+    """Takes `space` writes and is full then, until the test lets it drain; -1: is never full.
 
     A write takes `seconds` of the loop's clock.
     """
 
-    def __init__(self, room: int = -1, seconds: float = 0.0) -> None:
-        self.room = room
+    def __init__(self, space: int = -1, seconds: float = 0.0) -> None:
+        self.space = space
         self.seconds = seconds
         self.full = False
         self.writes: list[list[Message]] = []
@@ -35,18 +35,18 @@ class FakeSink:
         self.writes.append(data)
         self.times.append(clock().time())
         clock().now += self.seconds
-        self.room -= 1
-        self.full = self.room == 0
+        self.space -= 1
+        self.full = self.space == 0
         return not self.full
 
     def close(self, code: CloseCode, reason: str) -> None:
         assert reason
         self.closed = self.closed or code
 
-    def drain(self, room: int = -1) -> None:
+    def drain(self, space: int = -1) -> None:
         self.full = False
-        self.room = room
-        self.listener.drained()
+        self.space = space
+        self.listener.resume()
 
     @property
     def heard(self) -> list[Any]:
@@ -93,13 +93,13 @@ class House:
 
     def listen(
         self,
-        room: int = -1,
+        space: int = -1,
         encoding: Encoding = V1_MESSAGES,
         cursor: int | None = None,
         opening: Publication | None = None,
         seconds: float = 0.0,
     ) -> FakeSink:
-        sink = FakeSink(room, seconds)
+        sink = FakeSink(space, seconds)
         start = self.topic.offset if cursor is None else cursor
         sink.listener = Listener(self.topic, sink, encoding, start, opening)
         self.topic.add(sink.listener)

@@ -42,7 +42,7 @@ from tests.rig.films import VOID, block, cluster, element, webm
 #: The process that the running task belongs to.
 PROCESS: ContextVar["Process"] = ContextVar("PROCESS")
 #: Modules that ask for the relay of their process.
-ASKING = ("ingest.turns", "ingest.programs", "streams.listener", "streams.streamer", "access.guard")
+ASKING = ("ingest.turns", "ingest.programs", "hub.joining", "streams.streamer", "access.guard")
 #: How far apart things are, in seconds: clients and servers, servers and engine.
 FAR, NEAR = 0.02, 0.01
 #: How many messages of the layer are lost.

@@ -476,7 +476,7 @@ def test_a_close_is_answered_in_time_whatever_the_application_does() -> None:
 async def test_what_belongs_to_a_socket_that_ended_does_not_hold_it() -> None:
     connection = Connection()
     sink = FrameSink(connection.protocol)
-    sink.on_drain(connection.feed)
+    sink.on_space(connection.feed)
     sink.on_close(lambda: None)
     connection.feed(frame(CLOSE, close_payload(1000)))
     sink.answer_close()
@@ -485,7 +485,7 @@ async def test_what_belongs_to_a_socket_that_ended_does_not_hold_it() -> None:
     # Of each of these one side held the other, so both waited for the garbage collector.
     assert connection.protocol.sink is connection.protocol.is_closed is None
     assert connection.queue.protocol is None
-    assert sink.drained is sink.closing is nothing
+    assert sink.has_space is sink.closing is nothing
 
 
 async def test_what_ended_sockets_leave_is_collected(monkeypatch: pytest.MonkeyPatch) -> None:
