@@ -1,9 +1,9 @@
 """One socket that hears a topic, and how it catches up.
 
 A listener whose socket is full leaves the live edge and keeps nothing but its cursor. When its
-socket takes more again it catches up in bounded slices: from the ring, or from history where the ring
-has overtaken it, until it stands at the live edge again. What history does not hold any more is
-told (`skipped`) or, on a plain socket, ends the connection (4408).
+socket takes more again it catches up in bounded slices: from the ring, or from history where the
+ring has overtaken it, until it stands at the live edge again. What history does not hold any more
+is told (`skipped`) or, on a plain socket, ends the connection (4408).
 
 Of video, what was missed is worth nothing, and the middle of it cannot be shown: a listener that
 `keeps_up` goes on at the newest entry point, with the header before it if that is a new one. It
