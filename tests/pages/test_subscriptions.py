@@ -613,7 +613,7 @@ async def test_a_page_that_cannot_be_kept_is_told_to_have_left_all_the_same(
     page = await opened(in_process, "a")
     monkeypatch.setattr(SubscriptionQuerySet, "close", fail)
     await page.socket.close()
-    async with asyncio.timeout(10):
+    async with asyncio.timeout(30):
         await left.wait()
     assert "could not be kept" in caplog.text
 
