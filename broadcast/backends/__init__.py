@@ -10,9 +10,8 @@ may be continued, and `GRACE_SECONDS` longer. Then nothing of the stream is left
 publication begins a new epoch at offset 1, so an old position is never taken for a new one.
 """
 
-import secrets
 from collections.abc import Iterable, Sequence
-from typing import TYPE_CHECKING, NamedTuple, Protocol
+from typing import Protocol
 
 from django.core.signals import setting_changed
 from django.utils.module_loading import import_string
