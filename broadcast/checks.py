@@ -306,7 +306,7 @@ def check_runserver(**kwargs: Any) -> list[CheckMessage]:
         return []
     # It may be on top of ours, and its server then is ours.
     server = getattr(load_command_class(app, "runserver"), "server_cls", object)
-    if any(base.__module__ == "broadcast.server" for base in server.__mro__):
+    if any(base.__module__.startswith("broadcast.server.") for base in server.__mro__):
         return []
     message = (
         f"`runserver` is that of {app}: sockets take a slower path, and MessagePack-RPC is not "

@@ -12,7 +12,8 @@ from typing import Any, NoReturn
 from asgiref.sync import sync_to_async
 
 from ..exceptions import Unavailable
-from . import Presence, remote
+from . import remote
+from .values import Presence
 
 
 class Elsewhere:

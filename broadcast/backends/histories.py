@@ -6,12 +6,7 @@ All of it is bounded: publications by the limits that each append brings, the ot
 from collections import OrderedDict, deque
 
 from ..publications import Draft, Mark, Publication
-from . import (
-    GRACE_SECONDS,
-    RETRY_SECONDS,
-    Limits,
-    MediaRun,
-)
+from .values import GRACE_SECONDS, RETRY_SECONDS, HistoryLimits, MediaRun
 
 #: Runs and idempotency keys that a stream remembers, the newest ones.
 KNOWN_RUNS = 100
@@ -61,7 +56,7 @@ class History:
         if publication.marks & Mark.ENTRY:
             self.entry = publication.offset
 
-    def trim(self, limits: Limits, now: float) -> None:
+    def trim(self, limits: HistoryLimits, now: float) -> None:
         self.seconds = limits.seconds
         while len(self.publications) > limits.publications or self.size > limits.bytes:
             self.drop_oldest()

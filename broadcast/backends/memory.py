@@ -17,16 +17,9 @@ from itertools import islice
 from ..exceptions import RunGap
 from ..groups import is_room
 from ..publications import Draft, Publication
-from . import (
-    Appended,
-    Limits,
-    MediaRun,
-    Presence,
-    Run,
-    StreamState,
-)
 from .histories import History
 from .rooms_memory import MemoryRooms
+from .values import Appended, HistoryLimits, MediaRun, Presence, Run, StreamState
 
 #: Streams that one round of `sweep` looks at.
 SWEEP = 2_000
@@ -78,7 +71,7 @@ class MemoryBackend:
         self,
         stream: str,
         drafts: Sequence[Draft],
-        limits: Limits,
+        limits: HistoryLimits,
         run: Run | MediaRun | None = None,
         key: str = "",
     ) -> Appended:

@@ -28,7 +28,6 @@ from redis.asyncio.client import Pipeline
 
 from ..exceptions import RunGap, Unavailable
 from ..publications import Draft, Publication
-from . import RETRY_SECONDS, Appended, Limits, MediaRun, Presence, Run, StreamState
 from .histories import KNOWN_KEYS, KNOWN_RUNS
 from .redis_faults import explain, fault_of
 from .redis_rehearsal import rehearse
@@ -36,6 +35,7 @@ from .redis_server import RedisServer
 from .redis_servers import RedisServers
 from .rooms import Rooms
 from .rooms_redis import RedisRooms
+from .values import RETRY_SECONDS, Appended, HistoryLimits, MediaRun, Presence, Run, StreamState
 
 #: Seconds for which what a process said of itself holds: the longest a killed one is counted.
 PRESENCE_SECONDS = 25.0
@@ -98,7 +98,7 @@ class RedisBackend(RedisServers):
         self,
         stream: str,
         drafts: Sequence[Draft],
-        limits: Limits,
+        limits: HistoryLimits,
         run: Run | MediaRun | None = None,
         key: str = "",
     ) -> Appended:

@@ -9,11 +9,12 @@ from typing import Protocol
 
 from ..groups import room_stream
 from ..publications import Draft
-from . import Backend, Limits, MediaRun, Run
+from . import Backend
 from .redis_server import RedisServer
 from .rooms import Most
+from .values import HistoryLimits, MediaRun, Run
 
-LIMITS = Limits(1, 100, 60)
+LIMITS = HistoryLimits(1, 100, 60)
 
 
 class Engine(Backend, Protocol):

@@ -10,12 +10,12 @@ joining or leaving was lost so are put right by the next `renew`.
 
 from typing import Any, NamedTuple, Protocol
 
-from . import Appended, Limits
+from .values import Appended, HistoryLimits
 
 #: What a room remembers for members that are behind: publications, bytes, seconds. Where there are
 #: many rooms each has its share of `BROADCAST_ROOMS_BYTES`: a member further behind is closed
 #: with 4408, and comes back.
-HISTORY = Limits(10_000, 8 * 1024 * 1024, 60)
+HISTORY = HistoryLimits(10_000, 8 * 1024 * 1024, 60)
 #: Seconds for which the order of a room goes on that has ended: whoever comes meanwhile must not
 #: take it for another.
 AFTERLIFE_SECONDS = 30

@@ -9,7 +9,6 @@ from ..conf import conf
 from ..exceptions import RoomError
 from ..groups import room_stream
 from ..publications import Draft, Kind
-from . import Appended
 from .histories import History
 from .rooms import (
     AFTERLIFE_SECONDS,
@@ -26,6 +25,7 @@ from .rooms import (
     Renewed,
     RoomState,
 )
+from .values import Appended
 
 
 class Memory(Protocol):

@@ -19,7 +19,6 @@ from ..conf import conf
 from ..exceptions import RoomError, Unavailable
 from ..groups import room_stream
 from ..publications import Kind, Publication
-from . import Appended
 from .redis_server import RedisServer
 from .redis_servers import RedisServers
 from .rooms import (
@@ -37,6 +36,7 @@ from .rooms import (
     Renewed,
     RoomState,
 )
+from .values import Appended
 
 #: Seconds after which a room is forgotten of which nobody says anything any more.
 LIFE_SECONDS = 3600

@@ -12,7 +12,7 @@ from dataclasses import dataclass, field
 from itertools import groupby
 
 from .. import metrics
-from ..backends import Appended, Limits, MediaRun, Run, get_backend
+from ..backends import Appended, HistoryLimits, MediaRun, Run, get_backend
 from ..conf import conf
 from ..exceptions import BadRequest, TooLarge
 from ..groups import is_room
@@ -42,7 +42,7 @@ class Append:
     any_size: bool
     answer: asyncio.Future[Appended]
     #: Those of the stream, when its turn has come.
-    limits: Limits = field(init=False)
+    limits: HistoryLimits = field(init=False)
 
 
 async def append(
@@ -100,7 +100,7 @@ get_rounds: PerLoop[Rounds[str, Append]] = PerLoop(lambda: Rounds(_append_all))
 async def _let_in(calls: Iterable[Append]) -> list[Append]:
     """Those that may publish, with their limits; the others are told why not."""
     found = []
-    of_name: tuple[Limits, int] | None = None
+    of_name: tuple[HistoryLimits, int] | None = None
     for call in calls:
         try:
             if isinstance(call.stream, Stream):
@@ -187,12 +187,12 @@ def check_name(stream: str | Stream) -> str:
     return stream
 
 
-async def _rules(stream: str | Stream) -> tuple[Limits, int]:
-    """Limits of history and largest payload. A name without a row has the default ones."""
+async def _rules(stream: str | Stream) -> tuple[HistoryLimits, int]:
+    """HistoryLimits of history and largest payload. A name without a row has the default ones."""
     await learn()
     row = stream if isinstance(stream, Stream) else await find_stream(stream)
     if row is None:
-        limits = Limits(conf.HISTORY_COUNT, conf.HISTORY_BYTES, conf.HISTORY_AGE)
+        limits = HistoryLimits(conf.HISTORY_COUNT, conf.HISTORY_BYTES, conf.HISTORY_AGE)
         return limits, conf.MAX_FRAME
     row.check_open(names_it=True)
     return row.limits, row.max_frame

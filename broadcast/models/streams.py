@@ -13,7 +13,7 @@ from django.db import models
 from django.urls import get_script_prefix, reverse
 from django.utils.translation import gettext_lazy as _
 
-from ..backends import Limits
+from ..backends import HistoryLimits
 from ..conf import conf
 from ..exceptions import StreamClosed
 from ..tokens import Grant
@@ -206,9 +206,9 @@ class Stream(Venue):
         return self._make_token(Grant(grant), max_age, now)
 
     @property
-    def limits(self) -> Limits:
+    def limits(self) -> HistoryLimits:
         """How much history it keeps."""
-        return Limits(
+        return HistoryLimits(
             conf.HISTORY_COUNT if self.history_count is None else self.history_count,
             conf.HISTORY_BYTES if self.history_bytes is None else self.history_bytes,
             conf.HISTORY_AGE if self.history_seconds is None else self.history_seconds,

@@ -3,7 +3,7 @@ from uuid import uuid4
 from django.http import HttpResponse, HttpResponseBadRequest
 from django.shortcuts import redirect, render
 
-from broadcast.pages.subscriptions import SocketRequest
+from broadcast.subscriptions import SocketRequest
 
 from .models import Vote
 

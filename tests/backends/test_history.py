@@ -4,7 +4,7 @@ import asyncio
 
 import pytest
 
-from broadcast.backends import Backend, Limits, Run, StreamState
+from broadcast.backends import Backend, HistoryLimits, Run, StreamState
 from broadcast.publications import Draft, Kind, Mark, Publication
 from tests.rig.backends import ALL, WIDE, append, kept, text
 from tests.rig.clock import Clock
@@ -65,20 +65,20 @@ async def test_concurrent_appends_share_no_offset(backend: Backend) -> None:
 
 
 async def test_history_is_trimmed_by_count(backend: Backend) -> None:
-    await append(backend, *"abcdef", limits=Limits(3, ALL, 60))
+    await append(backend, *"abcdef", limits=HistoryLimits(3, ALL, 60))
     assert await kept(backend) == ["d", "e", "f"]
     assert (await backend.state("s")).first == 4
 
 
 async def test_history_is_trimmed_by_bytes(backend: Backend) -> None:
-    await append(backend, "aa", "bb", "cc", limits=Limits(9, 4, 60))
+    await append(backend, "aa", "bb", "cc", limits=HistoryLimits(9, 4, 60))
     assert await kept(backend) == ["bb", "cc"]
-    await append(backend, "ddd", limits=Limits(9, 4, 60))
+    await append(backend, "ddd", limits=HistoryLimits(9, 4, 60))
     assert await kept(backend) == ["ddd"]
 
 
 async def test_history_is_trimmed_by_age_without_an_append(backend: Backend, clock: Clock) -> None:
-    limits = Limits(9, ALL, 60)
+    limits = HistoryLimits(9, ALL, 60)
     await append(backend, "a", limits=limits)
     clock.now += 30
     await append(backend, "b", limits=limits)
@@ -93,7 +93,7 @@ async def test_history_is_trimmed_by_age_without_an_append(backend: Backend, clo
 
 
 async def test_offsets_go_on_where_all_history_is_gone(backend: Backend, clock: Clock) -> None:
-    before = await append(backend, "a", limits=Limits(9, ALL, 60))
+    before = await append(backend, "a", limits=HistoryLimits(9, ALL, 60))
     clock.now += 61
     after = await append(backend, "b")
     assert (after.epoch, after.offset) == (before.epoch, 2)
@@ -103,8 +103,8 @@ async def test_offsets_go_on_where_all_history_is_gone(backend: Backend, clock: 
 async def test_a_publication_larger_than_the_bytes_is_published_but_not_kept(
     backend: Backend,
 ) -> None:
-    await append(backend, "a", limits=Limits(9, 4, 60))
-    appended = await append(backend, "too large", limits=Limits(9, 4, 60))
+    await append(backend, "a", limits=HistoryLimits(9, 4, 60))
+    appended = await append(backend, "too large", limits=HistoryLimits(9, 4, 60))
     assert [one.payload for one in appended.publications] == [b"too large"]
     assert await kept(backend) == []
     state = await backend.state("s")
@@ -112,20 +112,20 @@ async def test_a_publication_larger_than_the_bytes_is_published_but_not_kept(
 
 
 async def test_a_stream_may_keep_no_history_at_all(backend: Backend) -> None:
-    appended = await append(backend, "a", "b", limits=Limits(0, 0, 0))
+    appended = await append(backend, "a", "b", limits=HistoryLimits(0, 0, 0))
     assert [one.offset for one in appended.publications] == [1, 2]
     assert await kept(backend) == []
 
 
 async def test_narrower_limits_hold_from_the_next_append_on(backend: Backend) -> None:
     await append(backend, *"abcde")
-    await append(backend, "f", limits=Limits(2, ALL, 60))
+    await append(backend, "f", limits=HistoryLimits(2, ALL, 60))
     assert await kept(backend) == ["e", "f"]
 
 
 async def test_prune_drops_what_is_too_old_and_counts_it(backend: Backend, clock: Clock) -> None:
-    await backend.append("s", [text(), text()], Limits(9, ALL, 60))
-    await backend.append("t", [text()], Limits(9, ALL, 600))
+    await backend.append("s", [text(), text()], HistoryLimits(9, ALL, 60))
+    await backend.append("t", [text()], HistoryLimits(9, ALL, 600))
     assert await backend.prune() == 0
     clock.now += 61
     assert await backend.prune() == 2
@@ -145,7 +145,7 @@ async def test_read_begins_after_since(backend: Backend) -> None:
 
 
 async def test_read_begins_at_the_oldest_where_since_is_gone(backend: Backend) -> None:
-    await append(backend, *"abcdef", limits=Limits(3, ALL, 60))
+    await append(backend, *"abcdef", limits=HistoryLimits(3, ALL, 60))
     assert await kept(backend, since=1) == ["d", "e", "f"]
     assert await kept(backend, since=4) == ["e", "f"]
 
@@ -200,7 +200,7 @@ async def test_a_header_outlives_history_but_an_entry_point_does_not(
     backend: Backend, clock: Clock
 ) -> None:
     drafts = [text("h", Mark.HEADER), text("e", Mark.ENTRY)]
-    await backend.append("s", drafts, Limits(9, ALL, 60))
+    await backend.append("s", drafts, HistoryLimits(9, ALL, 60))
     clock.now += 61
     state = await backend.state("s")
     assert state.header and state.header.payload == b"h"

@@ -16,7 +16,7 @@ import pytest
 from pytest_django.fixtures import Settings
 from redis import Redis
 
-from broadcast.backends import Appended, Limits, MediaRun, Run, StreamState
+from broadcast.backends import Appended, HistoryLimits, MediaRun, Run, StreamState
 from broadcast.backends.redis import HISTORY_KEYS, RedisBackend
 from broadcast.backends.rooms import Most, Renewed
 from broadcast.exceptions import RoomError, RunGap
@@ -293,7 +293,7 @@ async def test_streams_on_a_redis_that_evicts_can_be_published_to_and_tell_the_t
         async def publish(name: str, number: int) -> None:
             payload = f"{name} {number} ".encode() * 200
             appended = await backend.append(
-                name, [text(payload.decode())], Limits(20, ALL, 3600), key=str(number)
+                name, [text(payload.decode())], HistoryLimits(20, ALL, 3600), key=str(number)
             )
             if (name, appended.epoch) not in told:
                 # Where only the generation was evicted, it goes on with the history there is.

@@ -10,7 +10,7 @@ from hypothesis import settings
 from hypothesis import strategies as st
 from hypothesis.stateful import RuleBasedStateMachine, invariant, rule, run_state_machine_as_test
 
-from broadcast.backends import GRACE_SECONDS, RETRY_SECONDS, Limits, Run
+from broadcast.backends import GRACE_SECONDS, RETRY_SECONDS, HistoryLimits, Run
 from broadcast.backends.redis import RedisBackend
 from broadcast.exceptions import RunGap
 from broadcast.publications import Draft, Mark
@@ -21,7 +21,9 @@ drafts = st.lists(
     st.builds(Draft.of, st.binary(max_size=12), st.integers(0, 7).map(Mark)), max_size=5
 )
 #: Narrow ones, so that every one of the three is reached again and again.
-limits = st.builds(Limits, st.integers(0, 8), st.integers(0, 40), st.sampled_from([0, 10, 60]))
+limits = st.builds(
+    HistoryLimits, st.integers(0, 8), st.integers(0, 40), st.sampled_from([0, 10, 60])
+)
 
 
 class Sent(NamedTuple):
@@ -67,7 +69,7 @@ class Comparison(RuleBasedStateMachine):
     def offset(self) -> int:
         return len(self.sent)
 
-    def add(self, added: list[Draft], within: Limits) -> list[Sent]:
+    def add(self, added: list[Draft], within: HistoryLimits) -> list[Sent]:
         """Send, and trim: the history is all that was sent from `first` on."""
         if added or self.kept_since is None:
             self.kept_since = self.clock.now
@@ -100,13 +102,13 @@ class Comparison(RuleBasedStateMachine):
     # -- what may happen --------------------------------------------------------------------
 
     @rule(added=drafts, within=limits)
-    def append(self, added: list[Draft], within: Limits) -> None:
+    def append(self, added: list[Draft], within: HistoryLimits) -> None:
         appended = self.wait(self.backend.append("s", added, within))
         assert self.fields(appended.publications) == self.add(added, within)
         assert (appended.epoch, appended.offset) == (self.epoch, self.offset)
 
     @rule(added=drafts, within=limits, run=st.sampled_from("ab"), step=st.integers(-4, 2))
-    def append_in_run(self, added: list[Draft], within: Limits, run: str, step: int) -> None:
+    def append_in_run(self, added: list[Draft], within: HistoryLimits, run: str, step: int) -> None:
         accepted = self.runs.get(run, 0)
         number = max(accepted + 1 + step, 1)
         appending = self.backend.append("s", added, within, Run(run, number))
@@ -122,7 +124,7 @@ class Comparison(RuleBasedStateMachine):
         assert (appended.offset, appended.accepted) == (self.offset, self.runs[run])
 
     @rule(draft=drafts.filter(bool), within=limits, key=st.sampled_from("kl"))
-    def append_with_key(self, draft: list[Draft], within: Limits, key: str) -> None:
+    def append_with_key(self, draft: list[Draft], within: HistoryLimits, key: str) -> None:
         appended = self.wait(self.backend.append("s", draft[:1], within, key=key))
         if key in self.keys:
             assert (appended.offset, appended.publications) == (self.keys[key], [])

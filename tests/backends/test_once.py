@@ -2,7 +2,7 @@
 
 import pytest
 
-from broadcast.backends import Appended, Backend, Limits, MediaRun, Run
+from broadcast.backends import Appended, Backend, HistoryLimits, MediaRun, Run
 from broadcast.backends.histories import KNOWN_KEYS, KNOWN_RUNS
 from broadcast.exceptions import RunGap
 from broadcast.publications import Mark
@@ -62,7 +62,7 @@ async def test_a_gap_in_a_run_appends_nothing(backend: Backend) -> None:
 async def test_a_run_is_known_when_its_publications_are_gone(
     backend: Backend, clock: Clock
 ) -> None:
-    limits = Limits(9, ALL, 60)
+    limits = HistoryLimits(9, ALL, 60)
     await backend.append("s", [text("a")], limits, Run("r", 1))
     clock.now += 61
     again = await backend.append("s", [text("a"), text("b")], limits, Run("r", 1))

@@ -92,9 +92,9 @@ async def test_nobody_holds_a_thread_whose_answer_has_begun() -> None:
             await work()
             second.give_back()
             async with own_turn():
-                assert await asyncio.wait_for(work(), 5)
+                assert await asyncio.wait_for(work(), 30)
             # And each may still do something, such as closing its answer.
-            assert await asyncio.wait_for(work(), 5)
+            assert await asyncio.wait_for(work(), 30)
 
 
 @on_a_server
@@ -115,9 +115,9 @@ async def test_who_waits_for_something_else_gives_its_thread_to_others() -> None
                 await work()
 
         polling = asyncio.ensure_future(poll())
-        await asyncio.wait_for(asyncio.gather(*(request() for _ in range(5))), 5)
+        await asyncio.wait_for(asyncio.gather(*(request() for _ in range(5))), 30)
         others.set()
-        assert await asyncio.wait_for(polling, 5)
+        assert await asyncio.wait_for(polling, 30)
 
 
 async def hold_both() -> tuple[threading.Event, list[asyncio.Future[None]]]:
@@ -158,7 +158,7 @@ async def test_an_answer_of_unknown_length_has_a_thread_of_its_own() -> None:
         async with own_turn():
             await work()
             async with own_turn():
-                await asyncio.wait_for(work(), 5)
+                await asyncio.wait_for(work(), 30)
     assert turn.own is None
 
 
@@ -174,11 +174,11 @@ async def test_what_outlives_its_request_goes_on() -> None:
         await work()
         task = asyncio.ensure_future(later())
     over.set()
-    await asyncio.wait_for(task, 5)
+    await asyncio.wait_for(task, 30)
     for _ in range(2):
         # It took no thread with it.
         async with own_turn():
-            await asyncio.wait_for(work(), 5)
+            await asyncio.wait_for(work(), 30)
 
 
 @on_a_server
@@ -202,7 +202,7 @@ async def test_a_thread_goes_on_when_its_work_is_done_though_the_client_is_gone(
         async with own_turn():
             waiting = asyncio.ensure_future(sync_to_async(served.append)("next"))
             over.set()
-            await asyncio.wait_for(waiting, 5)
+            await asyncio.wait_for(waiting, 30)
     assert served == ["slow", "next"]
     await asyncio.wait({gone})
 
@@ -229,7 +229,7 @@ async def test_what_all_wait_for_needs_no_thread_of_the_request_that_began_it() 
     over, holding = await hold_both()
     async with own_turn():
         try:
-            assert await asyncio.wait_for(spawn(work()), 5)
+            assert await asyncio.wait_for(spawn(work()), 30)
         finally:
             over.set()
     await asyncio.gather(*holding)

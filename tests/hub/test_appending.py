@@ -8,7 +8,7 @@ import pytest
 from channels.layers import InMemoryChannelLayer, channel_layers
 
 from broadcast import apublish, backends
-from broadcast.backends import Appended, Limits, Run
+from broadcast.backends import Appended, HistoryLimits, Run
 from broadcast.backends.memory import MemoryBackend
 from broadcast.exceptions import RunGap, Unavailable
 from broadcast.hub import appending, bus
@@ -34,7 +34,7 @@ class SlowBackend(MemoryBackend):
         self,
         stream: str,
         drafts: Sequence[Draft],
-        limits: Limits,
+        limits: HistoryLimits,
         run: Run | None = None,
         key: str = "",
     ) -> Appended:

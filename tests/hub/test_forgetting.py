@@ -16,7 +16,7 @@ from django.utils import timezone
 from pytest_django.fixtures import Settings
 
 from broadcast import apublish
-from broadcast.backends import GRACE_SECONDS, RETRY_SECONDS, Limits, Run, get_backend, memory
+from broadcast.backends import GRACE_SECONDS, RETRY_SECONDS, HistoryLimits, Run, get_backend, memory
 from broadcast.backends.memory import MemoryBackend
 from broadcast.backends.redis import HISTORY_KEYS, RedisBackend
 from broadcast.backends.rooms import HISTORY
@@ -33,7 +33,7 @@ from tests.rig.members import join, leave
 from tests.rig.rooms import enter, new_room
 from tests.rig.subscribed import ID, KEY, Request, opened, reopened
 
-SHORT = Limits(1000, 1_000_000, 2)
+SHORT = HistoryLimits(1000, 1_000_000, 2)
 LATER = SHORT.seconds + GRACE_SECONDS + 1
 
 
@@ -173,7 +173,7 @@ async def test_every_key_has_an_expiry_whatever_was_done(redis_backend: RedisBac
     await redis_backend.append("short", [text("x", Mark.HEADER)], SHORT)
     await redis_backend.append("run", [text()], SHORT, Run("r", 1))
     await redis_backend.append("key", [text()], SHORT, key="k")
-    await redis_backend.append("long", [text()], Limits(10, 1000, 10 * RETRY_SECONDS))
+    await redis_backend.append("long", [text()], HistoryLimits(10, 1000, 10 * RETRY_SECONDS))
     await redis_backend.enter("fed", "one")
     await redis_backend.count_listeners("heard", 1)
     await redis_backend.renew()

@@ -11,7 +11,7 @@ from typing import Any
 import pytest
 from pytest_django.fixtures import Settings
 
-from broadcast.backends import Limits, get_backend
+from broadcast.backends import HistoryLimits, get_backend
 from broadcast.exceptions import CloseCode
 from broadcast.hub.listeners import Listener
 from broadcast.hub.topics import Topic
@@ -110,7 +110,7 @@ class World:
         sent = self.payloads[self.topic.epoch]
         new = [f"{len(sent) + n}".zfill(self.random.randint(1, 9)) for n in range(1, count + 1)]
         sent.extend(new)
-        limits = Limits(HISTORY, 10_000, 3600)
+        limits = HistoryLimits(HISTORY, 10_000, 3600)
         await self.backend.append("s", [Draft.of(payload) for payload in new], limits)
         if self.random.random() < 0.8:
             await self.hear()

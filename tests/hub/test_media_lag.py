@@ -8,7 +8,7 @@ from typing import Any
 import pytest
 from pytest_django.fixtures import Settings
 
-from broadcast.backends import Limits, get_backend
+from broadcast.backends import HistoryLimits, get_backend
 from broadcast.exceptions import CloseCode
 from broadcast.hub.appending import append
 from broadcast.hub.listeners import Listener
@@ -172,7 +172,7 @@ async def test_where_history_was_forgotten_it_comes_in_anew(db: None) -> None:
 async def lose(topic: Topic, sink: Sink, *marks: int) -> None:
     """The layer brings none of these, and history has no more than the last two."""
     drafts = [Draft(Kind.BINARY, b"\x03", mark) for mark in marks]
-    await get_backend().append("s", drafts, Limits(2, 1000, 3600))
+    await get_backend().append("s", drafts, HistoryLimits(2, 1000, 3600))
     await publish(MORE)
     last = 4 + len(marks)
     await heard(topic, last)

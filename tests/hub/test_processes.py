@@ -10,7 +10,8 @@ from tests.rig.doors import ServerDoor
 from tests.rig.processes import Installation, ServerProcess
 from tests.rig.rpc import connected
 
-#: Seconds after which a process that was killed must not be counted any more.
+#: Seconds after which a process that was killed must not be counted any more. What is promised is
+#: not a setting, so a test of it takes as long.
 GONE_SECONDS = 30.0
 
 

@@ -6,7 +6,7 @@ from typing import Any
 import pytest
 from pytest_django.fixtures import Settings
 
-from broadcast.backends import Limits
+from broadcast.backends import HistoryLimits
 from broadcast.exceptions import CloseCode
 from broadcast.wire.frames import PLAIN_MESSAGES, event
 from tests.rig.clock import in_clock_loop, settle
@@ -145,7 +145,7 @@ async def test_what_history_lost_is_named_and_the_rest_follows(settings: Setting
     house = await House.build()
     sink = house.listen(space=1)
     for _ in range(20):
-        await house.publish(1, limits=Limits(8, 2**20, 3600))
+        await house.publish(1, limits=HistoryLimits(8, 2**20, 3600))
     sink.drain()
     await settle()
     assert sink.heard == ["1", ("skipped", 2, 12), *numbers(13, 20)]
@@ -157,7 +157,7 @@ async def test_a_plain_listener_that_missed_something_is_closed(settings: Settin
     house = await House.build()
     sink = house.listen(space=1, encoding=PLAIN_MESSAGES)
     for _ in range(20):
-        await house.publish(1, limits=Limits(8, 2**20, 3600))
+        await house.publish(1, limits=HistoryLimits(8, 2**20, 3600))
     sink.drain()
     await settle()
     assert (sink.heard, sink.closed) == (["1"], CloseCode.SLOW)
@@ -169,7 +169,7 @@ async def test_a_ring_longer_than_history_saves_who_is_behind() -> None:
     house = await House.build()
     sink = house.listen(space=1, encoding=PLAIN_MESSAGES)
     for _ in range(20):
-        await house.publish(1, limits=Limits(2, 2**20, 3600))
+        await house.publish(1, limits=HistoryLimits(2, 2**20, 3600))
     sink.drain()
     assert sink.heard == numbers(1, 20)
 

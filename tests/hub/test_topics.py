@@ -6,7 +6,7 @@ from typing import Any
 import pytest
 from pytest_django.fixtures import Settings
 
-from broadcast.backends import Limits
+from broadcast.backends import HistoryLimits
 from broadcast.exceptions import CloseCode
 from broadcast.hub.listeners import Listener
 from broadcast.hub.topics import tell_all
@@ -249,7 +249,7 @@ async def test_a_jump_names_what_is_lost_to_everybody_who_had_it_not() -> None:
     house = await House.build()
     v1, full, plain = house.listen(), house.listen(space=1), house.listen(encoding=PLAIN_MESSAGES)
     await house.publish(1)
-    await house.keep(3, limits=Limits(0, 0, 0))
+    await house.keep(3, limits=HistoryLimits(0, 0, 0))
     house.topic.jump(4)
     await settle()
     full.drain()
@@ -266,7 +266,7 @@ async def test_before_a_jump_everybody_gets_what_was_waiting() -> None:
     sink = house.listen(seconds=0.01)
     await house.publish(1)
     await house.publish(1)
-    await house.keep(3, limits=Limits(0, 0, 0))
+    await house.keep(3, limits=HistoryLimits(0, 0, 0))
     house.topic.jump(5)
     await settle()
     assert sink.heard == ["1", "2", ("skipped", 3, 5)]

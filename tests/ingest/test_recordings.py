@@ -20,7 +20,7 @@ from django.test import AsyncClient, Client
 from django.utils import timezone
 from pytest_django.fixtures import Settings
 
-from broadcast.backends import Limits, get_backend, new_streamer
+from broadcast.backends import HistoryLimits, get_backend, new_streamer
 from broadcast.hub.appending import append
 from broadcast.hub.relay import get_relay
 from broadcast.ingest import recorder
@@ -201,7 +201,7 @@ async def test_what_others_publish_meanwhile_is_not_in_it(
     marks = [(other, Mark.HEADER | Mark.RESET), (KEY, Mark.ENTRY), (block(), 0)]
     drafts = [Draft(Kind.BINARY, payload, int(mark)) for payload, mark in marks]
     await append(slug, drafts[:2])
-    await get_backend().append(slug, drafts[2:], Limits(100, 100_000, 3600))
+    await get_backend().append(slug, drafts[2:], HistoryLimits(100, 100_000, 3600))
     await streamer.close()
     (recording,) = await ended(slug)
     assert content(recording) == HEADER + KEY
@@ -259,7 +259,7 @@ async def test_what_was_sent_before_a_recorder_came_is_not_in_its_file(
     await streamer.accepted(1)
     # Of this the channel layer says nothing, so this process hears of it late.
     stray = Draft(Kind.BINARY, cluster(block(key=True), block(content=b"stray")), int(Mark.ENTRY))
-    await get_backend().append(slug, [stray], Limits(100, 100_000, 3600))
+    await get_backend().append(slug, [stray], HistoryLimits(100, 100_000, 3600))
     await streamer.leave()
     streamer = await in_process.streamer(slug, run)
     await streamer.send(KEY)

@@ -10,7 +10,7 @@ from django.db import IntegrityError
 from django.utils import timezone
 from pytest_django.fixtures import Settings
 
-from broadcast.backends import Limits
+from broadcast.backends import HistoryLimits
 from broadcast.models import Stream
 
 pytestmark = pytest.mark.django_db
@@ -118,10 +118,14 @@ def test_limits_are_those_of_the_settings_unless_the_row_says_otherwise(
     settings.BROADCAST_HISTORY_COUNT = 7
     settings.BROADCAST_HISTORY_BYTES = 8
     settings.BROADCAST_HISTORY_AGE = 9
-    assert Stream().limits == Limits(7, 8, 9)
-    assert Stream(history_count=1, history_bytes=2, history_seconds=3.5).limits == Limits(1, 2, 3.5)
+    assert Stream().limits == HistoryLimits(7, 8, 9)
+    assert Stream(history_count=1, history_bytes=2, history_seconds=3.5).limits == HistoryLimits(
+        1, 2, 3.5
+    )
     # Nothing at all is a limit, too.
-    assert Stream(history_count=0, history_bytes=0, history_seconds=0).limits == Limits(0, 0, 0)
+    assert Stream(history_count=0, history_bytes=0, history_seconds=0).limits == HistoryLimits(
+        0, 0, 0
+    )
 
 
 def test_frames_of_a_media_stream_may_be_larger(settings: Settings) -> None:

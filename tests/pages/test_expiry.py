@@ -157,7 +157,9 @@ def ends_of(page: Opened) -> Any:
 
 
 def session_end_of(page: Opened) -> Any:
-    return page_watch.get_pages()._session_ends._parts[page.digest]["socket_key"]
+    """When the page's session ends; None: its process is just asking."""
+    ends = page_watch.get_pages()._session_ends._parts
+    return ends.get(page.digest, {}).get("socket_key")
 
 
 async def until_noted(is_so: Callable[[], bool]) -> None:

@@ -22,7 +22,7 @@ from django.utils import timezone
 from pytest_django.fixtures import Settings
 
 from broadcast import apublish, middleware, socket_handler
-from broadcast.backends import Limits, get_backend
+from broadcast.backends import HistoryLimits, get_backend
 from broadcast.backends.memory import MemoryBackend
 from broadcast.exceptions import BadRequest, CloseCode, StreamClosed
 from broadcast.hub import housekeeping
@@ -356,7 +356,7 @@ async def test_a_history_that_was_forgotten_comes_back_as_another() -> None:
     backend, draft = MemoryBackend(Clock()), Draft.of("x")
     epochs = set()
     for _ in range(3):
-        appended = await backend.append("a", [draft], Limits(10, 1000, 10**9))
+        appended = await backend.append("a", [draft], HistoryLimits(10, 1000, 10**9))
         assert appended.offset == 1
         epochs.add(appended.epoch)
         await backend.forget("a")
@@ -613,7 +613,7 @@ async def test_a_page_that_cannot_be_kept_is_told_to_have_left_all_the_same(
     page = await opened(in_process, "a")
     monkeypatch.setattr(SubscriptionQuerySet, "close", fail)
     await page.socket.close()
-    async with asyncio.timeout(10):
+    async with asyncio.timeout(30):
         await left.wait()
     assert "could not be kept" in caplog.text
 

@@ -20,7 +20,7 @@ class Page:
 
 
 async def written(page: Page) -> None:
-    async with asyncio.timeout(5):
+    async with asyncio.timeout(30):
         while not page.written:  # noqa: ASYNC110
             await asyncio.sleep(0)
 

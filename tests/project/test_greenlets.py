@@ -38,7 +38,7 @@ def python(server: ServerProcess, script: str, *arguments: str, **environment: s
         env={"DJANGO_SETTINGS_MODULE": "project.settings", **server.environment, **environment},
         capture_output=True,
         text=True,
-        timeout=30,
+        timeout=60,
         check=False,
     )
     assert (done.returncode, done.stderr) == (0, ""), done.stderr
@@ -136,7 +136,7 @@ def test_celery_publishes_from_its_pools(
         script = (
             "import sys, tasks\n"
             "sent = [tasks.report.delay(sys.argv[1], number) for number in range(6)]\n"
-            "print(sorted(one.get(timeout=20) for one in sent))"
+            "print(sorted(one.get(timeout=60) for one in sent))"
         )
         done = subprocess.run(
             [sys.executable, "-W", "ignore", "-c", script, slug],
@@ -144,12 +144,12 @@ def test_celery_publishes_from_its_pools(
             cwd=tmp_path,
             capture_output=True,
             text=True,
-            timeout=40,
+            timeout=90,
             check=False,
         )
     finally:
         worker.terminate()
-        worker.wait(20)
+        worker.wait(60)
     # The worker has imported it, and so has the program here, which published once more.
     first = 3 if pool == "prefork" else 1
     assert done.stdout.strip() == str(list(range(first, first + 6))), done.stderr

@@ -7,14 +7,14 @@ import secrets
 from collections.abc import Callable
 from typing import Any
 
-from broadcast.backends import Appended, Backend, Limits
+from broadcast.backends import Appended, Backend, HistoryLimits
 from broadcast.backends.memory import MemoryBackend
 from broadcast.backends.redis import RedisBackend
 from broadcast.backends.redis_urls import layer_host
 from broadcast.publications import Draft
 from tests.rig.clock import Clock
 
-WIDE = Limits(1000, 1_000_000, 3600)
+WIDE = HistoryLimits(1000, 1_000_000, 3600)
 ALL = 1_000_000
 
 
@@ -45,7 +45,7 @@ def text(payload: str = "x", marks: int = 0) -> Draft:
     return Draft.of(payload, marks)
 
 
-async def append(backend: Backend, *payloads: str, limits: Limits = WIDE) -> Appended:
+async def append(backend: Backend, *payloads: str, limits: HistoryLimits = WIDE) -> Appended:
     """Append texts to the stream `s`."""
     return await backend.append("s", [text(payload) for payload in payloads], limits)
 

@@ -25,7 +25,7 @@ from tests.rig.processes import POOLS, ServerProcess
 from tests.rig.raw import RawSocket
 
 #: Seconds within which everything that is awaited must have come, on a busy machine too.
-PATIENCE = 10.0
+PATIENCE = 30.0
 V1 = "broadcast.v1"
 
 Frame = str | bytes

@@ -156,11 +156,11 @@ class RawSocket:
         await self.send(frame(PING, b"turn"))
         assert await self.frame() == (PONG, b"turn")
 
-    async def taken(self) -> None:
+    async def taken(self, patience: float = PATIENCE) -> None:
         """Wait until the server has read everything that was sent."""
         ours = f":{self.socket.getsockname()[1]:04X}"
         theirs = f":{self.port:04X}"
-        async with asyncio.timeout(PATIENCE):
+        async with asyncio.timeout(patience):
             while queues(ours, theirs)[0] or queues(theirs, ours)[1]:  # noqa: ASYNC110
                 await asyncio.sleep(0.01)
 

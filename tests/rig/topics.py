@@ -3,7 +3,7 @@
 import json
 from typing import Any
 
-from broadcast.backends import Limits, get_backend
+from broadcast.backends import HistoryLimits, get_backend
 from broadcast.exceptions import CloseCode
 from broadcast.hub.listeners import Listener
 from broadcast.hub.topics import Topic
@@ -11,7 +11,7 @@ from broadcast.publications import Draft, Publication
 from broadcast.wire.frames import V1_MESSAGES, Encoding, Message
 from tests.rig.clock import clock
 
-WIDE = Limits(100_000, 2**30, 3600)
+WIDE = HistoryLimits(100_000, 2**30, 3600)
 
 
 class FakeSink:
@@ -82,13 +82,15 @@ class House:
         state = await get_backend().state("s")
         return cls(Topic("s", state.epoch, state.offset, ""))
 
-    async def keep(self, count: int, pad: int = 0, limits: Limits = WIDE) -> list[Publication]:
+    async def keep(
+        self, count: int, pad: int = 0, limits: HistoryLimits = WIDE
+    ) -> list[Publication]:
         """Put publications into history, which the topic does not hear of."""
         offset = (await self.backend.state("s")).offset
         drafts = [Draft.of(f"{offset + n:0{pad}}") for n in range(1, count + 1)]
         return (await self.backend.append("s", drafts, limits)).publications
 
-    async def publish(self, count: int, pad: int = 0, limits: Limits = WIDE) -> None:
+    async def publish(self, count: int, pad: int = 0, limits: HistoryLimits = WIDE) -> None:
         self.topic.append(await self.keep(count, pad, limits))
 
     def listen(

@@ -363,9 +363,9 @@ async def headers_of(path: str) -> tuple[int, dict[bytes, bytes]]:
     scope = {"type": "http", "method": "GET", "path": path, "headers": [], "query_string": b""}
     communicator = ApplicationCommunicator(application, scope)
     await communicator.send_input({"type": "http.request", "body": b""})
-    start = await communicator.receive_output(10)
-    await communicator.receive_output(10)
-    await communicator.wait(10)
+    start = await communicator.receive_output(30)
+    await communicator.receive_output(30)
+    await communicator.wait(30)
     return start["status"], dict(start["headers"])
 
 
@@ -395,4 +395,4 @@ async def test_a_socket_below_the_prefix_of_the_site_is_found(
         assert await communicator.connect(10) == (True, "broadcast.v1")
         assert (await communicator.receive_json_from(10))["event"] == "joined"
         await communicator.send_input({"type": "websocket.disconnect", "code": 1000})
-        await communicator.wait(10)
+        await communicator.wait(30)
