@@ -28,11 +28,11 @@ class Run(NamedTuple):
 
 
 class MediaRun(NamedTuple):
-    """A recording that one streamer's frames are cut from: see `streams.streamer`.
+    """Frames of one recording, which the server cuts into publications: see `ingest.intake`.
 
-    A stream keeps the newest one. What of it is appended is kept together with how many frames
-    that took, and with what is needed to go on from there: a state of some bytes, and the bytes
-    that are held back, which may be many. So those come in parts, each once.
+    A stream keeps its newest one. An append keeps the publications together with the count of
+    frames that they took, and with all that is needed to go on from there: a state of some bytes,
+    and the held-back bytes. These may be many, so they come in parts, each once.
     """
 
     id: str
