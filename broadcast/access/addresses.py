@@ -25,7 +25,7 @@ WITH_PORT = re.compile(r"(?:\[(.+)\]|([\d.]+))(?::\d{1,5})?")
 
 
 def address_of(scope: dict[str, Any]) -> str:
-    """The address of whoever opened it; "" for one that has none, as at a Unix socket."""
+    """The address of its client; "" for a client without one, as at a Unix socket."""
     client = scope.get("client")
     if not client:
         return ""
@@ -46,7 +46,8 @@ def parse(text: str) -> IPv4Address | IPv6Address | None:
 
 @lru_cache(maxsize=4096)
 def household(address: str) -> str:
-    """What counts as one address: of IPv6 a /64, since whoever has one address has all of it."""
+    """What counts as one address: of IPv6 a /64, since a client that has one address has all of
+    it."""
     parsed = parse(address)
     if isinstance(parsed, IPv6Address):
         return str(IPv6Network((int(parsed) >> 64 << 64, 64)))

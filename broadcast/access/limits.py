@@ -61,7 +61,7 @@ class Pace:
     def wait(self, key: Hashable, seconds: float, now: float) -> float:
         """Seconds until `key` may take what is to last for `seconds`; 0: it may.
 
-        Whoever has taken nothing lately may take anything: what is larger than all that may
+        A name that has taken nothing lately may take anything: what is larger than all that may
         come at once must be possible, and lasts the longer.
         """
         left = self.until.get(key, now) - now

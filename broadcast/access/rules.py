@@ -14,7 +14,7 @@ from .visitors import TRUSTED, Visitor
 
 
 async def check_request(stream: Stream, grant: Grant, request: HttpRequest) -> None:
-    """`check` for whoever makes the request."""
+    """`check` for the client of the request."""
     await check(stream, grant, await Visitor.of_request(request))
 
 

@@ -51,7 +51,7 @@ class Visitor:
 
     @classmethod
     async def of_request(cls, request: HttpRequest) -> "Visitor":
-        """Whoever makes an HTTP request."""
+        """The visitor of an HTTP request."""
         token = request.GET.get("token", "") or _bearer(request.headers.get("authorization"))
         key = request.COOKIES.get(settings.SESSION_COOKIE_NAME, "")
         return cls(token, key, None if key else await request.auser())

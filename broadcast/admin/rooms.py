@@ -71,7 +71,7 @@ class RoomAdmin(VenueAdmin):
 
     @admin.display(description=_("since"))
     def since(self, room: Room) -> str:
-        # The page says it in the time of whoever looks.
+        # The page shows it in the reader's own time zone.
         return figure(room.pk, "since", "–")
 
 

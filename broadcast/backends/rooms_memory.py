@@ -129,7 +129,7 @@ class MemoryRooms:
 
     async def renew(self, farewell: bytes) -> Renewed:
         """Forget what was said in rooms that ended; members of other processes there are none."""
-        # Its order begins anew then: nobody here may have heard the old one.
+        # Its order begins again then: nobody here may have heard the old one.
         past = self.backend.clock() - max(AFTERLIFE_SECONDS, 2 * conf.LINGER_SECONDS)
         while self.ended and next(iter(self.ended.values())) < past:
             room, _ = self.ended.popitem(last=False)

@@ -71,7 +71,7 @@ def not_allowed(method: str, allowed: list[str]) -> Refusal:
 
 
 def failure(error: BroadcastError | Refusal) -> JsonResponse:
-    """What whoever did something wrong is told."""
+    """What the client is told that made the mistake."""
     status, headers = describe(error)
     return JsonResponse({"error": str(error)}, status=status, headers=headers)
 

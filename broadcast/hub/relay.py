@@ -44,7 +44,7 @@ RETRY_SECONDS = 1.0
 #: that, where they are frozen. Six names were all of the half that was away once in 64 times.
 CHANNEL_TRIES = 20
 CHANNEL_SECONDS = 15.0
-#: Seconds after which groups are joined anew: Channels' own layers end a membership after a day.
+#: Seconds after which groups are joined again: Channels' own layers end a membership after a day.
 REJOIN_SECONDS = 3600.0
 
 
@@ -56,7 +56,7 @@ class Relay:
         self.topics: dict[str, Topic] = {}
         self.channel = ""
         self._opening = asyncio.Lock()
-        #: The groups it is in, and when they are joined anew.
+        #: The groups it is in, and when they are joined again.
         self._groups: set[str] = set()
         self._rejoin_at = asyncio.get_running_loop().time() + REJOIN_SECONDS
         #: The handlers of messages that are of no topic, by their kind.

@@ -70,7 +70,7 @@ def outcome(wish: Wish, start: Start) -> str:
 
 
 async def begin(topic: Topic, stream: Stream, wish: Wish) -> tuple[Start, Message]:
-    """Where whoever comes to the topic begins, and the event `joined` that says so.
+    """Where a newcomer to the topic begins, and the event `joined` that says so.
 
     It holds until something else is awaited.
     """

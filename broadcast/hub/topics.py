@@ -146,7 +146,8 @@ class Topic:
             listener.advance()
 
     def jump(self, offset: int) -> None:
-        """What was published up to `offset` cannot be had: whoever had it not is overtaken."""
+        """Publications up to `offset` cannot be had: listeners that had not heard them are
+        overtaken."""
         self.flush()
         behind = [listener for edge in self.edge.values() for listener in edge]
         for listener in behind:
@@ -158,7 +159,8 @@ class Topic:
         self._admit_ahead()
 
     def restart(self, epoch: str, offset: int) -> None:
-        """A new history began: old offsets mean nothing any more, so everybody comes in anew."""
+        """A new history began: old offsets mean nothing any more, so all listeners are closed and
+        come back."""
         metrics.restarts.inc()
         for listener in list(self.listeners):
             listener.close(CloseCode.SLOW, "a new history began")

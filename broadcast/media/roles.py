@@ -1,4 +1,4 @@
-"""What the parts of a container are to whoever cuts it."""
+"""What each part of a container means for cutting it."""
 
 from enum import IntFlag
 from typing import NamedTuple

@@ -241,7 +241,7 @@ class Segmenter:
     # -- from one connection to the next ----------------------------------------------------
 
     def snapshot(self) -> Snapshot:
-        """All it knows, for whoever keeps each of them, one after another."""
+        """All it knows, for a caller that keeps each snapshot, one after another."""
         state, size = self.whole or (self._state(), len(self.buffer))
         packed: bytes = msgpack.packb(state)
         goes_on = self.snapped >= 0

@@ -34,7 +34,7 @@ _get_slot = PerLoop(lambda: asyncio.Semaphore(CALLS))
 
 
 class Page(Protocol):
-    """Whoever calls."""
+    """The page that calls."""
 
     connection_id: str
     #: What others know it by; "": it is of no session that has pages.

@@ -123,7 +123,7 @@ def room_page(request: HttpRequest, room_id: str) -> HttpResponseBase:
 
 
 async def check(room: Room, request: HttpRequest) -> None:
-    """Forbidden: whoever asks may not enter, and why."""
+    """Forbidden: this visitor may not enter, and why."""
     await rules.check(room, Grant.ENTER, await Visitor.of_request(request))
 
 

@@ -62,7 +62,7 @@ class Command(BaseCommand):
         except KeyboardInterrupt:
             pass
         except BrokenPipeError:
-            # Whoever read our output has gone; there is nothing left to flush to.
+            # The program that read our output has gone: there is nothing left to flush to.
             sys.stdout = None
 
     def done(self) -> bool:

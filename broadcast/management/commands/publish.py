@@ -238,6 +238,6 @@ def lines(chunks: Iterable[bytes]) -> Iterator[list[bytes]]:
 
 
 def explain(error: BaseException) -> str:
-    """With its cause, which may be told to whoever is on this machine."""
+    """With its cause: only users of this machine read it."""
     said, cause = str(error), str(error.__cause__ or "")
     return cause if cause.startswith(said) else f"{said}: {cause}" if cause else said
