@@ -1,4 +1,4 @@
-"""What each request passes: the policy of its answer, and the page socket that views use."""
+"""Middleware: the policy of each answer, and the page socket that views use."""
 
 import inspect
 from collections.abc import Callable

@@ -17,7 +17,7 @@ from django.core.exceptions import ImproperlyConfigured
 from ..conf import conf
 from .origins import Application
 
-#: What is named for a proxy at a Unix socket, which has no address.
+#: The name in `PROXIES` of a proxy at a Unix socket, which has no address.
 UNIX = "unix:"
 
 #: An address with a port, or in brackets.
@@ -71,7 +71,7 @@ class Proxies:
         return any(parsed in network for network in self.networks)
 
     def client(self, peer: str, forwarded: str) -> str:
-        """Who came to the first of the proxies; `peer` is who came to us."""
+        """The address that came to the first of the proxies; `peer` came to us."""
         client = peer
         for hop in reversed(forwarded.split(",")):
             hop = hop.strip()
@@ -105,7 +105,7 @@ class ProxyMiddleware:
 
     def __init__(self, inner: Application) -> None:
         self.inner = inner
-        # What is wrong there is told when a server starts.
+        # A server names faults of the setting when it starts.
         named_proxies()
 
     def __call__(self, scope: dict[str, Any], receive: Any, send: Any) -> Awaitable[None]:

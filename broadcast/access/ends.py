@@ -1,4 +1,4 @@
-"""What ends when its time has come: one timer for the earliest end, however many there are.
+"""Ends that come with time: one timer for the earliest, however many there are.
 
 The owner is told of each end as soon as it is reached. Ends are times of the wall clock, as rows
 have them, and a timer goes by the clock of the event loop, which nobody sets: it is asked again

@@ -1,4 +1,4 @@
-"""Who knocks at a door: what a socket or a request brought to show who it is."""
+"""Visitors: the token, session or user that a socket or request came with."""
 
 from typing import Any
 

@@ -77,7 +77,7 @@ class RoomAdmin(VenueAdmin):
 
 @admin.register(RoomHour)
 class RoomHourAdmin(admin.ModelAdmin):  # type: ignore[type-arg]
-    """What hours were like: to look at."""
+    """The hours of a room, to look at."""
 
     list_display = ("hour", "kind", "value", "count")
     list_display_links = None

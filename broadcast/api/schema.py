@@ -85,7 +85,7 @@ EPOCH = parameter("epoch", TEXT, "The epoch that `since` is of.")
 
 
 def schemas() -> Json:
-    """What bodies look like."""
+    """The schemas of bodies."""
     return {
         "Error": thing(error={"type": "string"}),
         "Position": thing(

@@ -135,7 +135,7 @@ class MemoryRooms:
             room, _ = self.ended.popitem(last=False)
             await self.backend.forget(room_stream(room))
         for room in self.rooms:
-            # What is old goes from quiet rooms, too.
+            # Quiet rooms must lose old messages, too.
             self.backend.history(room_stream(room))
         return Renewed([], [])
 

@@ -71,7 +71,7 @@ def not_allowed(method: str, allowed: list[str]) -> Refusal:
 
 
 def failure(error: BroadcastError | Refusal) -> JsonResponse:
-    """What the client is told that made the mistake."""
+    """The status and headers of an error, for the client that caused it."""
     status, headers = describe(error)
     return JsonResponse({"error": str(error)}, status=status, headers=headers)
 

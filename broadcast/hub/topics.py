@@ -1,4 +1,4 @@
-"""What everybody hears: one ring per topic, and a cursor per listener.
+"""Topics: one ring per stream, and a cursor per listener.
 
 A topic is one stream in this process. The relay appends publications to its ring; a *flush* joins
 the frames of all that are new and hands the same bytes to every listener at the live edge.
@@ -117,7 +117,7 @@ class Topic:
             publications, size = ring.slice(self.flushed, ring.offset)
             self.flushed = publications[-1].offset
             for encoding, edge in list(self.edge.items()):
-                # What is said in a room is not for each of its members.
+                # A message in a room may not be for every member.
                 if edge and (data := encoding.publications(publications)):
                     deliveries += len(publications) * len(edge)
                     written += size * len(edge)

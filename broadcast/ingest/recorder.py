@@ -98,7 +98,7 @@ class RecordingFile:
                 self.size += written
                 rest = rest[written:]
         except OSError:
-            # Of what is not whole nothing stays.
+            # Truncate the partial write.
             self._cut(start)
             raise
 

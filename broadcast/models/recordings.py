@@ -210,7 +210,7 @@ def _delete_file(instance: Recording, using: str, **kwargs: object) -> None:
         get_storage().delete(instance.name)
         local_path(instance.name).unlink(missing_ok=True)
 
-    # What a rolled back transaction deleted is still there.
+    # After a rollback the row is still there, and needs its file.
     transaction.on_commit(delete, using=using, robust=True)
 
 

@@ -61,7 +61,7 @@ class Pace:
 
     def __init__(self) -> None:
         self.turn = asyncio.Lock()
-        #: What was begun, and taken apart, since the loop had its turn.
+        #: Calls begun and decoded since the loop had its turn.
         self.calls = self.bytes = 0
 
     @property
