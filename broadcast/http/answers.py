@@ -71,7 +71,7 @@ def not_allowed(method: str, allowed: list[str]) -> Refusal:
 
 
 def failure(error: BroadcastError | Refusal) -> JsonResponse:
-    """The status and headers of an error, for the client that caused it."""
+    """The answer that tells the client of its error."""
     status, headers = describe(error)
     return JsonResponse({"error": str(error)}, status=status, headers=headers)
 
