@@ -24,8 +24,8 @@ from broadcast.backends import HistoryLimits, get_backend, new_streamer
 from broadcast.hub.appending import append
 from broadcast.hub.relay import get_relay
 from broadcast.ingest import recorder
+from broadcast.ingest.files import RecordingFile
 from broadcast.ingest.programs import feeding
-from broadcast.ingest.recorder import RecordingFile
 from broadcast.ingest.turns import Turn
 from broadcast.models import Recording, Stream
 from broadcast.models.recordings import local_path
@@ -393,7 +393,7 @@ async def until_written(slug: str) -> None:
     recorder = recorder_of(slug)
 
     async def is_written() -> bool:
-        return not recorder.size
+        return not recorder.backlog.size
 
     await eventually(is_written)
 

@@ -13,7 +13,7 @@ from django.core.exceptions import ImproperlyConfigured
 from django.db import connections
 from pytest_django.fixtures import Settings
 
-from broadcast.ingest.recorder import RecordingFile
+from broadcast.ingest.files import RecordingFile
 from project.private_files import keep_database_private, local_secret_key
 from project.settings import database
 from tests.rig.checks import found
