@@ -282,8 +282,8 @@ def check_rpc_host(**kwargs: Any) -> list[CheckMessage]:
         hint = "Set BROADCAST_RPC_SECRET, or BROADCAST_RPC_HOST to 127.0.0.1."
         return [Error(f"{reason}.", hint=hint, id="broadcast.E005")]
     message = (
-        f"MessagePack-RPC listens at {conf.RPC_HOST!r}, not encrypted: whoever overhears the "
-        "secret can publish on every stream, and read private ones."
+        f"MessagePack-RPC listens at {conf.RPC_HOST!r}, not encrypted: a listener on "
+        "the network learns the secret, can publish on every stream, and read private ones."
     )
     hint = "Set BROADCAST_RPC_HOST to 127.0.0.1, or let nobody but your programs reach the port."
     return [Warning(message, hint=hint, id="broadcast.W007")]

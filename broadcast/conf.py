@@ -216,7 +216,7 @@ class Conf:
     EMBED_ANCESTORS = Setting("*")
 
     #: Addresses and networks of the proxies before us, whose `X-Forwarded-For` is believed;
-    #: `unix:`: whoever comes through a Unix socket.
+    #: `unix:`: every client that comes through a Unix socket.
     PROXIES = Setting[list[str]]([])
 
     #: Where the MessagePack-RPC server listens, and `publish` outside the server finds it.
@@ -246,7 +246,7 @@ class Conf:
     TURN_SECRET = Setting("")
     TURN_AGE = Setting(86400.0, positive=True)
 
-    #: Whoever says so in `Authorization: Bearer` may read `/metrics`. Empty: nobody may so.
+    #: The token that `/metrics` asks for in `Authorization: Bearer`. Empty: none is accepted.
     METRICS_TOKEN = Setting("")
 
 

@@ -1,4 +1,4 @@
-"""What all sockets of Broadcast do: they come in or are told why not, and leave at one place.
+"""The base of all sockets: they come in or are told why not, and leave in one place.
 
 They speak plainly or, as sub-protocol, `broadcast.v1`. A socket that may not come in is accepted
 and closed with its code, so that a page can say why.
@@ -35,11 +35,11 @@ logger = get_logger(__name__)
 
 SUBPROTOCOL = "broadcast.v1"
 
-#: What clients close with that are done: normally, or leaving the page. (No code at all is what
+#: Close codes of clients that are done: normally, or leaving the page. (No code at all is what
 #: some servers tell of a connection that broke.)
 GOODBYES = (1000, 1001)
 
-#: What a listener may say at most, in characters: it has nothing to say but `ping`.
+#: The longest message of a listener, in characters: it has nothing to say but `ping`.
 MAX_PING = 1024
 
 
@@ -62,7 +62,7 @@ class SocketConsumer(AsyncConsumer):  # type: ignore[misc]
     is_accepted = False
     #: Why it is to be sent away as soon as it is accepted.
     refusal: BroadcastError | None = None
-    #: What to call when it is gone, if it counts as a connection.
+    #: Called when it is gone, if it counts as a connection.
     uncount: Callable[[], None] | None = None
     #: It was told what is wrong and is being closed: what it still says is not heard.
     refused = False

@@ -17,8 +17,8 @@
     ├── RunGap                 publications of a run are missing   4200   409
     └── Unavailable            engine or database is away          4200   503
 
-Each is told to whoever caused it, once per door: as a close code on a socket, a status over HTTP,
-an error string over MessagePack-RPC, a `CommandError` on the command line.
+Each is told to the client that caused it, once per door: as a close code on a socket, a status over
+HTTP, an error string over MessagePack-RPC, a `CommandError` on the command line.
 """
 
 import math
@@ -104,7 +104,7 @@ class TooSlow(BroadcastError):
 
 
 class SessionEnded(BroadcastError):
-    """Whoever comes back is looked at anew: they may have logged in, and go on as another."""
+    """A client that comes back is looked at again: it may have logged in, and go on as another."""
 
     close_code = CloseCode.SHUTDOWN
     http_status = 401

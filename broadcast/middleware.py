@@ -1,4 +1,4 @@
-"""What each request passes: the policy of its answer, and the page socket that views use."""
+"""Middleware: the policy of each answer, and the page socket that views use."""
 
 import inspect
 from collections.abc import Callable
@@ -38,8 +38,8 @@ def SocketMiddleware(get_response: Callable[..., Any]) -> Callable[..., Any]:
     """Gives every request its `request.socket`; it stands after the middleware of sessions.
 
     Where a view used the connection id and its page came out without it, it is put into the page's
-    `<body>`. Whoever does not use it gets neither session nor `Vary`. A view that fails since the
-    engine is away answers 503.
+    `<body>`. A view that does not use it gets neither session nor `Vary`. A view that fails since
+    the engine is away answers 503.
     """
     # It needs the models, and this module is imported by the settings' middleware before them.
     from .pages.subscriptions import PageSocket

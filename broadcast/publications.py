@@ -1,4 +1,4 @@
-"""What is sent on a stream: a draft before it has a position, a publication from then on.
+"""Publications of a stream: a draft before it has a position, a publication from then on.
 
 A value means the same on every way in: a view, a shell, a task, a page's push, a room, another
 program. `dump_json` decides its meaning where it is given, before it leaves the process, and a
@@ -35,7 +35,7 @@ class Kind(IntEnum):
 
 
 class Mark(IntFlag):
-    """What a publication is to a newcomer. RESET: a new recording begins with it."""
+    """The part of a publication for newcomers. RESET: a new recording begins with it."""
 
     NONE = 0
     HEADER = 1
@@ -104,7 +104,7 @@ class Publication:
 
     @property
     def data(self) -> Any:
-        """What was published: a `str`, `bytes`, or the value of the JSON."""
+        """The published value: a `str`, `bytes`, or the value of the JSON."""
         if self.kind == Kind.BINARY:
             return self.payload
         return json.loads(self.payload) if self.kind == Kind.JSON else self.payload.decode()

@@ -16,7 +16,7 @@ MOST = 500
 
 
 class Grant(StrEnum):
-    """What a client may do on a stream or in a room; the values stand in tokens."""
+    """The actions on a stream or in a room that a token grants; the values stand in tokens."""
 
     LISTEN = "listen"
     PUBLISH = "publish"

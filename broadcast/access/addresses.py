@@ -17,7 +17,7 @@ from django.core.exceptions import ImproperlyConfigured
 from ..conf import conf
 from .origins import Application
 
-#: What is named for a proxy at a Unix socket, which has no address.
+#: The name in `PROXIES` of a proxy at a Unix socket, which has no address.
 UNIX = "unix:"
 
 #: An address with a port, or in brackets.
@@ -25,7 +25,7 @@ WITH_PORT = re.compile(r"(?:\[(.+)\]|([\d.]+))(?::\d{1,5})?")
 
 
 def address_of(scope: dict[str, Any]) -> str:
-    """The address of whoever opened it; "" for one that has none, as at a Unix socket."""
+    """The address of its client; "" for a client without one, as at a Unix socket."""
     client = scope.get("client")
     if not client:
         return ""
@@ -46,7 +46,8 @@ def parse(text: str) -> IPv4Address | IPv6Address | None:
 
 @lru_cache(maxsize=4096)
 def household(address: str) -> str:
-    """What counts as one address: of IPv6 a /64, since whoever has one address has all of it."""
+    """What counts as one address: of IPv6 a /64, since a client that has one address has all of
+    it."""
     parsed = parse(address)
     if isinstance(parsed, IPv6Address):
         return str(IPv6Network((int(parsed) >> 64 << 64, 64)))
@@ -70,7 +71,7 @@ class Proxies:
         return any(parsed in network for network in self.networks)
 
     def client(self, peer: str, forwarded: str) -> str:
-        """Who came to the first of the proxies; `peer` is who came to us."""
+        """The address that came to the first of the proxies; `peer` came to us."""
         client = peer
         for hop in reversed(forwarded.split(",")):
             hop = hop.strip()
@@ -104,7 +105,7 @@ class ProxyMiddleware:
 
     def __init__(self, inner: Application) -> None:
         self.inner = inner
-        # What is wrong there is told when a server starts.
+        # A server names faults of the setting when it starts.
         named_proxies()
 
     def __call__(self, scope: dict[str, Any], receive: Any, send: Any) -> Awaitable[None]:

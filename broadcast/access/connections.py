@@ -1,4 +1,4 @@
-"""Who is connected to a stream, asked of all processes; and the removal of one of them.
+"""The connections of a stream, asked of all processes; and the removal of one of them.
 
 The question goes to the group of all processes, and each that has anybody there answers to the
 asker's own channel, with those who are furthest behind (`guard.Guard.answer`). So it costs one
@@ -17,7 +17,7 @@ from .guard import MOST
 #: Seconds in which processes answer.
 PATIENCE = 0.3
 
-#: What was answered so far, by question.
+#: The answers so far, by question.
 _answers: dict[str, list[dict[str, Any]]] = {}
 
 

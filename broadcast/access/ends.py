@@ -1,12 +1,12 @@
-"""What ends when its time has come: one timer for the earliest end, however many there are.
+"""Ends that come with time: one timer for the earliest, however many there are.
 
-Whoever notes an end is told as soon as it is reached. Ends are times of the wall clock, as rows
+The owner is told of each end as soon as it is reached. Ends are times of the wall clock, as rows
 have them, and a timer goes by the clock of the event loop, which nobody sets: it is asked again
 what time it is when the timer is due, and whoever calls `set_timer` now and then has the timer
 follow a clock that was set.
 
 An end that is changed costs the logarithm of their number, one that is noted as it was a
-comparison: all open pages are noted anew every few seconds.
+comparison: all open pages are noted again every few seconds.
 """
 
 import asyncio

@@ -1,4 +1,4 @@
-"""Who is at the streams in this process, and whether they may still be there.
+"""The connections at streams in this process, and whether they may still be there.
 
 A socket is let in by what holds when it comes. What changes later holds for it too: a stream that
 is made private or closed, a permission or a user that is removed, a token that runs out, a session
@@ -67,7 +67,7 @@ class Connection(Protocol):
 
     @property
     def way(self) -> str:
-        """What it speaks: "broadcast.v1", "plain", "events" or "palava".
+        """Its protocol: "broadcast.v1", "plain", "events" or "palava".
 
         "program": see `ingest.programs`.
         """
@@ -118,7 +118,7 @@ class Guard:
         if message.session:
             self._end_session(message.session)
             return
-        # Who comes from now on is let in by what is so now.
+        # Newcomers are let in by what the rows say now.
         forget()
         self._watch.changed(message.stream or None)
 
@@ -163,7 +163,7 @@ class Guard:
                 spawn(self._look_without_session(name, ended))
 
     async def _look_without_session(self, name: str, connections: list[Connection]) -> None:
-        """Who may be there without a session stays: whoever hears what anybody may, for one."""
+        """Send away those that may not be there without a session."""
         try:
             with database.expected():
                 row = (await database_sync_to_async(rows_of)([name])).get(name)
@@ -236,7 +236,7 @@ def rows_of(names: list[str]) -> dict[str, Stream | Room]:
 
 
 def mark(key: str) -> str:
-    """What processes tell each other of a session: its key goes nowhere."""
+    """The mark of a session, for other processes: its key goes nowhere."""
     return hashlib.sha256(key.encode()).hexdigest()
 
 

@@ -1,4 +1,4 @@
-"""How much is too much: connections, joins, what one streamer or peer says.
+"""The limits of connections, joins, and of the messages of one streamer or peer.
 
 The rules know no clock (`Pace`, `Limits`); each event loop counts for itself, so with several
 server processes every limit holds in each of them. Who is over one is refused, with 4429 or 429,
@@ -36,7 +36,7 @@ from .addresses import address_of, household, named_proxies
 
 logger = get_logger(__name__)
 
-#: What may come at once, before it must keep to its pace: so many seconds' worth.
+#: A burst that may come at once, before the pace holds: so many seconds' worth.
 BURST_SECONDS = 5.0
 #: Of how many a `Pace` remembers what they took; beyond them the ones that waited longest go.
 MOST = 20_000
@@ -44,7 +44,7 @@ MOST = 20_000
 MOST_REFUSED = 100
 #: At most so many connections at a time count no more because the server closed their sockets.
 MOST_GIVEN_UP = 1000
-#: What our server puts into the extensions of a scope: the `Counted` of its connection.
+#: The name among a scope's extensions of the `Counted` of its connection.
 EXTENSION = "broadcast.connection"
 
 
@@ -55,18 +55,18 @@ class Pace:
     """
 
     def __init__(self) -> None:
-        #: Who took last stands last.
+        #: In the order of taking: the newest last.
         self.until: OrderedDict[Hashable, float] = OrderedDict()
 
     def wait(self, key: Hashable, seconds: float, now: float) -> float:
         """Seconds until `key` may take what is to last for `seconds`; 0: it may.
 
-        Whoever has taken nothing lately may take anything: what is larger than all that may
+        A name that has taken nothing lately may take anything: what is larger than all that may
         come at once must be possible, and lasts the longer.
         """
         left = self.until.get(key, now) - now
         wait = min(left, left + seconds - BURST_SECONDS)
-        # Less is what sums of very many numbers are wrong by.
+        # Ignore float rounding.
         return wait if wait > 1e-6 else 0.0
 
     def take(self, key: Hashable, seconds: float, now: float) -> None:
@@ -93,7 +93,7 @@ class Counted:
 
 
 class Limits:
-    """What is counted in one event loop. `now`: seconds of its clock."""
+    """The counts of one event loop. `now`: seconds of its clock."""
 
     def __init__(self) -> None:
         self.connections = 0

@@ -14,7 +14,7 @@ from .visitors import TRUSTED, Visitor
 
 
 async def check_request(stream: Stream, grant: Grant, request: HttpRequest) -> None:
-    """`check` for whoever makes the request."""
+    """`check` for the client of the request."""
     await check(stream, grant, await Visitor.of_request(request))
 
 
@@ -23,7 +23,7 @@ async def check(stream: Stream | Room, grant: Grant, visitor: Visitor) -> None:
 
     A token that is wrong takes nothing from somebody who may without one.
     """
-    # What anybody may, nobody need say who they are for: no session is read.
+    # Where anybody may, no session is read.
     if visitor is TRUSTED or stream.may(grant, AnonymousUser()):
         return
     refusal = Forbidden(f"you may not {grant} here")

@@ -46,7 +46,7 @@ MODEL_BACKEND = "django.contrib.auth.backends.ModelBackend"
 
 
 class Session(dict[str, Any]):
-    """What a session holds, to look at: no cookie could tell the browser of a change."""
+    """The content of a session, to look at: no cookie could tell the browser of a change."""
 
     #: When it ends unless it is prolonged, where its engine keeps that: in the database.
     end: datetime | None = None
@@ -77,7 +77,7 @@ class Question(NamedTuple):
 
 
 async def ask(visitor: Visitor, question: "Callable[[AnyUser], bool]") -> bool:
-    """What `question`, called in a thread, answers for the user of the visitor's session.
+    """The answer of `question`, called in a thread, for the user of the visitor's session.
 
     For a user whom a middleware has found, as the database knows them now.
     """
@@ -92,7 +92,7 @@ async def ask(visitor: Visitor, question: "Callable[[AnyUser], bool]") -> bool:
 
 
 async def name_of(visitor: Visitor) -> str:
-    """Who the visitor is, by name; "" for nobody who is known."""
+    """The name of the visitor's user; "" for an unknown one."""
     names: list[str] = []
 
     def take(user: "AnyUser") -> bool:
@@ -135,7 +135,7 @@ def _load(visitor: Visitor) -> "tuple[SessionBase, AnyUser]":
 
 
 async def look_at(keys: Iterable[str], name: str) -> dict[str, "Look"]:
-    """What there is to know of the sessions of these keys, and what they have under a name."""
+    """The sessions of these keys, with their value under `name`."""
     found: dict[str, Look]
     found = await database_sync_to_async(_look_at)(list(keys), name)
     return found

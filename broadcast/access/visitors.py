@@ -1,4 +1,4 @@
-"""Who knocks at a door: what a socket or a request brought to show who it is."""
+"""Visitors: the token, session or user that a socket or request came with."""
 
 from typing import Any
 
@@ -51,7 +51,7 @@ class Visitor:
 
     @classmethod
     async def of_request(cls, request: HttpRequest) -> "Visitor":
-        """Whoever makes an HTTP request."""
+        """The visitor of an HTTP request."""
         token = request.GET.get("token", "") or _bearer(request.headers.get("authorization"))
         key = request.COOKIES.get(settings.SESSION_COOKIE_NAME, "")
         return cls(token, key, None if key else await request.auser())

@@ -8,7 +8,7 @@ from ..exceptions import Unavailable
 from ..loops import repeat, spawn
 from ..models import database
 
-#: Of its time a process looks at most one part in so many.
+#: A process spends at most one part in so many of its time on looking.
 SHARE = 20
 
 

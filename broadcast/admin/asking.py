@@ -1,4 +1,4 @@
-"""What pages have in common that show who is connected: they ask, then do something, and tell."""
+"""Pages that show connections: they ask before an action, do it, and say what became of it."""
 
 from collections.abc import Callable
 from typing import TYPE_CHECKING, Any

@@ -1,4 +1,4 @@
-"""What a person fills in to do something with streams in the admin."""
+"""Forms of the admin for actions on streams."""
 
 from typing import Any
 

@@ -48,7 +48,7 @@ class RecordingAdmin(ModelAdmin):
     def get_deleted_objects(
         self, objs: Sequence[Recording] | QuerySet[Recording], request: HttpRequest
     ) -> tuple[list[str], dict[str, int], set[str], list[str]]:
-        """What is being recorded is protected, and the page says why."""
+        """A recording that is under way is protected, and the page says why."""
         found, counts, permissions, protected = super().get_deleted_objects(objs, request)
         reason = _("%s is being recorded: it can be deleted when it has ended")
         running = [str(reason % one) for one in objs if one.state == Recording.State.RUNNING]

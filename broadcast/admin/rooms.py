@@ -71,13 +71,13 @@ class RoomAdmin(VenueAdmin):
 
     @admin.display(description=_("since"))
     def since(self, room: Room) -> str:
-        # The page says it in the time of whoever looks.
+        # The page shows it in the reader's own time zone.
         return figure(room.pk, "since", "–")
 
 
 @admin.register(RoomHour)
 class RoomHourAdmin(admin.ModelAdmin):  # type: ignore[type-arg]
-    """What hours were like: to look at."""
+    """The hours of a room, to look at."""
 
     list_display = ("hour", "kind", "value", "count")
     list_display_links = None

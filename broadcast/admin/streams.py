@@ -167,6 +167,6 @@ class StreamAdmin(VenueAdmin):
 
     @staticmethod
     def _forget(stream: Stream) -> None:
-        """What was said there is not for whoever makes a stream of that name next."""
+        """A later stream of that name must not have its history."""
         clear = async_to_sync(get_backend().clear)
         transaction.on_commit(lambda: clear(stream.slug), robust=True)

@@ -1,4 +1,4 @@
-"""What the pages of streams and of rooms have in common: what is there now, tokens, the end."""
+"""The common part of the pages of streams and rooms: live figures, tokens, closing."""
 
 from collections.abc import Callable
 from typing import Any
@@ -53,11 +53,11 @@ class VenueAdmin(AskingAdmin):
     figures: tuple[tuple[str, Any], ...] = ()
     #: The field that others name it by, which stays as it is.
     name_field = ""
-    #: What is asked for a token.
+    #: The form that asks for a token.
     token_form: type[forms.Form] = RoomTokenForm
 
     def key_of(self, one: Any) -> Any:
-        """What its socket calls it."""
+        """Its name on the socket of figures."""
         return one.pk
 
     def make_token(self, one: Any, said: dict[str, Any]) -> tuple[str, str]:
@@ -65,7 +65,7 @@ class VenueAdmin(AskingAdmin):
         raise NotImplementedError
 
     def get_readonly_fields(self, request: HttpRequest, obj: Any = None) -> Any:
-        # Who is there, what was said, and the links to it go by the name.
+        # Presence, history and links go by the name.
         return (*self.readonly_fields, self.name_field) if obj else self.readonly_fields
 
     @admin.display(boolean=True, description=_("open"), ordering="closed_at")

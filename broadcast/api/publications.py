@@ -50,7 +50,7 @@ async def publish(request: HttpRequest, slug: str) -> JsonResponse:
 
 
 async def check_publisher(stream: Stream, request: HttpRequest) -> None:
-    """Whether whoever asks may publish, and is not a page of another site in their browser.
+    """Whether this client may publish, and is no page of another site in its browser.
 
     A token that is valid cannot be forged, so nothing more is asked of it. Whoever is known by
     anything else, such as a session, must bring Django's CSRF token. Where anybody may publish,

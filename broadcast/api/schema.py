@@ -52,7 +52,7 @@ def parameter(name: str, schema: Json, description: str, place: str = "query") -
 ERRORS = {
     "400": ("BadRequest", "The request makes no sense."),
     "401": ("BadToken", "The token is none, ran out or was withdrawn."),
-    "403": ("Forbidden", "Whoever asks may not, or is a page of another site."),
+    "403": ("Forbidden", "The client may not do this, or is a page of another site."),
     "404": ("NoSuchStream", "There is no such stream."),
     "405": ("NotAllowed", "There is no such method here; `Allow` says which there are."),
     "406": ("NotAcceptable", "The request does not accept what this answers."),
@@ -85,7 +85,7 @@ EPOCH = parameter("epoch", TEXT, "The epoch that `since` is of.")
 
 
 def schemas() -> Json:
-    """What bodies look like."""
+    """The schemas of bodies."""
     return {
         "Error": thing(error={"type": "string"}),
         "Position": thing(
@@ -259,7 +259,7 @@ def paths() -> Json:
     return {
         "/api/streams/": {
             "get": operation(
-                "The streams that are listed for whoever asks",
+                "The streams that this client sees listed",
                 "listStreams",
                 {
                     "200": answer(

@@ -1,4 +1,4 @@
-"""What the HTTP API says of streams."""
+"""Streams in the HTTP API."""
 
 import asyncio
 from typing import Any
@@ -14,7 +14,7 @@ from ..tokens import Grant
 
 
 def describe(stream: Stream, presence: Presence, position: tuple[str, int]) -> dict[str, Any]:
-    """What the API says of a stream."""
+    """The description of a stream."""
     epoch, offset = position
     count, size, seconds = stream.limits
     return {

@@ -29,7 +29,7 @@ class History:
         self.runs: OrderedDict[str, int] = OrderedDict()
         self.keys: OrderedDict[str, int] = OrderedDict()
         self.recording: MediaRun | None = None
-        #: What the recording holds back.
+        #: Bytes that the recording holds back.
         self.held = bytearray()
 
     @property

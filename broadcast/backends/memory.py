@@ -143,7 +143,7 @@ class MemoryBackend:
 
     async def forget(self, stream: str) -> None:
         if self.histories.pop(stream, None):
-            # Whoever comes back to it all the same must not take a new life for the old one.
+            # A client that comes back to it must not take a new life for the old one.
             self.salt = secrets.token_bytes(16)
 
     def remembered(self, prefix: str) -> list[str]:

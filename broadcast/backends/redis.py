@@ -55,7 +55,7 @@ class RedisBackend(RedisServers):
 
     def __init__(self, clock: Callable[[], float] = time.time, prefix: str = "") -> None:
         super().__init__(clock, prefix)
-        #: What this process says of itself: streamers and numbers of listeners by stream.
+        #: Presence of this process: streamers and numbers of listeners by stream.
         self.streamers: dict[str, str] = {}
         self.listeners: dict[str, int] = {}
         self.rooms: Rooms = RedisRooms(self)

@@ -71,7 +71,7 @@ HOST = re.compile(r"(?:\[(?P<v6>[0-9A-Fa-f:.%]+)\]|(?P<name>[\w.%-]*))(?::(?P<po
 class Address(NamedTuple):
     """A Redis that a URL names."""
 
-    #: What it is called in logs and errors: no password, no option.
+    #: Its name in logs and errors: no password, no option.
     name: str
     #: The arguments with which redis-py makes connections with: of a `ConnectionPool`.
     options: dict[str, Any]

@@ -12,7 +12,7 @@ from typing import Any, NamedTuple, Protocol
 
 from .values import Appended, HistoryLimits
 
-#: What a room remembers for members that are behind: publications, bytes, seconds. Where there are
+#: The history of a room, for members that are behind: publications, bytes, seconds. Where there are
 #: many rooms each has its share of `BROADCAST_ROOMS_BYTES`: a member further behind is closed
 #: with 4408, and comes back.
 HISTORY = HistoryLimits(10_000, 8 * 1024 * 1024, 60)

@@ -129,13 +129,13 @@ class MemoryRooms:
 
     async def renew(self, farewell: bytes) -> Renewed:
         """Forget what was said in rooms that ended; members of other processes there are none."""
-        # Its order begins anew then: nobody here may have heard the old one.
+        # Its order begins again then: nobody here may have heard the old one.
         past = self.backend.clock() - max(AFTERLIFE_SECONDS, 2 * conf.LINGER_SECONDS)
         while self.ended and next(iter(self.ended.values())) < past:
             room, _ = self.ended.popitem(last=False)
             await self.backend.forget(room_stream(room))
         for room in self.rooms:
-            # What is old goes from quiet rooms, too.
+            # Quiet rooms must lose old messages, too.
             self.backend.history(room_stream(room))
         return Renewed([], [])
 

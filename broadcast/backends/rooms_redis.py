@@ -42,7 +42,7 @@ from .values import Appended
 LIFE_SECONDS = 3600
 #: Rooms without a living process that one renewal looks at.
 SWEEP = 100
-#: What `room_join` and `room_relay` refuse, by their answers.
+#: The refusals of `room_join` and `room_relay`, by their answers.
 JOINING = {1: FULL, 2: TOO_MANY_ROOMS, 3: ALREADY_IN}
 SAYING = {1: NOT_IN_ROOM, 2: UNKNOWN_PEER}
 

@@ -71,7 +71,7 @@ def not_allowed(method: str, allowed: list[str]) -> Refusal:
 
 
 def failure(error: BroadcastError | Refusal) -> JsonResponse:
-    """What whoever did something wrong is told."""
+    """The answer that tells the client of its error."""
     status, headers = describe(error)
     return JsonResponse({"error": str(error)}, status=status, headers=headers)
 

@@ -1,4 +1,4 @@
-"""What views have in common: what caches may do with their answers, and transactions.
+"""Decorators of views: for caches of their answers, and for transactions.
 
 One rule for caches: an answer that depends on the client says so.
 

@@ -1,4 +1,4 @@
-"""What browsers may do with our answers: the policies of pages, static files and the API."""
+"""The policies that browsers keep to with pages, static files and answers of the API."""
 
 from django.http import HttpRequest, HttpResponse
 from django.http.response import HttpResponseBase
@@ -16,7 +16,7 @@ CONTENT_SECURITY_POLICY = (
     "form-action 'self'",
 )
 
-#: What a page may ask a person for: cameras, microphones and screens are for studios and rooms.
+#: Features that a page may ask for: cameras, microphones and screens are for studios and rooms.
 PERMISSIONS_POLICY = ", ".join(
     (
         *("camera=(self)", "microphone=(self)", "display-capture=(self)"),
@@ -26,7 +26,7 @@ PERMISSIONS_POLICY = ", ".join(
 
 
 def content_security_policy(frame_ancestors: str = "'none'") -> str:
-    """What a page may run, and which sites' pages may have it in a frame, as CSP names them."""
+    """The policy of a page: its own scripts alone, and the sites that may have it in a frame."""
     return "; ".join((*CONTENT_SECURITY_POLICY, f"frame-ancestors {frame_ancestors}"))
 
 

@@ -1,4 +1,4 @@
-"""What our own server lets an application do with the request that it answers."""
+"""The extension by which our own server lets an application end or cut off a request."""
 
 from typing import Any, Protocol
 
@@ -7,7 +7,7 @@ EXTENSION = "broadcast.request"
 
 
 class RequestTransport(Protocol):
-    """What the extension offers: `server.request.HTTPRequest` implements it."""
+    """The extension: `server.request.HTTPRequest` implements it."""
 
     def on_drain(self, callback: Any) -> None:
         """Call it when the server goes down: this request would never end by itself."""

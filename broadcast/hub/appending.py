@@ -68,7 +68,7 @@ def enqueue(
     key: str = "",
     any_size: bool = True,
 ) -> asyncio.Future[Appended]:
-    """What `append` does, begun: calls for one stream keep their order.
+    """Begin an `append`: calls for one stream keep their order.
 
     So a call has its place before anything is awaited, and the row of the stream is looked for
     afterwards. BadRequest: no stream can have that name.

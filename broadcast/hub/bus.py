@@ -1,4 +1,4 @@
-"""What processes tell each other over the channel layer: every kind of message, in one place.
+"""Messages between processes over the channel layer: every kind of them, in one place.
 
 A message about a stream goes to the stream's group, and is heard by the processes that have the
 stream's topic. Any other message goes to the group of all processes that have sockets, or, as an
@@ -184,7 +184,7 @@ async def answer(channel: str, message: TheseAreThere) -> None:
 
 
 def written(message: Message) -> dict[str, Any]:
-    """What goes to the layer."""
+    """The message as it goes to the layer."""
     return {"type": NAMES[type(message)], **message._asdict()}
 
 

@@ -1,4 +1,4 @@
-"""Who feeds a topic: the streamer, wherever it is connected, and those that are connected here."""
+"""The streamers of a topic: the current one, wherever it is, and those connected here."""
 
 import asyncio
 from collections.abc import Collection

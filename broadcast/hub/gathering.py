@@ -31,7 +31,7 @@ class Page(Protocol):
 
 
 class Writes:
-    """What waits for the pages of one event loop."""
+    """Frames that wait for the pages of one event loop."""
 
     def __init__(self) -> None:
         self.loop = asyncio.get_running_loop()
@@ -60,7 +60,7 @@ class Writes:
             self.flush()
 
     def take(self, page: Page) -> bytes:
-        """What waits for the page, and waits no more."""
+        """Take the frames that wait for the page."""
         return b"".join(self.frames.pop(page, ()))
 
     def _look(self) -> None:

@@ -229,7 +229,7 @@ class Listener:
         if epoch != topic.epoch:
             self.close(CloseCode.SLOW, "a new history began")
             return
-        # What the ring has by now it gives itself: it is the same, and one copy.
+        # Leave to the ring what it holds by now: its copies are shared.
         found = [publication for publication in found if publication.offset < topic.ring.first]
         oldest = found[0].offset if found else topic.ring.first
         if oldest > self.cursor + 1:

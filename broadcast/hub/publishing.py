@@ -65,7 +65,7 @@ def as_key(value: Any) -> str:
 
 
 async def apublish_draft(stream: str | Stream, draft: Draft, key: str = "") -> Position:
-    """What `apublish` does, with a draft that is made already."""
+    """`apublish` with a draft that is made already."""
     name = check_name(stream)
     if not (is_serving() or get_backend().shared):
         return await sync_to_async(remote.publish)(name, draft, key)

@@ -41,10 +41,11 @@ M = TypeVar("M", bound=bus.Message)
 #: Seconds after which a channel layer that failed is asked again.
 RETRY_SECONDS = 1.0
 #: Names of channels that are tried, where half of the layer's servers may be away, and seconds for
-#: that, where they are frozen. Six names were all of the half that was away once in 64 times.
+#: that, where they are frozen. With half the servers down, six random names all miss with
+#: probability 1/64.
 CHANNEL_TRIES = 20
 CHANNEL_SECONDS = 15.0
-#: Seconds after which groups are joined anew: Channels' own layers end a membership after a day.
+#: Seconds after which groups are joined again: Channels' own layers end a membership after a day.
 REJOIN_SECONDS = 3600.0
 
 
@@ -56,7 +57,7 @@ class Relay:
         self.topics: dict[str, Topic] = {}
         self.channel = ""
         self._opening = asyncio.Lock()
-        #: The groups it is in, and when they are joined anew.
+        #: The groups it is in, and when they are joined again.
         self._groups: set[str] = set()
         self._rejoin_at = asyncio.get_running_loop().time() + REJOIN_SECONDS
         #: The handlers of messages that are of no topic, by their kind.
@@ -199,7 +200,7 @@ class Relay:
         message = bus.read(said)
         for handler in self._handlers.get(type(message), ()) if message else ():
             handler(message)
-        # What is not for a topic of this process is for others.
+        # Messages for topics that this process does not have are for others.
         topic = self.topics.get(getattr(message, "stream", ""))
         if topic is None:
             return
@@ -270,7 +271,7 @@ class Relay:
             self._looking.discard(kind)
 
     async def _look_around(self, names: list[str]) -> None:
-        """Who is there may have changed without a word: a process was killed, a message lost."""
+        """Presence may have changed without a word: a process was killed, a message lost."""
         known = {name: self.topics[name].feeds.streamer for name in names if name in self.topics}
         for name, presence in (await get_backend().presence(known)).items():
             topic = self.topics.get(name)
@@ -279,7 +280,7 @@ class Relay:
             topic.feeds.count_elsewhere(presence.elsewhere)
             # Redis may have forgotten our own streamer, until we say again that it is here.
             forgotten = not presence.streamer and topic.feeds.streamer in topic.feeds.here
-            # What was announced while we asked is newer than the answer.
+            # An announcement that came while we asked is newer than the answer.
             if topic.feeds.streamer == known[name] != presence.streamer and not forgotten:
                 topic.set_streamer(presence.streamer)
 

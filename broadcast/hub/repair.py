@@ -1,4 +1,4 @@
-"""What the channel layer lost, doubled or reordered, made good from history.
+"""Repair of messages that the channel layer lost, doubled or reordered, from history.
 
 Publications reach a topic in the order of their offsets, each once. Doubles are dropped by their
 offset; a gap is fetched from history; a quiet topic is compared with history now and then, so a

@@ -16,7 +16,7 @@ from .topics import Topic
 
 
 class Wish(NamedTuple):
-    """What a listener asked for in its query; an empty `epoch`: not to resume."""
+    """The query of a listener; an empty `epoch`: it does not resume."""
 
     history: int
     epoch: str
@@ -63,14 +63,14 @@ class Start(NamedTuple):
 
 
 def outcome(wish: Wish, start: Start) -> str:
-    """What a listener came as, in one word: see `metrics.joins`."""
+    """The way in which a listener came, in one word: see `metrics.joins`."""
     if not wish.epoch:
         return "new"
     return "recovered" if start.recovered else "unrecovered"
 
 
 async def begin(topic: Topic, stream: Stream, wish: Wish) -> tuple[Start, Message]:
-    """Where whoever comes to the topic begins, and the event `joined` that says so.
+    """Where a newcomer to the topic begins, and the event `joined` that says so.
 
     It holds until something else is awaited.
     """
@@ -120,7 +120,7 @@ async def _state_of(topic: Topic) -> StreamState:
 
 
 def content_type_of(stream: Stream, state: StreamState) -> str:
-    """What is told of the content: what its row says, of a media stream else what its header does.
+    """The content type that is told: that of the row, else, of a media stream, that of its header.
 
     "": nothing is known.
     """
@@ -149,7 +149,7 @@ def find_start(wish: Wish, state: StreamState, is_media: bool = False) -> Start:
     cursor = newest = state.open_entry - 1 if state.open_entry else state.offset
     if wish.history:
         cursor = max(state.offset - wish.history, oldest, header_offset - 1)
-        # Who asks for more than others get is not to get less.
+        # A listener that asks for more history must not get less than one that does not.
         cursor = min(cursor, newest) if is_media else cursor
     opening = header if header_offset <= cursor else None
     return Start(cursor, opening, False, is_media and state.has_entries)

@@ -1,4 +1,4 @@
-"""What everybody hears: one ring per topic, and a cursor per listener.
+"""Topics: one ring per stream, and a cursor per listener.
 
 A topic is one stream in this process. The relay appends publications to its ring; a *flush* joins
 the frames of all that are new and hands the same bytes to every listener at the live edge.
@@ -117,7 +117,7 @@ class Topic:
             publications, size = ring.slice(self.flushed, ring.offset)
             self.flushed = publications[-1].offset
             for encoding, edge in list(self.edge.items()):
-                # What is said in a room is not for each of its members.
+                # A message in a room may not be for every member.
                 if edge and (data := encoding.publications(publications)):
                     deliveries += len(publications) * len(edge)
                     written += size * len(edge)
@@ -146,7 +146,8 @@ class Topic:
             listener.advance()
 
     def jump(self, offset: int) -> None:
-        """What was published up to `offset` cannot be had: whoever had it not is overtaken."""
+        """Publications up to `offset` cannot be had: listeners that had not heard them are
+        overtaken."""
         self.flush()
         behind = [listener for edge in self.edge.values() for listener in edge]
         for listener in behind:
@@ -158,7 +159,8 @@ class Topic:
         self._admit_ahead()
 
     def restart(self, epoch: str, offset: int) -> None:
-        """A new history began: old offsets mean nothing any more, so everybody comes in anew."""
+        """A new history began: old offsets mean nothing any more, so all listeners are closed and
+        come back."""
         metrics.restarts.inc()
         for listener in list(self.listeners):
             listener.close(CloseCode.SLOW, "a new history began")

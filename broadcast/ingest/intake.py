@@ -38,7 +38,7 @@ from ..publications import Draft, Kind, Mark
 
 MARKS = {"header": Mark.HEADER, "entry": Mark.ENTRY}
 
-#: What is kept of a recording that no later connection goes on with.
+#: The state of a recording that no later connection goes on with.
 NOTHING = Snapshot(b"", b"", False)
 
 #: Bytes that wait for history, before the door must take no more.
@@ -46,7 +46,7 @@ MOST_BYTES = 4 * 1024 * 1024
 
 
 class Batch(NamedTuple):
-    """What is appended in one step."""
+    """The drafts and counts of one append."""
 
     drafts: list[Draft]
     run: Run | MediaRun | None

@@ -160,7 +160,7 @@ class Feeds:
         self._beginning = asyncio.Lock()
 
     async def begin(self, stream: str) -> None:
-        """Feed it; anew where that is over."""
+        """Feed it; begin again where an earlier feed is over."""
         async with self._beginning:
             former = self.programs.get(stream)
             if former and not former.error:

@@ -1,4 +1,4 @@
-"""What a command that serves looks at before it does."""
+"""Checks of a command that serves, before it does."""
 
 from asgiref.sync import async_to_sync
 from django.core.exceptions import ImproperlyConfigured

@@ -18,13 +18,14 @@ LEGAL = set(string.ascii_letters + string.digits + "-.")
 
 
 def of_webm(codec: str, private: bytes) -> str:
-    """Of a track with this CodecID and CodecPrivate; "": it has no name that a browser knows."""
+    """The codec of a track with this CodecID and CodecPrivate; "": it has no name that a browser
+    knows."""
     name = WEBM.get(codec, "")
     return configured(name, private) if name in CONFIGURED else name
 
 
 def of_mp4(entry: str, configuration: bytes) -> str:
-    """Of a sample entry of this type, with the content of its configuration box."""
+    """The codec of a sample entry of this type, with the content of its configuration box."""
     if entry in CONFIGURED:
         return configured(entry, configuration)
     name = MP4.get(entry, entry)

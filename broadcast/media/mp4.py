@@ -17,11 +17,11 @@ from .steps import Steps
 
 #: Types of the first box of a stream.
 FIRST = {b"ftyp", b"moov"}
-#: What may stand before the `moof` of a fragment.
+#: Boxes that may stand before the `moof` of a fragment.
 BEFORE = {b"styp", b"sidx", b"ssix", b"emsg", b"prft", b"free", b"skip", b"uuid"}
 #: A box of this size, which no stream has in bytes, goes on to the end.
 TO_THE_END = 1 << 62
-#: Of the flags of a sample: it is no sync sample (section 8.8.3.1).
+#: The flag of a sample that is no sync sample (section 8.8.3.1).
 NON_SYNC = 0x10000
 #: Types that are not made of letters and digits alone.
 ODD_NAMES = {b"\xa9nam", b"url ", b"urn ", b"ac-3", b"ec-3", b".mp3"}

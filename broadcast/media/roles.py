@@ -1,4 +1,4 @@
-"""What the parts of a container are to whoever cuts it."""
+"""The parts of a container, and their meaning for cutting it."""
 
 from enum import IntFlag
 from typing import NamedTuple
@@ -17,7 +17,7 @@ class Head(NamedTuple):
 
 
 class Role(IntFlag):
-    """What a part says of the place where it stands."""
+    """The meaning of a part for the place where it stands."""
 
     NONE = 0
     #: A header begins with it: the stream's first, or that of a further recording.

@@ -52,10 +52,10 @@ TURN = 512
 
 
 class Container(Protocol):
-    """What knows one format. Between two calls it knows where in it the stream stands."""
+    """A parser of one format. Between two calls it knows where in the stream it stands."""
 
     def peek(self, buffer: bytearray, start: int) -> Head | None:
-        """What stands at `start`; None: too little came to tell. It changes nothing."""
+        """The part at `start`; None: too little came to tell. It changes nothing."""
 
     def take(self, head: Head, part: bytes, steps: Steps) -> Role:
         """Go past it. `part` is all of it, or where it `streams` perhaps the beginning.
@@ -85,7 +85,7 @@ def recognise(first: bytes) -> str:
 
 
 class Snapshot(NamedTuple):
-    """What a segmenter knows: a state of some bytes, and what it holds back.
+    """All that a segmenter knows: a state of some bytes, and the bytes that it holds back.
 
     `goes_on`: `held` comes behind that of the snapshot before it; else it is all of it. A block of
     megabytes may come in frames of a few bytes, and with each of them it is snapped.
@@ -102,7 +102,7 @@ class Segmenter:
     def __init__(self) -> None:
         self.name = ""
         self.container: Container | None = None
-        #: What came and was not given out. `scanned`: how far it was looked through.
+        #: Bytes that came and were not given out. `scanned`: how far it was looked through.
         self.buffer = bytearray()
         self.scanned = 0
         #: While it is fed: how much of the buffer was given out.
@@ -122,7 +122,7 @@ class Segmenter:
         self.whole: tuple[list[Any], int] | None = None
 
     def feed(self, data: bytes) -> list[Draft]:
-        """What can be published now. BadRequest: nothing of `data` is."""
+        """The drafts that can be published now. BadRequest: none of `data` is."""
         found: list[Draft] = []
         for _ in self.feed_in_turns(data, found):
             pass
@@ -241,7 +241,7 @@ class Segmenter:
     # -- from one connection to the next ----------------------------------------------------
 
     def snapshot(self) -> Snapshot:
-        """All it knows, for whoever keeps each of them, one after another."""
+        """All it knows, for a caller that keeps each snapshot, one after another."""
         state, size = self.whole or (self._state(), len(self.buffer))
         packed: bytes = msgpack.packb(state)
         goes_on = self.snapped >= 0

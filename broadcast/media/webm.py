@@ -29,13 +29,13 @@ TIMESTAMP, POSITION, PREVIOUS_SIZE, SILENT, ENCRYPTED = 0xE7, 0xA7, 0xAB, 0x5854
 DOC_TYPE, TRACK, NUMBER, TYPE, CODEC, PRIVATE = 0x4282, 0xAE, 0xD7, 0x83, 0x86, 0x63A2
 
 GLOBAL = {VOID, CRC}
-#: What may stand beside the EBML header, in a Segment, in a Cluster.
+#: Elements that may stand beside the EBML header, in a Segment, in a Cluster.
 TOP = {EBML, SEGMENT, *GLOBAL}
 IN_SEGMENT = {SEEK_HEAD, INFO, TRACKS, CLUSTER, CUES, CHAPTERS, TAGS, ATTACHMENTS, *GLOBAL}
 IN_CLUSTER = {TIMESTAMP, SIMPLE_BLOCK, BLOCK_GROUP, POSITION, PREVIOUS_SIZE, SILENT, ENCRYPTED}
 IN_CLUSTER |= GLOBAL
 
-#: Of a parent's size: it has none, or we are not in one.
+#: The size of a parent that gives none, or where there is no parent.
 UNKNOWN, OUTSIDE = -1, -2
 VIDEO = 1
 #: Tracks, and what else is in their element, that are looked at.
@@ -137,7 +137,7 @@ class WebM:
         return Head(head.id, head.size, head.opening, streams=not is_block and self.video >= 0)
 
     def _parent_of(self, id: int) -> str:
-        """What the element is in, by its id: it may end what we are in, if that has no size."""
+        """The parent of an element, by its id: it may end the current one, if that has no size."""
         if self.cluster != OUTSIDE and id in IN_CLUSTER:
             return "cluster"
         if self.cluster in (OUTSIDE, UNKNOWN) and self.segment != OUTSIDE and id in IN_SEGMENT:

@@ -2,9 +2,9 @@
 
 The file is in the storage that `BROADCAST_RECORDINGS_STORAGE` names. Where that is the file system
 it is written where it stays; else it is written to a directory of this user's alone among the
-machine's temporary files, and handed over at the end. Whoever writes it holds a lock, which goes
-with its process: so a file that nobody holds is finished, even if nobody said so. Of a machine that
-does not come back nobody sees the files: what it was writing is given up.
+machine's temporary files, and handed over at the end. The process that writes it holds a lock,
+which goes with its process: so a file that nobody holds is finished, even if nobody said so. Of a
+machine that does not come back nobody sees the files: what it was writing is given up.
 """
 
 import fcntl
@@ -164,7 +164,7 @@ class Recording(models.Model):
 
     @property
     def file_name(self) -> str:
-        """What whoever saves it calls it."""
+        """The name under which a visitor saves it."""
         ending = Path(self.name).suffix
         return f"{self.stream.slug}-{self.started_at:%Y%m%d-%H%M%S}{ending}"
 
@@ -210,7 +210,7 @@ def _delete_file(instance: Recording, using: str, **kwargs: object) -> None:
         get_storage().delete(instance.name)
         local_path(instance.name).unlink(missing_ok=True)
 
-    # What a rolled back transaction deleted is still there.
+    # After a rollback the row is still there, and needs its file.
     transaction.on_commit(delete, using=using, robust=True)
 
 

@@ -1,4 +1,4 @@
-"""What each hour was like in rooms."""
+"""Statistics of rooms by hour."""
 
 from collections.abc import Mapping
 from datetime import datetime

@@ -25,7 +25,7 @@ SECONDS = 2.0
 #: Rows that are kept, and names that have none.
 MOST = 10_000
 
-#: What is looked for: the model, and the value of its unique field.
+#: The key of a row: its model, and the value of the unique field.
 Name = tuple[type[Stream] | type[Room], str]
 
 _rows: dict[Name, tuple[float, Any]] = {}

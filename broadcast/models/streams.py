@@ -1,6 +1,6 @@
 """Streams: what they are, who may do what on them. Their publications are in the backend.
 
-The rules of who may do what are methods of `Stream`; a user is whoever Django says it is.
+The rules of who may do what are methods of `Stream`; a user is the one that Django found.
 """
 
 from typing import TYPE_CHECKING

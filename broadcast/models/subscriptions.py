@@ -207,7 +207,7 @@ class Subscription(models.Model):
         return f"{self.channel or _('the page itself')} ({self.digest[:8]}…)"
 
     def state(self, now: datetime) -> "Subscription.State":
-        """What is so at that time; a page whose server was killed is open until it expires."""
+        """Those that hold at that time; a page whose server was killed is open until it expires."""
         if self.expires_at <= now:
             return self.State.EXPIRED
         if self.opened_at is None:

@@ -1,4 +1,4 @@
-"""What streams and rooms have in common: they can be closed, and tokens let in."""
+"""The common part of streams and rooms: they can be closed, and tokens let in."""
 
 import time
 from datetime import datetime

@@ -130,7 +130,7 @@ class FiguresConsumer(SocketConsumer):
     """A page of the admin that moves by itself."""
 
     telling: asyncio.Task[None] | None = None
-    #: What it is about, and how the query names one and many.
+    #: Its subject, and how the query names one and many of them.
     one, many = "stream", "streams"
 
     async def enter(self) -> None:

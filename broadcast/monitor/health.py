@@ -40,7 +40,7 @@ logger = get_logger(__name__)
 
 #: Seconds that each part has to answer.
 SECONDS = 2.0
-#: What is said of a part.
+#: The states of a part.
 OK, PARTLY, SILENT = "ok", "partly", "no answer"
 #: A backend is split when it is in this process' memory while another process serves, too.
 SPLIT = "split"
@@ -160,7 +160,7 @@ async def _backend(name: str) -> str:
     return await get_backend().probe(name)
 
 
-#: Of each event loop: the questions that are under way.
+#: The questions of the running event loop that are under way.
 _get_asking: PerLoop[dict[tuple[Question, str], Any]] = PerLoop(dict)
 
 
@@ -193,5 +193,5 @@ async def _put(question: Awaitable[str]) -> Answer:
     except Unavailable as error:
         return Answer(False, "" if str(error) == REDIS_IS_SILENT.words else str(error))
     except Exception:
-        # What it says may hold an address, or a password.
+        # The text of the error may hold an address, or a password.
         return Answer(False, "")

@@ -34,10 +34,10 @@ _get_slot = PerLoop(lambda: asyncio.Semaphore(CALLS))
 
 
 class Page(Protocol):
-    """Whoever calls."""
+    """The page that calls."""
 
     connection_id: str
-    #: What others know it by; "": it is of no session that has pages.
+    #: Its name for others; "": its session has no pages.
     digest: str
     #: See `calls.caller`.
     caller: dict[str, Any]

@@ -62,7 +62,7 @@ class Channels:
         self.rows: dict[str, Place] = {}
         self.listeners: dict[str, Listener] = {}
         self.heard: dict[str, Position] = {}
-        #: What it is to leave while it is about to join it.
+        #: Channels to leave that it is still about to join.
         self.left: set[str] = set()
         self._changing = asyncio.Lock()
 

@@ -1,4 +1,4 @@
-"""What happened in rooms, counted: as metrics at once, and by hours in the database soon after.
+"""Statistics of rooms: as metrics at once, and by hours in the database soon after.
 
 Who left is noted by the process that had it leave, and written together with others every
 `SECONDS`: not one query for each.

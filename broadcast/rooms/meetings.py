@@ -1,4 +1,4 @@
-"""What happens in rooms, in one order, and told to every process that has a member there.
+"""Everything that happens in rooms, in one order, told to each process with a member there.
 
 Everything that changes a room goes through `Meetings.do`: while something of a room is under way
 in this process, what comes for it waits, and goes together into the next round trip. So what this
@@ -32,7 +32,7 @@ logger = get_logger(__name__)
 
 T = TypeVar("T", Joined, Left | None, Appended, Appended | None)
 
-#: What is to be done, and who waits for what becomes of it.
+#: A call of the backend, and the future of its outcome.
 Waiting = tuple[Callable[[], Awaitable[Any]], asyncio.Future[Any]]
 
 
@@ -123,7 +123,7 @@ class Meetings:
 
 
 async def attempt(call: Callable[[], Awaitable[Any]]) -> Any:
-    """What it answers, or the error that it raises."""
+    """Its answer, or the error that it raises."""
     try:
         return await call()
     except Exception as error:

@@ -1,4 +1,4 @@
-"""What peers and the server say to each other in rooms: palava's protocol. Pure functions.
+"""The messages of peers and server in rooms: palava's protocol. Pure functions.
 
 Every message is a JSON object in a text frame, named by its `event`. What was checked here is
 known to make sense; what does not is a `RoomError` with the text that clients know
@@ -20,9 +20,9 @@ PROTOCOL_VERSION = "1.0.0"
 
 #: Characters of a room's id and of a name, at most.
 MOST_ROOM_ID = MOST_NAME = 50
-#: What a peer may say it is.
+#: The fields of the status that a peer may give itself.
 USER_AGENTS = ("firefox", "chrome", "safari", "unknown")
-#: What may be said to a peer.
+#: The events that one peer may send to another.
 RELAYED = ("offer", "answer", "ice_candidate", "message")
 
 #: A peer's id is a UUID as text.
@@ -93,7 +93,7 @@ def _check_name(name: Any) -> None:
 
 
 def data_of(message: dict[str, Any]) -> dict[str, Any]:
-    """What somebody says to a peer."""
+    """A message of one peer to another."""
     data = message.get("data")
     if not isinstance(data, dict):
         raise RoomError("cannot send raw data")
@@ -141,7 +141,7 @@ def as_message(message: dict[str, Any]) -> Message:
 
 
 def error(text: str) -> dict[str, Any]:
-    """What palava-machine calls a message, and palava-client reads as description."""
+    """An error: palava-machine calls its text message, palava-client reads description."""
     return {"event": "error", "message": text, "description": text}
 
 
@@ -170,7 +170,7 @@ def to_all(message: dict[str, Any]) -> bytes:
     return b"*".ljust(ADDRESS_LENGTH) + encode(message)
 
 
-#: What is appended when a peer leaves, with `{}` for its id. It is gone: all who are left hear it.
+#: The message for all who stay when a peer leaves, with `{}` for its id.
 FAREWELL = to_all({"event": "peer_left", "sender_id": "{}"})
 
 

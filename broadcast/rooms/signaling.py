@@ -40,16 +40,16 @@ from .peers import Peer
 
 logger = get_logger(__name__)
 
-#: What a client said that waits, before its socket is read no more: messages and bytes.
+#: Messages and bytes of a client that wait, before its socket is read no more.
 WAITING, WAITING_BYTES = 1024, 4 * 1024 * 1024
 #: Seconds for which a client that is gone waits for the end of what it said.
 END_SECONDS = 60.0
 #: Bytes of answers to a client that takes nothing, before it is closed.
 OWED_BYTES = 1024 * 1024
 
-#: What is told where the engine does not answer.
+#: The error where the engine does not answer.
 UNAVAILABLE = "not available now, try again"
-#: What is told where a handler of an app failed.
+#: The error where a handler of an app failed.
 FAILED = "the server failed to do that"
 
 
@@ -72,7 +72,7 @@ class SignalingConsumer(SocketConsumer):
         self.id = str(uuid.uuid4())
         self.peer = Peer(self.id, self)
         self.room_encoding = encoding_of(self.id, self.encoding)
-        #: What it said and is not done yet, with its size in bytes.
+        #: Its messages that are not handled yet, with their sizes in bytes.
         self.waiting: deque[tuple[Said | RoomError, int]] = deque()
         self.size = 0
         self.space = asyncio.Event()
@@ -141,7 +141,7 @@ class SignalingConsumer(SocketConsumer):
     def _tell_error(self, text: str) -> None:
         metrics.room_errors.inc()
         if not self.erred:
-            # Of each client once: it may go on and on.
+            # Log it once per client, which may repeat it for ever.
             logger.info(
                 "A client of rooms at %s did something wrong: %s", self.address or "?", text
             )
@@ -183,7 +183,7 @@ class SignalingConsumer(SocketConsumer):
         epoch, offset = joined.appended.epoch, joined.appended.offset
         if epoch != topic.epoch:
             topic.restart(epoch, offset)
-        # What was said before its own announcement is not for it, and all that comes after is.
+        # Messages before its own announcement are not for it; all later ones are.
         self.listener = Listener(topic, self.sink, self.room_encoding, offset)
         if not self.refused:
             known = ((member.id, member.status) for member in joined.members)
@@ -225,7 +225,7 @@ class SignalingConsumer(SocketConsumer):
         await asyncio.shield(ending)
 
     async def _end(self) -> None:
-        """What it said before is done, unless it was sent away; then it leaves."""
+        """Handle its earlier messages, unless it was sent away; then leave."""
         if self.peer is None:
             return
         if working := self.working:

@@ -123,16 +123,16 @@ def room_page(request: HttpRequest, room_id: str) -> HttpResponseBase:
 
 
 async def check(room: Room, request: HttpRequest) -> None:
-    """Forbidden: whoever asks may not enter, and why."""
+    """Forbidden: this visitor may not enter, and why."""
     await rules.check(room, Grant.ENTER, await Visitor.of_request(request))
 
 
 def name_of(request: HttpRequest) -> str:
-    """What somebody who is known is called; "" for who is not."""
+    """The name of a known user; "" for others."""
     user = request.user
     return (user.get_full_name() or user.get_username()) if user.is_authenticated else ""
 
 
 def user_of(request: HttpRequest) -> str:
-    """Who it is, for TURN servers, which log it: a number says nothing to them."""
+    """The user's key, for TURN servers, which log it: a number says nothing to them."""
     return str(request.user.pk) if request.user.is_authenticated else "guest"

@@ -29,7 +29,7 @@ SIZES = bytes(
         *([1] * 0x20),
     )
 )
-#: Of items that say how many bytes they have: how wide that number is, and the bytes beside them.
+#: Items that give their length: the width of that number, and the bytes beside it.
 LENGTHS = {
     **{0xC4: (1, 2), 0xC5: (2, 3), 0xC6: (4, 5)},
     **{0xC7: (1, 3), 0xC8: (2, 4), 0xC9: (4, 6)},

@@ -41,7 +41,7 @@ RESPONSE = 1
 def encode_answer(msgid: int, error: str | None, result: Any) -> bytes:
     """An answer as bytes. What MessagePack cannot carry is answered as an error."""
     try:
-        # What an error repeats of a call need not be UTF-8.
+        # An error may repeat a part of the call that is not UTF-8.
         packed: bytes = msgpack.packb(
             [RESPONSE, msgid, error, result], unicode_errors="replace" if error else "strict"
         )
@@ -59,7 +59,7 @@ MAX_CHANNELS = 1000
 
 @dataclass
 class Figures:
-    """What the process did since its start."""
+    """Counters of the process since its start."""
 
     started: float = field(default_factory=time.monotonic)
     connections: int = 0
@@ -208,7 +208,7 @@ async def streams() -> list[dict[str, Any]]:
 
 
 async def stats() -> dict[str, Any]:
-    """What the process that answers has done, and whom it serves."""
+    """Counters of the process that answers, and its clients."""
     topics = all_topics()
     return {
         "pid": os.getpid(),

@@ -61,7 +61,7 @@ class Pace:
 
     def __init__(self) -> None:
         self.turn = asyncio.Lock()
-        #: What was begun, and taken apart, since the loop had its turn.
+        #: Calls begun and decoded since the loop had its turn.
         self.calls = self.bytes = 0
 
     @property
@@ -188,7 +188,7 @@ class Connection:
         if call.msgid is not None:
             self._say(encode_answer(call.msgid, error, result))
         elif error and (call.error or call.method in METHODS) and not self.has_failed:
-            # Nobody else is told. Unknown ones are what programs say to whoever is there.
+            # Nobody else is told. Programs also send notifications that no server here knows.
             self.has_failed = True
             reason = error.partition(":")[0]
             logger.info("A MessagePack-RPC notification of %s failed: %s", call.method, reason)

@@ -29,7 +29,7 @@ REFUSED_SECONDS = 5.0
 
 
 class Channel(HTTPChannel):  # type: ignore[misc]
-    #: What `access.limits` counts it as, until a WebSocket takes that over.
+    #: How `access.limits` counts it, until a WebSocket takes that over.
     counted: Counted | None = None
     #: The timer that ends it if it is late, and whether it waits for the first byte of a request.
     late: asyncio.TimerHandle | None = None

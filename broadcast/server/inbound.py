@@ -1,4 +1,4 @@
-"""What came on a WebSocket and waits for its application, bounded both ways.
+"""Messages of a WebSocket that wait for its application, bounded both ways.
 
 A client whose messages the application does not take is read no more until the application has
 caught up. An application takes a bounded number of messages in one turn of the event loop.
@@ -28,7 +28,7 @@ class Readable(Protocol):
 
 
 class InboundQueue:
-    """What came for an application that is busy, in place of Daphne's unbounded queue.
+    """Messages for an application that is busy, in place of Daphne's unbounded queue.
 
     Also much smaller than an `asyncio.Queue`, which has four deques of 600 bytes each.
     """
@@ -40,7 +40,7 @@ class InboundQueue:
         self.protocol: Readable | None = protocol
         self.messages: list[dict[str, Any]] = []
         self.size = 0
-        #: What was taken since others had their turn, in parts of a turn.
+        #: Messages taken since others had their turn, as a part of a turn.
         self.taken = 0.0
         self.paused = False
         #: Whether the last message is a disconnect: nothing follows it.

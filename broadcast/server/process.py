@@ -1,4 +1,4 @@
-"""What our server changes of its process, all of it here.
+"""Changes that our server makes to its process, all of them.
 
 These settings concern the whole process, so a host that runs our server with code of its own may
 switch them off (`BROADCAST_TUNE_PROCESS`); on other ASGI servers nothing of this happens.
@@ -26,8 +26,8 @@ def tune() -> None:
     # Each socket is a file, and shells allow 1,024 of them unless asked.
     _, most = resource.getrlimit(resource.RLIMIT_NOFILE)
     resource.setrlimit(resource.RLIMIT_NOFILE, (most, most))
-    # What is loaded by now stays for good. Walking it and all connections again and again costs a
-    # busy server a sixth of its time.
+    # Everything loaded by now stays for good. Walking it and all connections again and again costs
+    # a busy server a sixth of its time.
     gc.collect()
     gc.freeze()
     gc.set_threshold(*THRESHOLDS)

@@ -94,7 +94,7 @@ class Server(daphne.server.Server):  # type: ignore[misc]
     def _ready(self) -> None:
         """The last thing before the reactor runs; Daphne has made its factories."""
         self.ws_factory.closeHandshakeTimeout = CLOSE_SECONDS
-        # Who breaks the protocol is told so with its code, not cut off.
+        # A client that breaks the protocol is told so with its code, not cut off.
         self.ws_factory.failByDrop = False
         self.ws_factory.protocol = WebSocketProtocol
         WebSocketProtocol.share_options(self.ws_factory)
@@ -210,7 +210,7 @@ class Server(daphne.server.Server):  # type: ignore[misc]
 
     def _close_some(self, steps: int) -> bool:
         """Close a part of the sockets that are open; answers whether there was nothing to do."""
-        # What waits for the end of this turn comes before a close.
+        # Frames that wait for the end of this turn go out before a close.
         get_writes().flush()
         sockets = self._open_sockets()
         # A call goes on to the last moment. So does a client that has closed: an answer with

@@ -39,7 +39,7 @@ class WebSocketProtocol(WritingProtocol):
 
     CONFIG_ATTRS: list[str] = []
 
-    # What nearly all connections have alike, and autobahn and Daphne set on each.
+    # Attributes that nearly all connections have alike; autobahn and Daphne set them on each.
     autoPingPending = autoPingPendingCall = autoPingPendingSent = autoPingTimeoutCall = None
     closeHandshakeTimeoutCall = openHandshakeTimeoutCall = None
     closedByMe = droppedByMe = failedByMe = wasClean = inside_message = triggered = False
@@ -221,7 +221,7 @@ class WebSocketProtocol(WritingProtocol):
         self.server.log_action("websocket", "disconnected", details)
 
 
-#: What autobahn and Daphne keep of a handshake, for nobody.
+#: Attributes of a handshake that autobahn and Daphne keep, and nobody reads.
 HANDSHAKE_ATTRIBUTES = frozenset(
     (
         "application_deferred",

@@ -39,7 +39,7 @@ from .server import CLOSE_SECONDS, Server
 
 logger = get_logger(__name__)
 
-#: What is said on a link: by the worker, and by the parent.
+#: The words on a link: of the worker, and of the parent.
 SERVES = b"+"
 DRAIN, STOP = b"-", b"!"
 
@@ -132,7 +132,8 @@ class Worker:
                 env=self.environment,
                 pass_fds=descriptors,
                 stdin=asyncio.subprocess.DEVNULL,
-                # What a terminal sends to all processes at once is for the parent alone.
+                # A terminal sends its signals to all processes at once: only the parent handles
+                # them.
                 start_new_session=True,
             )
 

@@ -1,4 +1,4 @@
-"""What our server writes to a WebSocket, up to its close.
+"""Writing to a WebSocket of our server, up to its close.
 
 * *Prepared frames.* Whole frames are sent at once with one system call, and the writer is told when
   the socket is full and when it has drained. Daphne's `send` buffers without bound.
@@ -24,7 +24,7 @@ from ..exceptions import CloseCode
 from ..wire.frames import BINARY, TEXT, frame_header
 from ..wire.sinks import FrameSink
 
-#: What a close without a code is told as (RFC 6455, section 7.1.5).
+#: The code that stands for a close without one (RFC 6455, section 7.1.5).
 NO_CODE = 1005
 #: Seconds that a client's close waits for an answer, at most.
 CLOSE_SECONDS = 9.0
@@ -46,7 +46,7 @@ class WritingProtocol(DaphneWebSocketProtocol):  # type: ignore[misc]
     held_until: asyncio.TimerHandle | None = None
     #: The start of a frame whose rest is still to come.
     tail: bytearray | None = None
-    #: What its connection counts as, since its accept.
+    #: How `access.limits` counts its connection, since its accept.
     counted: Counted | None = None
 
     def attach(self, sink: FrameSink) -> None:

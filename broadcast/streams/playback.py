@@ -38,7 +38,7 @@ PIECE = 64 * 1024
 @require_safe
 @without_transaction
 async def recording(request: HttpRequest, slug: str, pk: int) -> HttpResponseBase:
-    """The file, or the part of it that `Range` names, for whoever may hear the stream now."""
+    """The file, or the part of it that `Range` names, for visitors who may hear the stream now."""
     found = await Recording.objects.select_related("stream").filter(pk=pk).afirst()
     if found is None or found.stream.slug != slug:
         raise Http404("there is no such recording")
@@ -65,7 +65,7 @@ def serve(
 ) -> HttpResponse | StreamingHttpResponse:
     size = file.size
     wanted = request.headers.get("If-Range")
-    # Whoever has a part of another file is to have all of this one (RFC 9110, section 13.1.5).
+    # A client that has a part of another file gets all of this one (RFC 9110, section 13.1.5).
     is_same = wanted is None or wanted.strip() == found.entity_tag
     asked = asked_range(request.headers.get("Range", "") if is_same else "", size)
     start, end = asked or (0, size)

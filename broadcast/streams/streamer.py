@@ -48,7 +48,7 @@ class StreamerConsumer(SocketConsumer):
     grant = Grant.PUBLISH
     turn: Turn | None = None
     feeding: asyncio.Task[None] | None = None
-    #: What its frames become; it has one while `feeding` is set.
+    #: Makes publications of its frames; set while `feeding` is.
     intake: Intake
     #: Whether there are limits to what it publishes, to be asked for each publication.
     limited = False

@@ -18,7 +18,7 @@ register = template.Library()
 #: Where the rendering of a page notes that the element's script stands in it.
 SCRIPT = "broadcast.element"
 
-#: What the element's script needs, all of it: a browser that is told so does not find it out
+#: All modules that the element's script needs: a browser that is told so does not find it out
 #: file after file, and has a picture the sooner.
 MODULES = [
     *("element/announcer", "element/attributes", "element/element", "element/entries"),

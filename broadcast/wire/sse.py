@@ -18,7 +18,7 @@ from functools import lru_cache, partial
 from ..publications import Kind, Mark, Publication
 from .frames import Encoding, Message, event
 
-#: What is sent now and then where nothing is said, so that nobody between takes it for dead.
+#: A comment for quiet streams, so that no proxy takes the connection for dead.
 COMMENT = b":\n\n"
 
 _LINE_END = re.compile(rb"\r\n|\r|\n")

@@ -1,4 +1,4 @@
-// The walls between the folders of static/broadcast: who may import whom.
+// The walls between the folders of static/broadcast: which may import which.
 
 import assert from "node:assert/strict";
 import { readdirSync, readFileSync } from "node:fs";
@@ -8,12 +8,12 @@ import { fileURLToPath } from "node:url";
 
 const ROOT = fileURLToPath(new URL("../../static/broadcast/", import.meta.url));
 
-// What other people's pages import: "" is the top, where only these are.
+// Pages of other sites import these: they are the only modules at the top.
 const PUBLIC = [
   ...["connection", "element", "listener", "page-socket", "player", "rooms", "streamer"],
 ];
 
-// The folders, and those that each may import from.
+// Each folder, and the others that it may import from.
 const BELOW = {
   socket: [],
   video: ["socket"],

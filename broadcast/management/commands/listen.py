@@ -28,7 +28,7 @@ from broadcast.logs import visible
 
 #: Most seconds between two attempts to come back.
 MAX_BACKOFF = 30.0
-#: Who is told that there are too many waits as after so many failures.
+#: After a refusal for too many connections the command waits as after so many failures.
 TOO_MANY_FAILURES = 3
 #: Statuses of a handshake that it is no use to repeat, and those that mean too many clients.
 VERDICTS = (401, 403, 404, 410)
@@ -62,7 +62,7 @@ class Command(BaseCommand):
         except KeyboardInterrupt:
             pass
         except BrokenPipeError:
-            # Whoever read our output has gone; there is nothing left to flush to.
+            # The program that read our output has gone: there is nothing left to flush to.
             sys.stdout = None
 
     def done(self) -> bool:

@@ -50,7 +50,7 @@ class Command(BaseCommand):
         running = Recording.objects.filter(state=Recording.State.RUNNING)
         slugs = set(running.values_list("stream__slug", flat=True))
         presences = async_to_sync(get_backend().presence)(slugs)
-        # Of a part of the engine that is silent nobody knows.
+        # A silent part of the engine cannot be asked.
         live = {slug for slug in slugs if slug not in presences or presences[slug].live}
         return Recording.objects.give_up(timezone.now() - GONE, live)
 

@@ -54,7 +54,7 @@ class Command(BaseCommand):
 
     def handle(self, *args: Any, **options: Any) -> None:
         self.check_options(options)
-        # What the backend would log of a fault, this command says.
+        # This command says itself what the backend would log of a fault.
         backend_logger = logging.getLogger("broadcast.backends")
         backend_logger.setLevel(logging.CRITICAL)
         try:
@@ -114,7 +114,7 @@ class Command(BaseCommand):
     def batches(
         self, source: BinaryIO, options: dict[str, Any], progress: Any
     ) -> Iterator[list[Draft]]:
-        """What a pipe has by now, not more of it that may be long in coming."""
+        """Read the bytes that a pipe has by now, and wait for no more."""
         chunks = chunks_of(source, options["chunk"])
         number = 0
         batches = ([chunk] for chunk in chunks) if options["binary"] else lines(text_of(chunks))
@@ -164,11 +164,11 @@ class Command(BaseCommand):
                     calls = [remote.publish_params(stream, draft) for draft in batch]
                     for start in range(0, len(calls), TOGETHER):
                         client.send("publish", *calls[start : start + TOGETHER])
-                        # Who feeds is to know soon that another one does.
+                        # The program must learn soon that another streamer took over.
                         while client.under_way > (0 if feeds else PIPELINE):
                             answer = client.receive()
             except BaseException:
-                # What was sent is published, whatever happens to the line after it.
+                # Lines that were sent are published, even if the next one fails.
                 with suppress(BroadcastError):
                     client.receive_all()
                 raise
@@ -178,7 +178,7 @@ class Command(BaseCommand):
 
 @contextmanager
 def event_loop() -> Iterator[Callable[[Coroutine[Any, Any, T]], T]]:
-    """What runs a coroutine and waits for it, in an event loop that lives in a thread meanwhile.
+    """A function that runs a coroutine and waits for it, in an event loop in another thread.
 
     So presence and recording go on while this thread waits for its input, and an interrupt ends
     that.
@@ -200,7 +200,7 @@ def is_media(stream: str) -> bool:
 
 
 def chunks_of(source: BinaryIO, size: int) -> Iterator[bytes]:
-    """What comes, at most `size` bytes at a time; of a pipe what it has by now."""
+    """The input, at most `size` bytes at a time; of a pipe the bytes that it has by now."""
     read = getattr(source, "read1", source.read)
     return iter(lambda: read(size), b"")
 
@@ -238,6 +238,6 @@ def lines(chunks: Iterable[bytes]) -> Iterator[list[bytes]]:
 
 
 def explain(error: BaseException) -> str:
-    """With its cause, which may be told to whoever is on this machine."""
+    """With its cause: only users of this machine read it."""
     said, cause = str(error), str(error.__cause__ or "")
     return cause if cause.startswith(said) else f"{said}: {cause}" if cause else said

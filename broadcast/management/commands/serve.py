@@ -76,7 +76,7 @@ class Command(ServerCommand):
         """Leave the tables alone: a person makes them by hand. `start` makes them."""
 
     def set_up(self) -> None:
-        """What has to be done before it serves: nothing. `start` has more to do."""
+        """Prepare to serve: nothing here. `start` has more to do."""
 
     def end_lost_recordings(self) -> None:
         """Those of a server that was killed. Where the database is not set up, there are none."""

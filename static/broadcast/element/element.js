@@ -12,7 +12,7 @@
  * The attribute `state` follows the listener's state, for style sheets. A `<template>` in the element says how an item
  * looks, see `item.js`.
  *
- * Methods: `open()` connects now, after it was over anew; `close()`; `clear()` empties the list. `position` is
+ * Methods: `open()` connects now, after it was over again; `close()`; `clear()` empties the list. `position` is
  * `{epoch, offset}` of the last publication, `listener` the `Listener` behind it all.
  *
  * Events, which bubble:
@@ -51,7 +51,7 @@ export class BroadcastListener extends HTMLElement {
   #hearing = null; // the source that the listener is for; null: none
   #source = null; // that of the position
   #position = null;
-  #left = null; // the position that was given up to begin anew at the newest
+  #left = null; // the position that was given up to begin again at the newest
   #contentType = null;
   #view = null; // of the picture
   #log;
@@ -90,7 +90,7 @@ export class BroadcastListener extends HTMLElement {
     return this.#listener?.position ?? this.#position;
   }
 
-  /** Connect now: instead of later, or anew when it is over. Nothing when it is connected. */
+  /** Connect now: instead of later, or again when it is over. Nothing when it is connected. */
   open() {
     if (!this.isConnected) return;
     if (!this.#listener || ["gone", "closed"].includes(this.#listener.state.name)) this.#start();
@@ -129,7 +129,7 @@ export class BroadcastListener extends HTMLElement {
     else this.#settleSoon();
   }
 
-  /** What was set before there was this class, and the items of a listener that this one was cloned from. */
+  /** Take over properties that were set before this class was there, and the items of a clone. */
   #upgrade() {
     removeItems(this);
     for (const name of [...TEXTS, ...Object.keys(NUMBERS), ...SWITCHES]) {
@@ -181,7 +181,7 @@ export class BroadcastListener extends HTMLElement {
     this.#listener.open();
   }
 
-  /** Begin anew at the newest: what is not had by now is no longer live. */
+  /** Start again at the newest position: older data is no longer live. */
   #hearLive() {
     this.#leave();
     this.#hear();
@@ -275,7 +275,7 @@ export class BroadcastListener extends HTMLElement {
     this.#emit("joined", detail);
   }
 
-  /** What was not heard between the position that was given up and the one that was joined at. */
+  /** The gap between the position that was given up and the one that was joined at. */
   #tellLeft({ epoch, offset }) {
     const left = this.#left;
     this.#left = null;
@@ -385,7 +385,7 @@ export class BroadcastListener extends HTMLElement {
 
 reflect(BroadcastListener.prototype, { texts: TEXTS, numbers: NUMBERS, switches: SWITCHES });
 
-/** Only what changed: a text that is set anew is a text that is selected no more. */
+/** Set only what changed: setting a text again drops its selection. */
 function setText(element, text) {
   if (element.textContent !== text) element.textContent = text;
 }

@@ -1,12 +1,12 @@
 /**
- * What stands in a `Log`: texts, JSON, bytes, files that come in parts, and notes between them.
+ * The entries of a `Log`: texts, JSON, bytes, files that come in parts, and notes between them.
  *
  * An entry is drawn as an `<li>`, or in the way that the page wants it, see `item.js`.
  */
 import { bytes } from "../socket/states.js";
 
 const TEXT_SHOWN = 4000; // characters; the rest is for download
-/** Of all entries of a list together. */
+/** The bytes of all entries of a list together. */
 export const BYTES_KEPT = 64 * 1024 * 1024;
 
 const TIME = new Intl.DateTimeFormat("en-GB", { timeStyle: "medium" });
@@ -101,7 +101,7 @@ class PublicationEntry extends Entry {
     super.remove();
   }
 
-  /** What a screen reader is told of it: what stands on the page. */
+  /** The text for a screen reader: the one on the page. */
   get spoken() {
     return this.#item?.words || this.text;
   }

@@ -50,7 +50,7 @@ class Item {
     for (const time of this.#parts("time")) time.dateTime = entry.time.toISOString();
   }
 
-  /** What stands in it, in one line. */
+  /** Its text, in one line. */
   get words() {
     return this.element.textContent.replace(/\s+/g, " ").trim();
   }
@@ -89,7 +89,7 @@ export function fieldText(data, path) {
 export function fieldOf(data, path) {
   let value = data;
   for (const name of path.split(".")) {
-    // What every object inherits is no field.
+    // Properties that every object inherits are no fields.
     if (value === null || typeof value !== "object" || !Object.hasOwn(value, name)) return undefined;
     value = value[name];
   }

@@ -56,7 +56,7 @@ export class Log {
     this.#queue(entry);
   }
 
-  /** What follows does not belong to the file that was coming, if one was. */
+  /** End the file that was coming: data that follows does not belong to it. */
   #endFile() {
     this.#file?.stop();
     this.#drawAgain(this.#file);

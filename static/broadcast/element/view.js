@@ -1,5 +1,5 @@
 /**
- * What a `<broadcast-listener>` looks like: its style sheet and its markup, inside its shadow root.
+ * The look of a `<broadcast-listener>`: its style sheet and its markup, inside its shadow root.
  *
  * A page changes it from outside with the custom properties `--broadcast-…` and with `::part(…)`.
  */

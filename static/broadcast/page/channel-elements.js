@@ -72,7 +72,7 @@ function fill(content, payload) {
   return content;
 }
 
-/** Only what changed: a text that is set anew is announced anew. */
+/** Set only what changed: a screen reader announces a text again that is set again. */
 function setText(element, text) {
   if (element.textContent !== text) element.textContent = text;
 }

@@ -1,5 +1,5 @@
 /**
- * What a page hears on its channels: each message once, and a word where some are missing.
+ * The channels of a page: each message is heard once, and a gap is told.
  *
  * A message is `{channel, payload, epoch, offset}`. One without `payload` says where a channel begins: what comes next
  * on it has a higher offset. With `page` it was for this page alone, and its position is one in a channel of the page's
@@ -29,7 +29,7 @@ export class Channels {
     return () => this.#handlers.get(channel).delete(hearer);
   }
 
-  /** There is another connection, where every channel is to begin anew. Returns whether any was heard before. */
+  /** There is another connection, where every channel is to begin again. Returns whether any was heard before. */
   restart() {
     this.#silent = new Set(this.#positions.keys());
     return this.#silent.size > 0;

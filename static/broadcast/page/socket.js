@@ -59,7 +59,7 @@ export class PageSocket extends EventTarget {
     return this.#state;
   }
 
-  /** Connect: now instead of later, and when it is closed anew. */
+  /** Connect: now instead of later, and when it is closed again. */
   open() {
     if (this.#state.name !== "closed") {
       this.#connection.retry();
@@ -183,7 +183,7 @@ function onceReady(callback) {
     callback();
     return;
   }
-  // Whoever comes after the first of these meets the second.
+  // A caller that comes after the first of these gets the second.
   const once = new AbortController();
   for (const [target, type] of [[document, "DOMContentLoaded"], [window, "load"]]) {
     target.addEventListener(type, () => (once.abort(), callback()), { signal: once.signal });

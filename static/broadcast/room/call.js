@@ -33,7 +33,7 @@ class Peer {
   isAbsent = false;
   /** The id of its page's visit, as said over the data channel. */
   visit = null;
-  /** What it says it is at the server now, where the server did not say so yet. */
+  /** The status that it gave itself, until the server has told it. */
   claim = null;
   timer = null;
   link;
@@ -43,7 +43,7 @@ class Peer {
     this.status = status;
   }
 
-  /** What it calls itself; "" where it does not. */
+  /** Its name for itself; "" without one. */
   get name() {
     return typeof this.status.name === "string" ? this.status.name : "";
   }
@@ -219,7 +219,7 @@ export class Call extends EventTarget {
     else this.#emit("changed", peer);
   }
 
-  /** Of who is in the room the server tells what becomes. */
+  /** An event of the server about a peer in the room. */
   #hungUp(peer) {
     if (peer.isAbsent || !this.#signaling.isJoined) this.#remove(peer);
     else this.#emit("changed", peer);

@@ -2,7 +2,7 @@
  * The media connection to one peer: an `RTCPeerConnection` with perfect negotiation.
  *
  * It promises:
- * - either side may negotiate anew at any time (a restart of ICE after the network changed); when both do at once the
+ * - either side may negotiate again at any time (a restart of ICE after the network changed); when both do at once the
  *   polite one gives way. Who makes the first offer is for the caller to say, since palava's clients do not give way;
  * - microphone and camera come and go without negotiating: one audio and one video transceiver are there from the
  *   beginning, and only their tracks are replaced;
@@ -24,7 +24,7 @@ const KINDS = ["audio", "video"];
 export class Link extends EventTarget {
   /** Which connection to this peer it is; null until the other side, which begins it, says so. */
   id = null;
-  /** What is received. */
+  /** The stream that is received. */
   stream;
   /** `{microphone, camera, screen}`, all booleans, as told by one of our pages; null from anybody else. */
   told = null;
@@ -77,7 +77,7 @@ export class Link extends EventTarget {
     return this.#connection.remoteDescription !== null;
   }
 
-  /** What was signalled by the other side. What makes no sense is told in the console, and changes nothing. */
+  /** Take a signal of the other side. Nonsense is logged in the console, and changes nothing. */
   async receive(data) {
     if (data.event === "ice_candidate") await this.#settle(this.#addCandidate(data));
     else if (data.event === data.sdp?.type) await this.#settle(this.#describe(data.sdp));
@@ -217,7 +217,7 @@ export class Link extends EventTarget {
     this.#options.send(this.id === null ? data : { ...data, link: this.id });
   }
 
-  /** What fails on the way fails for this peer alone. */
+  /** Do it; a failure concerns this peer alone. */
   async #settle(work) {
     try {
       await work;

@@ -1,5 +1,5 @@
 /**
- * The camera, the microphone and the screen of whoever is at this page.
+ * The camera, the microphone and the screen of the person at this page.
  *
  * It promises:
  * - both are asked for together, so that a browser asks once; where one cannot be had, the other is;
@@ -27,7 +27,7 @@ export class Media extends EventTarget {
   /** The devices there are: `{id, label}`, and the id of the one in use. */
   devices = { microphone: [], camera: [] };
   chosen = { microphone: "", camera: "" };
-  /** What others know the tracks to belong to. */
+  /** The stream that others know the tracks by. */
   stream;
 
   #fading = null;
@@ -42,7 +42,7 @@ export class Media extends EventTarget {
     browser.mediaDevices?.addEventListener("devicechange", () => this.#listDevices());
   }
 
-  /** What others see. */
+  /** The tracks that others see. */
   get videoTrack() {
     return this.screenTrack ?? this.cameraTrack ?? this.#fading;
   }

@@ -44,7 +44,7 @@ function strip(count, width, height) {
 export class Tiles {
   #list;
   #template;
-  #tiles = new Map(); // whoever it is → Tile
+  #tiles = new Map(); // person → Tile
 
   constructor(list, template) {
     this.#list = list;
@@ -113,7 +113,7 @@ class Tile {
     });
   }
 
-  /** Whoever is at this page. `stream` is what they send. */
+  /** The person at this page. `stream` is what they send. */
   showSelf(name, stream, sending) {
     this.element.dataset.self = "true";
     this.video.muted = true;
@@ -151,8 +151,8 @@ class Tile {
   }
 }
 
-/** What stands for a name where there is no picture. */
+/** The letter that stands for a name where there is no picture. */
 function initial(name) {
-  // What the server takes for a letter may be white space here (U+FEFF).
+  // A character that is a letter for the server may be white space here (U+FEFF).
   return [...name.trim()][0]?.toUpperCase() ?? "";
 }

@@ -1,5 +1,5 @@
 /**
- * What this browser is in the signalling protocol: "chrome", "firefox", "safari" or "unknown".
+ * The name of this browser in the signalling protocol: "chrome", "firefox", "safari" or "unknown".
  *
  * It says who makes the first offer, and so must be what palava's clients would say. On iOS all are Safari within.
  */

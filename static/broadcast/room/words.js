@@ -1,5 +1,5 @@
 /**
- * What a room's page says to a person: of its connection, of a peer's, of a camera or microphone that cannot be had.
+ * Texts of a room's page: on its connection, on a peer's, on a camera or microphone that cannot be had.
  */
 /**
  * What to do about an error of `getUserMedia`: `{title, advice}`. `kinds` is what cannot be had because of it: "camera",
@@ -47,7 +47,7 @@ export function roomWords(state, others, now = Date.now()) {
   return { label: "Connecting", detail: "" };
 }
 
-/** What is wrong with the connection to a peer; "" when nothing is. */
+/** A text on the fault of the connection to a peer; "" when there is none. */
 export function linkWords({ isAbsent, link }) {
   if (link.state === "failed") return "No connection. Trying again …";
   if (link.state === "disconnected") return "Connection lost …";

@@ -17,7 +17,7 @@ const DAY = new Intl.DateTimeFormat([], { dateStyle: "short", timeStyle: "short"
 const CLOCK = new Intl.DateTimeFormat([], { timeStyle: "medium" });
 const NUMBER = new Intl.NumberFormat([], { maximumFractionDigits: 1 });
 
-/** What somebody does who is connected; in a room, where all do the same, it is told what they do it with. */
+/** The grant of a connection; in a room, where all have the same, the program that it uses. */
 const DOES = {
   listen: ({ way }) => `listens (${way})`,
   publish: ({ way }) => `publishes (${way})`,
@@ -131,7 +131,7 @@ function showConnections(found) {
     set(cells[3], one.behind ? `${NUMBER.format(one.behind)} publications` : "no");
     set(cells[4], duration(now - one.since));
   }
-  // Whoever is about to press a button there must not press another one.
+  // A person about to press a button there must not press another one.
   if (!connections.contains(document.activeElement) && !connections.matches(":hover")) {
     connections.append(...found.map((one) => rows.get(one.id)));
   }

@@ -40,7 +40,7 @@ function showPosition() {
 
 function update(stream) {
   listeners.textContent = count(stream.listeners, "listener");
-  // What was newest a while ago should have come by now; what is newest just now may be on its way.
+  // The position of a while ago should have come by now; the newest one may still be on its way.
   if (newest) element.listener?.expect(newest);
   newest = stream.position;
 }

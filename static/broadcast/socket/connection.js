@@ -7,7 +7,7 @@
  *   of 4500 and above, or 1009, since what is too large would only be sent again;
  * - a connection over which nothing is heard is noticed: browsers do not show WebSocket pings to a page, so it asks
  *   with a frame of its own and gives the connection up when no answer comes;
- * - the address is computed anew for every attempt, so that a resume position in it is the newest;
+ * - the address is computed again for every attempt, so that a resume position in it is the newest;
  * - `online`, and a page that becomes visible again, cut the waiting short.
  *
  * It knows nothing of streams: `listener.js`, `streamer.js` and `page-socket.js` speak through it.
@@ -49,7 +49,7 @@ const DO_NOT_COME_BACK = new Map([
 ]);
 
 /**
- * What a close code means: `{comesBack, reason}`, the reason being a sentence for a person.
+ * The meaning of a close code: `{comesBack, reason}`, the reason being a sentence for a person.
  * 4500–4999: do not come back, nor after 1009; after any other code come back.
  * Where the server says why a connection is over for good, or what there is too much of, its words are more precise
  * than ours.
@@ -64,7 +64,7 @@ export function verdict(code, said = "") {
   return { comesBack: !final, reason: final ?? COME_BACK.get(code) ?? "The connection was lost." };
 }
 
-/** What a program said, as a person would write it. */
+/** A text of a program, as a person would write it. */
 export function sentence(words) {
   const text = words.charAt(0).toUpperCase() + words.slice(1);
   return /[.!?]$/.test(text) ? text : `${text}.`;
@@ -184,7 +184,7 @@ export class Connection extends EventTarget {
     this.#connect();
   }
 
-  /** Hand a frame to the socket. Only while open: whoever sends keeps what was not confirmed. */
+  /** Hand a frame to the socket. Only while open: the caller keeps what was not confirmed. */
   send(frame) {
     this.#socket.send(frame);
   }
@@ -194,7 +194,7 @@ export class Connection extends EventTarget {
     if (!this.isOpen && !this.isOver) this.#connect();
   }
 
-  /** Give this socket up, and come back: whoever speaks through it noticed that nobody is there any more. */
+  /** Give this socket up, and come back: the caller noticed that the other side is gone. */
   lose() {
     if (this.isOpen) this.#lost(1006);
   }

@@ -51,7 +51,7 @@ export function bytes(number) {
   return `${Number((number / 1024 ** power).toFixed(1)).toLocaleString("en")} ${units[power - 1]}`;
 }
 
-/** What a join means for who was here before, and whether it is good or bad news. */
+/** The news in a join for a listener that was here before, and whether it is good or bad. */
 export function joinedWords({ outcome, missed }) {
   if (outcome === "recovered") return ["Connected again. Nothing was lost.", "good"];
   if (outcome === "new-history") {
@@ -61,7 +61,7 @@ export function joinedWords({ outcome, missed }) {
   return ["", ""];
 }
 
-/** What did not come, for a person. */
+/** A text on the publications that did not come. */
 export function skippedWords(skipped) {
   const number = skipped.to - skipped.from + 1;
   return `${count(number, "publication")} skipped: ${range(skipped)}.`;

@@ -1,7 +1,7 @@
 /**
- * What a listener and a streamer have in common: a `Connection` that speaks `broadcast.v1`, a state, and events.
+ * The base of listener and streamer: a `Connection` that speaks `broadcast.v1`, a state, and events.
  *
- * What begins with an underscore is for subclasses alone. Each has `_receiveEvent(event)` and `_receiveBinary(frame)`.
+ * Names that begin with an underscore are for subclasses alone. Each has `_receiveEvent(event)` and `_receiveBinary(frame)`.
  */
 import { Connection, isToken, PROTOCOL, protocols } from "./connection.js";
 

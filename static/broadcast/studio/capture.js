@@ -25,7 +25,7 @@ export async function open({ source, camera, microphone, quality }) {
   return navigator.mediaDevices.getUserMedia({ video, audio });
 }
 
-/** What a person can do about an error of `open`. */
+/** Advice for a person on an error of `open`. */
 export function remedy({ name }, source) {
   const what = { camera: "camera or microphone", screen: "screen", microphone: "microphone" }[source];
   switch (name) {

@@ -24,7 +24,7 @@ export class MessageStudio {
     this.#tabs.forEach((tab, i) => this.#wireTab(tab, i));
   }
 
-  /** What became of what was sent. */
+  /** Show the outcome of sending. */
   showFates() {
     for (const item of this.#sent) this.#showFate(item);
   }

@@ -1,5 +1,5 @@
 /**
- * What a broadcast may cost: named sizes with what they take of a line.
+ * Qualities of a broadcast: named sizes, with the bit rate that they take.
  *
  * `width` and `height` in pixels, `frameRate` per second, `video` and `audio` in bits per second.
  */

@@ -15,7 +15,7 @@ const PILE = 1; // seconds of the recording that may be under way …
 const LEAST_PILE = 128 * 1024; // … but always so many bytes: a key frame alone is large
 const RATE_OVER = 2000; // milliseconds
 
-/** What browsers record, in the order that it is wanted: what most browsers play, and what is cut as it comes. */
+/** Formats that browsers record, the best first: most browsers play it, and it is cut as it comes. */
 const VIDEO_TYPES = [
   "video/webm;codecs=vp8,opus",
   "video/webm;codecs=vp9,opus",

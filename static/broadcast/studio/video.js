@@ -1,7 +1,7 @@
 /**
  * The video of the studio: a person chooses a source, sees what will be seen, and broadcasts it.
  *
- * What is chosen holds until the broadcast ends: then sources and quality can be chosen again.
+ * A choice holds until the broadcast ends: then sources and quality can be chosen again.
  */
 import { devices, open, remedy, stop } from "./capture.js";
 import { Meter } from "./meter.js";

@@ -1,5 +1,5 @@
 /**
- * What is to be done to a SourceBuffer, one after another: it does one thing at a time, and throws at whoever asks for
+ * Operations on a SourceBuffer, one after another: it does one thing at a time, and throws at a caller that asks for
  * two.
  *
  * `onchange()` is called when something was appended or removed, `onfull()` when there is no room: what it removes is
@@ -29,7 +29,7 @@ export class AppendQueue {
     this.#go();
   }
 
-  /** Forget half an element: what is appended next begins anew. */
+  /** Forget half an element: the next append begins a new one. */
   abort() {
     this.#deeds.push({ act: (buffer) => buffer.abort() });
     this.#go();

@@ -2,7 +2,7 @@
  * Where a live picture should stand: near the newest that came, not so near that it stops at every hiccup.
  *
  * Pure: times are seconds and given, media times those of the recording. It is told what came and when, and says
- * where to play, how fast, and whether the line is so far behind that it is better to begin anew at the newest.
+ * where to play, how fast, and whether the line is so far behind that it is better to begin again at the newest.
  *
  * The recording runs at the speed of the clock. So of everything that came, what was the least late says how the two
  * clocks stand to each other (`#base`); whatever is later than that waited somewhere on its way, be it in a buffer of

@@ -15,7 +15,7 @@ export function isMediaType(contentType) {
   return /^(video|audio)\//.test(contentType ?? "");
 }
 
-/** What a header says: see `Header`. Null: it is none of a recording, or one that is broken. */
+/** The facts in a header: see `Header`. Null: it is no header of a recording, or a broken one. */
 export function readHeader(bytes) {
   const container = Object.values(CONTAINERS).find(({ is }) => is(bytes));
   const said = container && attempt(() => container.read(bytes), null);
@@ -28,7 +28,7 @@ export function cutterFor(mimeType) {
   return new CONTAINERS[name].Cutter();
 }
 
-/** What is in a recording: its `mimeType` with the codecs (null: not known), and whether it `hasVideo`, `hasAudio`. */
+/** The tracks of a recording: its `mimeType` with the codecs (null: not known), and whether it `hasVideo`, `hasAudio`. */
 class Header {
   #container;
   #said;
@@ -45,14 +45,14 @@ class Header {
     return attempt(() => this.#container.startsEntry(bytes, this.#said), false);
   }
 
-  /** What makes of what comes what a SourceBuffer is to have: see `WebMJoiner`. Null: nothing needs to. */
+  /** Changes the data for a SourceBuffer: see `WebMJoiner`. Null: it goes there as it came. */
   joiner() {
     const { Joiner } = this.#container;
     return Joiner ? new Joiner(this.#said) : null;
   }
 }
 
-/** What was published may be anything. */
+/** Take published data, which may be anything. */
 function attempt(read, otherwise) {
   try {
     return read();

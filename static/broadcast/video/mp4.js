@@ -20,7 +20,7 @@ export function isMP4(bytes) {
 }
 
 /**
- * What a header says: `{mimeType, hasVideo, hasAudio, videoTrack, flags}`; the MIME type is null where a codec is not
+ * The facts in a header: `{mimeType, hasVideo, hasAudio, videoTrack, flags}`; the MIME type is null where a codec is not
  * known, `flags` are those that samples of the video have by default. Null: there are no tracks in it.
  */
 export function readMP4Header(header) {
@@ -62,7 +62,7 @@ export class MP4Cutter {
     const parts = [];
     for (let box = this.#next(); box; box = this.#next()) {
       this.#scanned = box.end;
-      // What stands before a fragment, as `styp` does, belongs to it.
+      // Boxes before a fragment, such as `styp`, belong to it.
       if (box.type === "moov") parts.push(this.#takeHeader());
       else if (box.type === "mdat") parts.push(this.#takeFragment());
     }

@@ -1,5 +1,5 @@
 /**
- * What a `Player` looks like in a `<broadcast-listener>`: the picture, what is said over it, and its controls.
+ * The look of a `Player` in a `<broadcast-listener>`: the picture, what is said over it, and its controls.
  *
  * It begins muted, since browsers let nothing else begin by itself, and offers to unmute. Whoever stops the picture, or
  * hides the page while it is muted, rests after a while: then nothing is loaded until they are back, and it goes on
@@ -92,7 +92,7 @@ export class PlayerView {
 
   /**
    * In `stage` of a shadow root. `told`: `late()`, `rest()` (load nothing more) and `wake()` (go on, live) are for
-   * whoever has the connection, `hold(held)` says that a person stopped the picture.
+   * the owner of the connection, `hold(held)` says that a person stopped the picture.
    */
   constructor(root, stage, told) {
     root.adoptedStyleSheets = [...root.adoptedStyleSheets, STYLE];
@@ -133,7 +133,7 @@ export class PlayerView {
     this.#player.stop();
   }
 
-  /** What became of the connection: the name of a state. */
+  /** Show the state of the connection, by its name. */
   connection(name) {
     this.#connection = name;
     this.#connectedAt = performance.now();
@@ -203,7 +203,7 @@ export class PlayerView {
     if (stopped && this.#video.isConnected && !this.#video.error) this.#told.hold(true);
   }
 
-  /** Whoever neither sees nor hears it for a while, rests. */
+  /** Rest while nobody sees or hears it. */
   #attend() {
     const hidden = document.visibilityState !== "visible";
     clearTimeout(this.#rest);

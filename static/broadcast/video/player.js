@@ -4,11 +4,11 @@
  * It promises: whatever it is handed, the element shows whole pictures, near the newest that came (`live-edge.js`).
  * After the header, after what was skipped and after a fault it waits for bytes that a newcomer can start at. A new
  * header of the same type goes on in the same element without a black moment. What was shown is given back after a
- * while. A recording that cannot be decoded is begun anew at the next key frame; one that never can is given up.
+ * while. A recording that cannot be decoded is begun again at the next key frame; one that never can is given up.
  *
  * Events: `state` with the detail `{name, reason}`: "waiting" (no picture yet), "playing", "stalled" (nothing came for a
  * while), "blocked" (the browser wants a person to press play first), "failed" (with a `reason`); `header` with what is in the recording;
- * `late`: what comes is so late that it is better to begin anew at the newest.
+ * `late`: the data is so late that it is better to start again at the newest.
  */
 import { AppendQueue } from "./append-queue.js";
 import { LiveEdge } from "./live-edge.js";
@@ -78,7 +78,7 @@ export class Player extends EventTarget {
   resume() {
     if (this.#held || !this.#source) return;
     this.#video.play().catch((error) => {
-      // Else it was stopped again before it began, or began anew.
+      // Else it was stopped again before it began, or began again.
       if (error.name === "NotAllowedError") this.#become("blocked");
     });
     this.#steer();
@@ -103,7 +103,7 @@ export class Player extends EventTarget {
     this.dispatchEvent(new CustomEvent("header", { detail: { ...header } }));
   }
 
-  /** What comes next does not continue what came. */
+  /** The next data does not continue the last. */
   interrupt() {
     this.#needsEntry = true;
     this.#edge.restart();
@@ -134,7 +134,7 @@ export class Player extends EventTarget {
     }
   }
 
-  /** Give everything back; the next header begins anew. */
+  /** Give everything back; the next header begins again. */
   stop() {
     clearTimeout(this.#silence);
     this.#leave();
@@ -148,7 +148,7 @@ export class Player extends EventTarget {
     return Boolean(this.#MediaSource && type && this.#MediaSource.isTypeSupported(type));
   }
 
-  /** What was shown stays until the first picture of what comes. */
+  /** Keep the last picture until the first new one. */
   #replace() {
     this.interrupt();
     this.#queue.abort();
@@ -231,7 +231,7 @@ export class Player extends EventTarget {
     if (this.#state.name === "stalled") this.#become(this.#video.paused ? "waiting" : "playing");
   }
 
-  /** Begin anew, at the next key frame. */
+  /** Begin again, at the next key frame. */
   #failed() {
     if (!this.#source || !this.#headerBytes) return;
     if (now() - this.#faultAt > SOUND) this.#faults = 0;

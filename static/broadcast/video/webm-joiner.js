@@ -1,7 +1,7 @@
 /**
  * Joins the clusters of a live WebM, for a SourceBuffer: all that can be are one.
  *
- * Chromium records a cluster every few frames. Firefox begins to decode anew with each that has something from before
+ * Chromium records a cluster every few frames. Firefox begins to decode again with each that has something from before
  * the end of the last one, as nearly all have, and passes over the pictures up to the next key frame: of 20 in a second
  * it showed two.
  */
@@ -20,7 +20,7 @@ import {
 } from "./webm.js";
 
 const BLOCKS = new Set([SIMPLE_BLOCK, BLOCK_GROUP]);
-// Of a block's time, which has 16 bits, and counts from that of its cluster.
+// The range of a block's time, which has 16 bits, and counts from that of its cluster.
 const LEAST = -0x8000;
 const MOST = 0x7fff;
 const LARGEST = 16 * 2 ** 20; // bytes of a block
@@ -38,7 +38,7 @@ export class WebMJoiner {
     this.#header = header;
   }
 
-  /** What comes next begins a cluster. Where something was appended before, the buffer is to forget that first. */
+  /** Begin a cluster with the next data. The buffer must first forget half an element, if it has one. */
   restart() {
     this.#pending = new Uint8Array();
     this.#passing = 0;

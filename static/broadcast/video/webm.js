@@ -40,7 +40,7 @@ export function isWebM(bytes) {
 }
 
 /**
- * What a header says: `{mimeType, hasVideo, hasAudio, videoTrack}`; the MIME type is null where a codec is not known.
+ * The facts in a header: `{mimeType, hasVideo, hasAudio, videoTrack}`; the MIME type is null where a codec is not known.
  * Null: there are no tracks in it.
  */
 export function readWebMHeader(header) {
