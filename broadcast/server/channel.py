@@ -29,6 +29,8 @@ REFUSED_SECONDS = 5.0
 
 
 class Channel(HTTPChannel):  # type: ignore[misc]
+    #: When each connection was accepted that has not asked for anything yet, by the loop's clock.
+    unasked: dict["Channel", float]
     #: How `access.limits` counts it, until a WebSocket takes that over.
     counted: Counted | None = None
     #: The timer that ends it if it is late, and whether it waits for the first byte of a request.
@@ -41,6 +43,7 @@ class Channel(HTTPChannel):  # type: ignore[misc]
         # Twisted's time limit is not absolute.
         self.timeOut = None
         super().connectionMade()
+        self.unasked[self] = asyncio.get_running_loop().time()
         peer = getattr(self.transport.getPeer(), "host", "") or ""
         self.counted = limits.accept(peer.removeprefix("::ffff:"))
         if self.counted is None:
@@ -56,6 +59,7 @@ class Channel(HTTPChannel):  # type: ignore[misc]
 
     def connectionLost(self, reason: Any) -> None:
         self._no_limit()
+        self.unasked.pop(self, None)
         if counted := self.hand_over_counted():
             limits.end(counted)
         if self.answered:
@@ -100,6 +104,7 @@ class Channel(HTTPChannel):  # type: ignore[misc]
         super().dataReceived(data)
 
     def allHeadersReceived(self) -> None:
+        self.unasked.pop(self, None)
         super().allHeadersReceived()
         if self.length != 0 and not self._is_refused:
             self._within(conf.BODY_SECONDS, self.requests[-1].is_late)

@@ -51,6 +51,9 @@ logger = get_logger(__name__)
 
 #: Seconds a client has to answer a close, after it has read what was sent before.
 CLOSE_SECONDS = 10
+#: Seconds after its accept in which a client's first request is waited for. A browser may open a
+#: connection long before it needs one, which must not hold up the end of a server.
+ASK_SECONDS = 2.0
 #: Seconds between two batches of closes of a drain.
 DRAIN_STEP = 0.1
 #: Seconds in which the backend takes the last word of a process.
@@ -86,6 +89,7 @@ class Server(daphne.server.Server):  # type: ignore[misc]
         self.draining = self.stopping = False
         self.failures = Failures("drain")
         self.garbage = process.Garbage()
+        self.unasked: dict[Channel, float] = {}
         #: Whether MessagePack-RPC is there, of this process or another of this installation.
         self.has_rpc = False
         self.announce: Callable[[], None] | None = kwargs.get("ready_callable")
@@ -99,7 +103,8 @@ class Server(daphne.server.Server):  # type: ignore[misc]
         self.ws_factory.protocol = WebSocketProtocol
         WebSocketProtocol.share_options(self.ws_factory)
         self.http_factory.protocol = Channel
-        self.http_factory.buildProtocol = partial(build_channel, self.http_factory.buildProtocol)
+        build = self.http_factory.buildProtocol
+        self.http_factory.buildProtocol = partial(build_channel, build, self.unasked)
         if self.listening is not None:
             self._adopt(self.listening)
         reactor.callWhenRunning(self._started)
@@ -183,9 +188,16 @@ class Server(daphne.server.Server):  # type: ignore[misc]
         ]
 
     def _is_answering(self) -> bool:
-        """Whether there is still time for a request, handshake or call that is under way."""
-        if asyncio.get_event_loop().time() >= self.drain_until:
+        """Whether there is still time for a request, handshake or call that is under way.
+
+        A client that was accepted just now, and has yet to ask, would take the end of its
+        connection for an error.
+        """
+        now = asyncio.get_event_loop().time()
+        if now >= self.drain_until:
             return False
+        if any(now < accepted + ASK_SECONDS for accepted in self.unasked.values()):
+            return True
         return not self.rpc.done() or any(
             protocol.state == protocol.STATE_CONNECTING
             if isinstance(protocol, WebSocketProtocol)
@@ -204,8 +216,8 @@ class Server(daphne.server.Server):  # type: ignore[misc]
         if is_idle and was_idle or is_late:
             spawn(self._leave())
         else:
-            # Idle, it waits once more: the last close frames are on their way, streamers' last
-            # frames are being published, and a client just taken may not have asked yet.
+            # Idle, it waits once more: the last close frames are on their way, and streamers' last
+            # frames are being published.
             loop.call_later(DRAIN_STEP, self._drain_step, steps - 1, is_idle)
 
     def _close_some(self, steps: int) -> bool:
@@ -253,8 +265,9 @@ class Server(daphne.server.Server):  # type: ignore[misc]
         return super().kill_all_applications()
 
 
-def build_channel(build: Callable[[Any], Any], address: Any) -> Any:
+def build_channel(build: Callable[[Any], Any], unasked: dict[Channel, float], address: Any) -> Any:
     """A connection of Daphne's HTTP factory, with our requests."""
     channel = build(address)
     channel.requestFactory = HTTPRequest
+    channel.unasked = unasked
     return channel

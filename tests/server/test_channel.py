@@ -36,6 +36,7 @@ class Answered(Request):  # type: ignore[misc]
 
 def open_channel(request: type[Request] = Answered) -> Any:
     channel = Channel()
+    channel.unasked = {}
     channel.requestFactory = request
     channel.makeConnection(FullTransport())
     return channel

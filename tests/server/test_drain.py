@@ -10,7 +10,8 @@ from contextlib import AsyncExitStack
 import pytest
 
 from broadcast.rooms import signaling
-from tests.rig.doors import V1, Closed, InProcessDoor, ServerDoor, Socket, door_of
+from broadcast.server.server import DRAIN_STEP
+from tests.rig.doors import V1, Closed, InProcessDoor, ServerDoor, Socket, door_of, eventually
 from tests.rig.drains import exit_status, refuses, running, tell
 from tests.rig.floods import flood, never_reading
 from tests.rig.processes import ServerProcess
@@ -113,6 +114,37 @@ async def test_without_sockets_it_exits_at_once(patient_door: ServerDoor) -> Non
     await patient_door.until_listeners(slug, 0)
     tell(patient_door, signal.SIGTERM)
     assert await exit_status(patient_door) == 0
+
+
+@pytest.mark.parametrize("part", [0, 20], ids=["nothing", "half a line"])
+async def test_a_client_that_was_accepted_and_has_yet_to_ask_is_answered(
+    patient_door: ServerDoor, part: int
+) -> None:
+    slug = await patient_door.stream()
+    request = b"GET /healthz?live HTTP/1.1\r\nHost: 127.0.0.1\r\nConnection: close\r\n\r\n"
+    reader, writer = await asyncio.open_connection("127.0.0.1", patient_door.process.port)
+    writer.write(request[:part])
+    # It was accepted before this one, which is answered.
+    await patient_door.describe(slug)
+    tell(patient_door, signal.SIGTERM)
+    await eventually(lambda: refuses(patient_door))
+    # More than the two turns after which a drain that has nothing to do ends.
+    await asyncio.sleep(5 * DRAIN_STEP)
+    writer.write(request[part:])
+    assert (await reader.read()).startswith(b"HTTP/1.1 200")
+    writer.close()
+    assert await exit_status(patient_door) == 0
+
+
+async def test_a_connection_that_asks_for_nothing_does_not_hold_up_the_end(
+    patient_door: ServerDoor,
+) -> None:
+    slug = await patient_door.stream()
+    _, writer = await asyncio.open_connection("127.0.0.1", patient_door.process.port)
+    await patient_door.describe(slug)
+    tell(patient_door, signal.SIGTERM)
+    assert await exit_status(patient_door) == 0
+    writer.close()
 
 
 async def test_what_was_accepted_before_reaches_everybody(draining_door: ServerDoor) -> None:
