@@ -27,17 +27,17 @@ FIRST_SECONDS, MOST_SECONDS = 0.5, 5.0
 
 #: The names of all loops, as metrics have them, and the log's words for a failure of each.
 LOOPS = {
-    "access": "Who may still be at the streams is not known",
-    "alone": "Whether another process serves, too, is not known",
-    "channel_layer": "The channel layer brings nothing",
-    "drain": "Sockets could not be closed for the end of this server",
+    "access": "Open sockets could not be checked for their permissions",
+    "alone": "The check for another server process failed",
+    "channel_layer": "The channel layer could not be read",
+    "drain": "Sockets could not be closed for the shutdown",
     "messages": "A message of the channel layer could not be handled",
-    "housekeeping": "What has expired could not be dropped",
-    "pages": "What pages hear is not known",
-    "redis": "Whether Redis is back is not known",
-    "relay": "What the channel layer lost could not be looked for",
-    "room_hours": "What happened in rooms could not be written",
-    "rooms": "Who is in rooms could not be told",
+    "housekeeping": "Expired data could not be dropped",
+    "pages": "The subscriptions of open pages could not be read",
+    "redis": "Redis could not be asked whether it is back",
+    "relay": "Lost messages of the channel layer could not be looked for",
+    "room_hours": "Statistics of rooms could not be written",
+    "rooms": "The members of rooms could not be renewed",
     "workers": "Workers could not be replaced",
 }
 

@@ -173,7 +173,7 @@ class Guard:
             pass
         except Exception:
             # The next look asks for them again, as those they are now.
-            logger.exception("Who may be at %r without a session is not known", name)
+            logger.exception("Connections of %r whose session ended could not be checked", name)
 
     async def _attend(self) -> None:
         with suppress(Unavailable):

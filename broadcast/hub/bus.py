@@ -199,5 +199,5 @@ async def _send(name: Callable[[], str], message: Message) -> None:
         # Publications are in history: listeners find them there, a little later. An error for the
         # caller would have it publish them again.
         if not _layer_failed:
-            logger.error("The channel layer takes nothing: %r", error)
+            logger.error("The channel layer takes no messages: %r", error)
         _layer_failed = True

@@ -147,7 +147,7 @@ class Actions:
             self._answer(id, {"status": 500, "body": "the call failed"})
 
     def _refuse(self, id: Any, error: BroadcastError) -> None:
-        logger.info("A page said something wrong: %s", error)
+        logger.info("Refused a message of a page: %s", error)
         self._answer(id, {"status": error.http_status, "body": str(error)})
 
     def _answer(self, id: Any, answer: dict[str, Any]) -> None:

@@ -203,7 +203,7 @@ class PageConsumer(SocketConsumer):
                 close = database_sync_to_async(Subscription.objects.close)
                 await close(self.digest, self.channels.heard, timezone.now())
         except DatabaseError as error:
-            logger.error("Where a page was could not be kept: %r", error)
+            logger.error("The positions of a page could not be kept: %r", error)
         finally:
             if self.joined:
                 await self._send_signal(socket_left, self.person)

@@ -71,7 +71,7 @@ class Meetings:
         outcomes = [await attempts[0]] if single else await asyncio.gather(*attempts)
         failure = await attempt(partial(self._tell, room, outcomes))
         if isinstance(failure, Exception):
-            logger.error("What happened in a room could not be told", exc_info=failure)
+            logger.error("Messages of a room could not be handed over", exc_info=failure)
         for (_, answer), outcome in zip(calls, outcomes, strict=True):
             if answer.done():
                 continue

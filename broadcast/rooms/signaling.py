@@ -130,7 +130,7 @@ class SignalingConsumer(SocketConsumer):
             except BroadcastError as wrong:
                 self.refuse(wrong)
             except Exception:
-                logger.exception("What a client of rooms said could not be done")
+                logger.exception("A message of a client of rooms failed")
                 self._tell_error(FAILED)
         self.working = None
         if self.refused:
@@ -143,7 +143,7 @@ class SignalingConsumer(SocketConsumer):
         if not self.erred:
             # Log it once per client, which may repeat it for ever.
             logger.info(
-                "A client of rooms at %s did something wrong: %s", self.address or "?", text
+                "Refused a message of a client of rooms at %s: %s", self.address or "?", text
             )
             self.erred = True
         self.say(told_error(text))

@@ -228,7 +228,7 @@ class Connection:
         try:
             await self.feeds.end()
         except Exception:
-            logger.exception("What a program fed could not be ended")
+            logger.exception("The feeds of a program could not be ended")
 
 
 async def serve(

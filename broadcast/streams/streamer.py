@@ -172,7 +172,7 @@ class StreamerConsumer(SocketConsumer):
             if self.run and '"publication"' in text:
                 # Client and server could no longer agree on whether it counts.
                 raise
-            logger.info("A streamer of %s said something wrong: %s", self.slug, error)
+            logger.info("Refused a message of a streamer of %s: %s", self.slug, error)
             self._tell_newest("error", message=str(error))
         return None
 
@@ -181,7 +181,7 @@ class StreamerConsumer(SocketConsumer):
         try:
             limits.check_publication(self.address, self.slug, size)
         except TooMany as error:
-            logger.info("A streamer of %s is sent away: %s", self.slug, error)
+            logger.info("Closing a streamer of %s: %s", self.slug, error)
             metrics.note_refusal("socket", type(error))
             self.remove(error)
             return True
@@ -219,7 +219,9 @@ class StreamerConsumer(SocketConsumer):
         metrics.note_refusal("socket", type(error))
         if not self.run:
             # The client of a run sends the rest again: nothing is lost.
-            logger.warning("What a streamer of %r sent last is not published: %s", self.slug, error)
+            logger.warning(
+                "The last frames of a streamer of %r are not published: %s", self.slug, error
+            )
         self._fail_with(error.close_code, str(error))
 
     def _fail_with(self, code: CloseCode, reason: str) -> None:

@@ -91,7 +91,7 @@ async def test_no_text_has_a_password(
     assert_secret(error.value)
     await bus.atell_everybody(bus.SessionEnded("x"))
     await backend.aclose()
-    assert "The channel layer takes nothing" in caplog.text
+    assert "The channel layer takes no messages" in caplog.text
     assert_secret(caplog.text)
 
 

@@ -175,7 +175,7 @@ async def test_a_server_that_repeats_a_password_is_not_quoted(
         await bus.atell_everybody(bus.SessionEnded("x"))
         await backend.aclose()
     assert "with args beginning with: '***'" in caplog.text
-    assert "The channel layer takes nothing" in caplog.text
+    assert "The channel layer takes no messages" in caplog.text
     assert "sesame" not in caplog.text
 
 

@@ -382,7 +382,9 @@ async def test_a_room_goes_on_after_an_error_that_nobody_expects(
 
     for _ in range(2):
         assert await asyncio.wait_for(room.do("r", action), 5) is None
-    assert [one.message for one in caplog.records] == ["What happened in a room could not be told"]
+    assert [one.message for one in caplog.records] == [
+        "Messages of a room could not be handed over"
+    ]
     assert room._rounds._waiting == {}
 
 

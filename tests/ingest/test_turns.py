@@ -209,7 +209,7 @@ async def test_a_close_that_comes_too_late_for_its_frames_is_answered_with_anoth
             await socket.publish("lost")
             await socket.close()
             assert socket.connection.close_code == 4200  # type: ignore[attr-defined]
-        said = "What a streamer of 'free-1' sent last is not published"
+        said = "The last frames of a streamer of 'free-1' are not published"
         assert said in installation.servers[0].new_log()
         assert await history(door, slug) == []
 
