@@ -151,11 +151,11 @@ def test_two_workers_of_another_server_say_that_they_share_nothing(
         return json.loads(get(workers, "/healthz").body)["backend"]
 
     def both_say_so() -> bool:
-        healthz()
-        return workers.log.read_text().count("Another process serves this installation") == 2
+        # A worker that gets no time for three looks of the other is taken for gone, for a while.
+        said = workers.log.read_text().count("Another process serves this installation")
+        return [healthz() for _ in range(10)] == ["split"] * 10 and said >= 2
 
     until(both_say_so)
-    assert [healthz() for _ in range(10)] == ["split"] * 10
 
 
 def test_our_own_server_says_so_before_anybody_came_and_when_it_is_alone_again(
