@@ -133,6 +133,10 @@ class Line:
         to.sendall(data)
 
 
+#: What Chromium logs when a script sends on a socket that is closing or closed.
+CLOSED_SOCKET = "WebSocket is already in CLOSING or CLOSED state."
+
+
 class People:
     """Whoever opens pages, each in a window of their own. Their consoles are listened to."""
 
@@ -159,7 +163,11 @@ class People:
 
     def _hear(self, message: ConsoleMessage) -> None:
         # A violation of the content security policy is told there too.
-        if message.type == "error" and not CONNECTION_FAILURE.match(message.text):
+        if message.type != "error" or CONNECTION_FAILURE.match(message.text):
+            return
+        # The client of palava sends on a socket that is closing, while its page is closed.
+        is_ours = message.location.get("url", "").startswith(self.home)
+        if is_ours or message.text != CLOSED_SOCKET:
             self.errors.append(message.text)
 
 
