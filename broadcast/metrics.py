@@ -120,7 +120,7 @@ lost_publications = counter(
     "lost_publications",
     "Publications that neither the channel layer brought nor history has any more.",
 )
-restarts = counter("restarts", "Histories that began anew, with a new epoch, while heard here.")
+restarts = counter("restarts", "Histories that began again, with a new epoch, while heard here.")
 skipped_publications = counter(
     "skipped_publications", "Publications that a listener was told it will never get."
 )

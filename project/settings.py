@@ -152,7 +152,7 @@ TIME_ZONE = "UTC"
 USE_I18N = True
 USE_TZ = True
 
-# Whoever may hear a stream may have its recordings, from its page: no web server gives them out.
+# Recordings are for those who may hear the stream, from its page: no web server gives them out.
 STORAGES = {
     "default": {"BACKEND": "django.core.files.storage.FileSystemStorage"},
     "staticfiles": {"BACKEND": "django.contrib.staticfiles.storage.StaticFilesStorage"},

@@ -1,8 +1,8 @@
 """Where a connection comes from: the address of the person, not of the proxy before us.
 
-`X-Forwarded-For` is a list to which each proxy adds, at its end, who came to it. Whoever comes may
-have begun it with what they like, so it is read from the end, and only as far as it was written by
-the proxies that are named in `BROADCAST_PROXIES`.
+`X-Forwarded-For` is a list: each proxy adds at its end the address that it was reached from. A
+client may begin it with anything, so it is read from the end, and only as far as the proxies that
+`BROADCAST_PROXIES` names have written it.
 """
 
 import re

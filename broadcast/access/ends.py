@@ -2,7 +2,7 @@
 
 The owner is told of each end as soon as it is reached. Ends are times of the wall clock, as rows
 have them, and a timer goes by the clock of the event loop, which nobody sets: it is asked again
-what time it is when the timer is due, and whoever calls `set_timer` now and then has the timer
+what time it is when the timer is due, and a caller of `set_timer` now and then has the timer
 follow a clock that was set.
 
 An end that is changed costs the logarithm of their number, one that is noted as it was a

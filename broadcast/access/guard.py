@@ -1,15 +1,15 @@
 """The connections at streams in this process, and whether they may still be there.
 
-A socket is let in by what holds when it comes. What changes later holds for it too: a stream that
-is made private or closed, a permission or a user that is removed, a token that runs out, a session
-that ends. Whoever may no longer be there is sent away with the code of a newcomer (4503, 4504,
-4510); whoever may be there without the session that ended stays. A person may also ask who is
-there, and remove somebody: `connections`.
+A socket is let in by the rules that hold when it comes. Later changes hold for it, too: a stream
+that is made private or closed, a permission or user that is removed, a token that runs out, a
+session that ends. A connection that may no longer be there is sent away with the code of a newcomer
+(4503, 4504, 4510); one that may be there without its ended session stays. Staff may also list the
+connections and remove one: `connections`.
 
 Changes that pass through Django's models are announced to all processes, which look at once.
 Every few seconds they look anyway, since rows also change without a word (`QuerySet.update`,
-another program). What anybody may costs one query for all streams; elsewhere everybody is asked
-for anew, and where that takes long, it is done less often.
+another program). For streams that are open to anybody that costs one query in all; elsewhere each
+connection is checked again, less often where that takes long.
 """
 
 import asyncio

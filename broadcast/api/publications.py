@@ -52,8 +52,8 @@ async def publish(request: HttpRequest, slug: str) -> JsonResponse:
 async def check_publisher(stream: Stream, request: HttpRequest) -> None:
     """Whether this client may publish, and is no page of another site in its browser.
 
-    A token that is valid cannot be forged, so nothing more is asked of it. Whoever is known by
-    anything else, such as a session, must bring Django's CSRF token. Where anybody may publish,
+    A token that is valid cannot be forged, so nothing more is asked of it. A client that is known
+    by anything else, such as a session, must bring Django's CSRF token. Where anybody may publish,
     a page of another site may not have its visitors do so.
     """
     visitor = await Visitor.of_request(request)

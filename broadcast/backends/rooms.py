@@ -16,7 +16,7 @@ from .values import Appended, HistoryLimits
 #: many rooms each has its share of `BROADCAST_ROOMS_BYTES`: a member further behind is closed
 #: with 4408, and comes back.
 HISTORY = HistoryLimits(10_000, 8 * 1024 * 1024, 60)
-#: Seconds for which the order of a room goes on that has ended: whoever comes meanwhile must not
+#: Seconds for which the order of a room goes on that has ended: a newcomer must not
 #: take it for another.
 AFTERLIFE_SECONDS = 30
 

@@ -101,7 +101,7 @@ class Room(Venue):
             raise RoomClosed("the room was closed")
 
     def make_token(self, max_age: float | None = None, now: float | None = None) -> str:
-        """A token that lets whoever has it enter, for `max_age` seconds.
+        """A token that lets its holder enter, for `max_age` seconds.
 
         Without one for `BROADCAST_TOKEN_AGE` seconds. ValueError: no time at all.
         """

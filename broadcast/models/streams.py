@@ -199,7 +199,7 @@ class Stream(Venue):
     def make_token(
         self, grant: Grant | str, max_age: float | None = None, now: float | None = None
     ) -> str:
-        """A token that lets whoever has it "listen" or "publish" here, for `max_age` seconds.
+        """A token that lets its holder "listen" or "publish" here, for `max_age` seconds.
 
         Without one for `BROADCAST_TOKEN_AGE` seconds. ValueError: another grant, no time at all.
         """

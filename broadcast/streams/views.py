@@ -75,7 +75,7 @@ def stream_watch(request: HttpRequest, slug: str) -> HttpResponseBase:
 async def stream_embed(request: HttpRequest, slug: str) -> HttpResponse:
     """The bare listener, for an iframe on the sites that `BROADCAST_EMBED_ANCESTORS` names.
 
-    Its errors are framed, too. Nothing in it does anything but hear: whoever frames a page can
+    Its errors are framed, too. Nothing in it does anything but hear: a site that frames a page can
     make people press what they do not see. And what it leads to is not told its address, which
     may have a token in it.
     """

@@ -33,7 +33,7 @@ class FrameTransport(Protocol):
 
     def attach(self, sink: "FrameSink") -> None:
         """Keep its `send`, and call its `has_space` when everything that was pending has gone out,
-        and its `closing` when the socket ends: before a close frame, whoever closes, which is the
+        and its `closing` when the socket ends: before a close frame, of either side, which is the
         last moment to write something; or when the connection is lost. Perhaps more than once.
 
         From now on a close of the client waits for `answer_close`, though not for ever.

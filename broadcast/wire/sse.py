@@ -5,8 +5,8 @@ A binary publication is of the type `binary`, in Base64. Their `id` is their pos
 `<epoch>:<offset>`, which a browser sends back when it comes again. What `broadcast.v1` tells as
 events (`joined`, `live`, …) is of a type of that name, with the rest of it as JSON.
 
-A line ends with CR, LF or both here, and `data` of several lines is joined with LF by whoever
-hears it: so CR and CR LF in a text become LF.
+A line ends with CR, LF or both here, and the client joins `data` of several lines with LF: so CR
+and CR LF in a text become LF.
 """
 
 import base64

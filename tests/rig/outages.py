@@ -9,7 +9,7 @@ from urllib.request import urlopen
 from tests.rig.doors import ServerDoor, Socket
 from tests.rig.rpc import connected
 
-#: Seconds within which whoever asks is told that Redis does not answer.
+#: Seconds within which a caller is told that Redis does not answer.
 ANSWER_SECONDS = 8.0
 
 

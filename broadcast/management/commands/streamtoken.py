@@ -12,7 +12,7 @@ from broadcast.tokens import Grant
 
 class Command(BaseCommand):
     help = (
-        "Print a token that lets whoever has it publish on a stream, or listen to it, for some "
+        "Print a token that lets its holder publish on a stream, or listen to it, for some "
         "time. It is given as ?token=, as Authorization: Bearer, or as the sub-protocol "
         "token.<token>."
     )

@@ -162,7 +162,7 @@ export class Media extends EventTarget {
     await this.#get([kind]);
   }
 
-  /** Which of them to ask for alone: not whoever said no to both, and not what does not exist here. */
+  /** The devices to ask for one by one: none after a no to both, and none that does not exist here. */
   async #worthAsking(kinds, { name }) {
     if (name === "InsecureError") return [];
     if (name !== "NotAllowedError") return kinds;

@@ -7,7 +7,7 @@
  */
 export class AppendQueue {
   #buffer = null;
-  #deeds = [];
+  #operations = [];
   #doing = null; // what `updateend` will be of
   #told;
   #retried = false;
@@ -25,58 +25,58 @@ export class AppendQueue {
 
   /** `done()` is called when they are in. */
   append(bytes, done = () => {}) {
-    this.#deeds.push({ act: (buffer) => buffer.appendBuffer(bytes), done });
+    this.#operations.push({ act: (buffer) => buffer.appendBuffer(bytes), done });
     this.#go();
   }
 
   /** Forget half an element: the next append begins a new one. */
   abort() {
-    this.#deeds.push({ act: (buffer) => buffer.abort() });
+    this.#operations.push({ act: (buffer) => buffer.abort() });
     this.#go();
   }
 
   /** Before everything that waits. */
   removeFirst(from, to) {
-    this.#deeds.unshift({ act: (buffer) => buffer.remove(from, to) });
+    this.#operations.unshift({ act: (buffer) => buffer.remove(from, to) });
     this.#go();
   }
 
   remove(from, to) {
-    this.#deeds.push({ act: (buffer) => buffer.remove(from, to) });
+    this.#operations.push({ act: (buffer) => buffer.remove(from, to) });
     this.#go();
   }
 
   /** How much waits. */
   get length() {
-    return this.#deeds.length;
+    return this.#operations.length;
   }
 
   /** Nothing more is done. */
   close() {
     this.#buffer = null;
-    this.#deeds = [];
+    this.#operations = [];
   }
 
   #go() {
-    while (this.#buffer && !this.#buffer.updating && this.#deeds.length > 0) {
-      const deed = this.#deeds.shift();
+    while (this.#buffer && !this.#buffer.updating && this.#operations.length > 0) {
+      const operation = this.#operations.shift();
       try {
-        this.#doing = deed;
-        deed.act(this.#buffer);
+        this.#doing = operation;
+        operation.act(this.#buffer);
       } catch (error) {
-        if (!this.#makeRoom(error, deed)) return;
+        if (!this.#makeRoom(error, operation)) return;
       }
     }
   }
 
-  #makeRoom(error, deed) {
+  #makeRoom(error, operation) {
     if (error.name !== "QuotaExceededError" || this.#retried) {
       this.close();
       this.#told.onbroken(error);
       return false;
     }
     this.#retried = true;
-    this.#deeds.unshift(deed);
+    this.#operations.unshift(operation);
     this.#told.onfull();
     return true;
   }
