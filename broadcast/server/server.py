@@ -7,8 +7,9 @@ What differs from Daphne, through its own hooks (`server_cls`, `server_class`):
   sent away: `channel`.
 * *Drain.* SIGTERM: no new connections, `shutdown` to everybody at once, then the sockets are
   closed with 4200 in batches spread over `DRAIN_SECONDS`, those of rooms at the end of them; then
-  it exits. Requests and handshakes that are under way are answered within that time; event
-  streams, which would never end, end at once. A second one exits now.
+  it exits. Requests and handshakes that are under way are answered within that time, also of a
+  client that was accepted just before and has yet to ask; event streams, which would never end,
+  end at once. A second one exits now.
 * The MessagePack-RPC server runs on the same event loop.
 * It may be given a socket that listens already, and that other processes listen at, too.
 
