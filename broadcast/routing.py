@@ -6,7 +6,7 @@ from channels.routing import URLRouter
 from django.conf import settings
 from django.urls import re_path
 
-from .access import alone
+from .access import sole_process
 from .access.addresses import ProxyMiddleware
 from .access.origins import OriginMiddleware
 from .consumers import NowhereConsumer
@@ -35,7 +35,7 @@ _routes = ProxyMiddleware(OriginMiddleware(URLRouter(websocket_urlpatterns)))
 async def websocket_application(scope: dict[str, Any], receive: Any, send: Any) -> None:
     """Every WebSocket of Broadcast. The process that runs it is a server from then on."""
     serve_here()
-    alone.look_out()
+    sole_process.look_out()
     prefix = settings.FORCE_SCRIPT_NAME
     if prefix and scope["path"].startswith(prefix):
         # Django does so with the paths of pages, and pages name sockets with it.

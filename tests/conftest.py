@@ -16,7 +16,7 @@ from hypothesis import settings as hypothesis_settings
 from pytest_django.fixtures import Settings
 
 from broadcast import backends
-from broadcast.access import alone
+from broadcast.access import sole_process
 from broadcast.backends import Backend
 from broadcast.backends.redis import RedisBackend
 from broadcast.http import threads
@@ -91,8 +91,8 @@ def clean_slate(monkeypatch: pytest.MonkeyPatch) -> Iterator[None]:
     monkeypatch.setattr(serving, "_loop", None)
     monkeypatch.setattr(hours, "_counts", Counter())
     # Nobody else serves what is in a test's transaction.
-    monkeypatch.setattr(alone, "_company", None)
-    monkeypatch.setattr(alone, "look_out", lambda: None)
+    monkeypatch.setattr(sole_process, "_company", None)
+    monkeypatch.setattr(sole_process, "look_out", lambda: None)
     rows.forget()
     soon = {"BROADCAST_LINGER_SECONDS": 0.05, "BROADCAST_WATCH_SECONDS": 0.2}
     with override_settings(BROADCAST_PREFIX=PREFIX, **soon):

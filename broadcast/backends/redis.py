@@ -32,7 +32,7 @@ from .histories import KNOWN_KEYS, KNOWN_RUNS
 from .redis_faults import explain, fault_of
 from .redis_rehearsal import rehearse
 from .redis_server import RedisServer
-from .redis_servers import RedisServers
+from .redis_shards import RedisShards
 from .rooms import Rooms
 from .rooms_redis import RedisRooms
 from .values import RETRY_SECONDS, Appended, HistoryLimits, MediaRun, Presence, Run, StreamState
@@ -45,7 +45,7 @@ PRESENCE_LIFE = math.ceil(3 * PRESENCE_SECONDS)
 HISTORY_KEYS = ("meta", "stream", "run_counts", "runs", "keys", "held")
 
 
-class RedisBackend(RedisServers):
+class RedisBackend(RedisShards):
     """The `Backend` of an installation. `clock` answers the seconds since 1970.
 
     `prefix`: the beginning of its keys; "": that of this installation.

@@ -20,7 +20,7 @@ from ..exceptions import RoomError, Unavailable
 from ..groups import room_stream
 from ..publications import Kind, Publication
 from .redis_server import RedisServer
-from .redis_servers import RedisServers
+from .redis_shards import RedisShards
 from .rooms import (
     AFTERLIFE_SECONDS,
     ALREADY_IN,
@@ -50,7 +50,7 @@ SAYING = {1: NOT_IN_ROOM, 2: UNKNOWN_PEER}
 class RedisRooms:
     """The `Rooms` of a `RedisBackend`."""
 
-    def __init__(self, backend: RedisServers) -> None:
+    def __init__(self, backend: RedisShards) -> None:
         self.backend = backend
         #: The members of this process, by room and id, and when they came.
         self.here: dict[str, dict[str, float]] = {}

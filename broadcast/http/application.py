@@ -20,7 +20,7 @@ from typing import Any
 from django.urls import Resolver404, ResolverMatch, resolve
 
 from .. import metrics
-from ..access import alone, limits
+from ..access import limits, sole_process
 from ..access.addresses import address_of
 from ..access.origins import Application, header
 from ..conf import conf
@@ -45,7 +45,7 @@ class HTTPApplication:
         self.django = django
 
     async def __call__(self, scope: dict[str, Any], receive: Any, send: Any) -> None:
-        alone.look_out()
+        sole_process.look_out()
         match = find_view(scope["path"], scope.get("root_path", ""))
         if match is not None and hasattr(match.func, "application"):
             scope["url_route"] = {"args": match.args, "kwargs": match.kwargs}

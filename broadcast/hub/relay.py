@@ -121,8 +121,8 @@ class Relay:
         state = await get_backend().state(name)
         topic = Topic(name, state.epoch, state.offset)
         if not is_room(name) and (presence := (await get_backend().presence([name])).get(name)):
-            topic.feeds.streamer = presence.streamer
-            topic.feeds.elsewhere = presence.elsewhere
+            topic.streamers.current = presence.streamer
+            topic.streamers.elsewhere = presence.elsewhere
         return topic
 
     async def _open(self) -> None:
@@ -212,12 +212,12 @@ class Relay:
         elif isinstance(message, bus.StreamerCame):
             self._hear_streamer(topic, message.streamer)
         elif isinstance(message, bus.StreamerLeaves):
-            topic.feeds.hear_leaving(message.streamer, message.left)
+            topic.streamers.hear_leaving(message.streamer, message.left)
         elif isinstance(message, bus.StreamerWaits):
-            topic.feeds.overtake_others(message.streamer)
+            topic.streamers.overtake_others(message.streamer)
 
     def _hear_streamer(self, topic: Topic, streamer: str) -> None:
-        if topic.feeds.here.keys() - {streamer}:
+        if topic.streamers.here.keys() - {streamer}:
             # Two announcements may arrive in either order; the local streamer may be the newer one,
             # so ask the backend.
             look = partial(self._look_around, [topic.name])
@@ -272,16 +272,16 @@ class Relay:
 
     async def _look_around(self, names: list[str]) -> None:
         """Presence may have changed without a word: a process was killed, a message lost."""
-        known = {name: self.topics[name].feeds.streamer for name in names if name in self.topics}
+        known = {name: self.topics[name].streamers.current for name in names if name in self.topics}
         for name, presence in (await get_backend().presence(known)).items():
             topic = self.topics.get(name)
             if topic is None:
                 continue
-            topic.feeds.count_elsewhere(presence.elsewhere)
+            topic.streamers.count_elsewhere(presence.elsewhere)
             # Redis may have forgotten our own streamer, until we say again that it is here.
-            forgotten = not presence.streamer and topic.feeds.streamer in topic.feeds.here
+            forgotten = not presence.streamer and topic.streamers.current in topic.streamers.here
             # An announcement that came while we asked is newer than the answer.
-            if topic.feeds.streamer == known[name] != presence.streamer and not forgotten:
+            if topic.streamers.current == known[name] != presence.streamer and not forgotten:
                 topic.set_streamer(presence.streamer)
 
 

@@ -20,10 +20,10 @@ from .. import metrics
 from ..exceptions import CloseCode
 from ..publications import Publication
 from ..wire.frames import Encoding, Message
-from .feeds import Feeds
-from .gathering import MOST_SECONDS, get_writes
 from .listeners import Listener
+from .page_writes import MOST_SECONDS, get_writes
 from .ring import Ring
+from .streamers import Streamers
 
 #: How long a busy topic gathers before its next flush, as a part of what the last one took. With
 #: 500 listeners and 64 publications outstanding, of 0, 0.25, 0.5 and 1 this delivered the most.
@@ -46,7 +46,7 @@ class Topic:
         self.flushed = offset
         #: Everybody who hears it, wherever they stand.
         self.listeners: set[Listener] = set()
-        self.feeds = Feeds(streamer, self.listeners)
+        self.streamers = Streamers(streamer, self.listeners)
         #: Those at the live edge, by encoding: all a flush writes to.
         self.edge: dict[Encoding, set[Listener]] = {}
         #: Listeners ahead of `flushed`, or waiting for an entry point; a flush must not write to
@@ -66,7 +66,7 @@ class Topic:
 
     @property
     def live(self) -> bool:
-        return bool(self.feeds.streamer)
+        return bool(self.streamers.current)
 
     @property
     def audience(self) -> int:
@@ -76,11 +76,11 @@ class Topic:
     @property
     def feeding(self) -> int:
         """How many feed it in this process: the streamer, and those that it replaced."""
-        return len(self.feeds.here)
+        return len(self.streamers.here)
 
     @property
     def in_use(self) -> bool:
-        return bool(self.listeners or self.feeds.here or self.reserved)
+        return bool(self.listeners or self.streamers.here or self.reserved)
 
     # -- publications -----------------------------------------------------------------------
 
@@ -176,7 +176,7 @@ class Topic:
     def add(self, listener: Listener) -> None:
         """Let it hear everything after its cursor."""
         self.listeners.add(listener)
-        self.feeds.count()
+        self.streamers.count()
         listener.advance()
 
     def remove(self, listener: Listener) -> None:
@@ -190,7 +190,7 @@ class Topic:
             if not edge:
                 # A member of a room has an encoding of its own.
                 del self.edge[listener.encoding]
-        self.feeds.count()
+        self.streamers.count()
 
     def arrive(self, listener: Listener) -> None:
         """It has everything up to its cursor, which is where the live edge is, or beyond."""
@@ -224,8 +224,8 @@ class Topic:
 
     def set_streamer(self, streamer: str) -> None:
         """`streamer` feeds it now, wherever that is connected; "": nobody does."""
-        self.feeds.streamer = streamer
-        self.feeds.overtake_others(streamer)
+        self.streamers.current = streamer
+        self.streamers.overtake_others(streamer)
         for listener in list(self.listeners):
             listener.tell_live()
 

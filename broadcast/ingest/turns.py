@@ -71,7 +71,7 @@ class Source(Protocol):
 
 
 class Turn:
-    """One streamer's turn at its stream; a `hub.feeds.Streamer`. It is left once, taken or not."""
+    """One streamer's turn at its stream, left once: a `hub.streamers.Streamer`."""
 
     recorder: Recorder | None = None
     #: Whether its streamer publishes, whether it is overtaken, and whether it has left.
@@ -93,10 +93,10 @@ class Turn:
 
     async def take(self) -> None:
         """Feed the stream from now on; the streamer that did is told."""
-        known = self.topic.feeds.streamer
+        known = self.topic.streamers.current
         self.formers = set(await get_backend().enter(self.stream.slug, self.id))
-        self.topic.feeds.add(self)
-        if self.topic.feeds.streamer not in ("", known, self.id):
+        self.topic.streamers.add(self)
+        if self.topic.streamers.current not in ("", known, self.id):
             # Another streamer came at the same time, and may be the newer one.
             self.overtake()
         await bus.tell_stream(bus.StreamerCame(self.stream.slug, self.id))
@@ -162,7 +162,7 @@ class Turn:
             self._making_room.cancel()
         if self.recorder:
             self.recorder.end()
-        self.topic.feeds.remove(self)
+        self.topic.streamers.remove(self)
         await get_relay().changed(self.topic)
         try:
             await self._tell_that_it_left()

@@ -47,7 +47,7 @@ class Installation(models.Model):
     id = models.PositiveSmallIntegerField(primary_key=True, default=ONLY, editable=False)
     prefix = models.CharField(_("prefix"), max_length=MOST)
     #: The process that said last that it serves the installation out of its memory: see
-    #: `access.alone`.
+    #: `access.sole_process`.
     server = models.CharField(_("server"), max_length=16, blank=True, default="")
 
     objects = InstallationQuerySet.as_manager()

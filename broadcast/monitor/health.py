@@ -5,9 +5,9 @@ database, the channel layer and the backend, all at once, and answers 200 when a
 503; also while the server drains. Each has `SECONDS` to answer, and one that is frozen is asked
 once: later requests wait for the same answer. If the engine is several servers, one that answers is
 enough (`partly`), since the fault of one concerns its streams alone. Another process that serves
-out of its own memory, too (`access.alone`), makes the backend `split`, and ready all the same:
-nobody is better off without both. `reasons` name known faults, and known risks of one. Everybody
-may ask, so they are words of ours: no address, no secret, no text of another server.
+out of its own memory, too (`access.sole_process`), makes the backend `split`, and ready all the
+same: nobody is better off without both. `reasons` name known faults, and known risks of one.
+Everybody may ask, so they are words of ours: no address, no secret, no text of another server.
 """
 
 import asyncio
@@ -22,7 +22,7 @@ from django.http import HttpRequest, JsonResponse
 from redis.exceptions import RedisError
 
 from .. import lifespan
-from ..access import alone
+from ..access import sole_process
 from ..backends import get_backend
 from ..backends.redis_faults import SILENT as REDIS_IS_SILENT
 from ..backends.redis_faults import fault_of
@@ -62,7 +62,7 @@ async def healthz(request: HttpRequest) -> JsonResponse:
         ask([""], _database), ask(names, _channel_layer), ask(names, _backend)
     )
     said = {name: state for name, (state, _) in zip(PARTS, parts, strict=True)}
-    if alone.has_company():
+    if sole_process.has_company():
         said["backend"] = SPLIT
     reasons = sorted(set().union(*(told for _, told in parts)))
     _log_change(said, reasons)

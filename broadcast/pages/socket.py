@@ -21,7 +21,7 @@ from ..access.visitors import Visitor
 from ..conf import conf
 from ..consumers import SocketConsumer
 from ..exceptions import BroadcastError, CloseCode, TooLarge
-from ..hub.gathering import get_writes
+from ..hub.page_writes import get_writes
 from ..hub.starts import query_of
 from ..logs import get_logger
 from ..models import Subscription

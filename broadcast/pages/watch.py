@@ -2,7 +2,7 @@
 
 When a subscription is made or ends, or a session ends, all processes are told (`pages.changes`),
 and the process that has the page's socket has it follow at once. This process also knows from the
-row when a subscription ends by itself (`access.ends`). Every few seconds it looks at the rows
+row when a subscription ends by itself (`access.deadlines`). Every few seconds it looks at the rows
 anyway, since they also change unannounced.
 """
 
@@ -19,7 +19,7 @@ from django.utils.crypto import constant_time_compare
 
 from .. import lifespan, metrics
 from ..access import sessions
-from ..access.ends import Ends
+from ..access.deadlines import Deadlines
 from ..access.guard import mark
 from ..access.visitors import Visitor
 from ..access.watch import Watch
@@ -71,8 +71,8 @@ class Pages:
         #: one is noticed.
         self.by_digest: dict[str, set[Page]] = {}
         #: By digest: when a page's channels end, and when its session does.
-        self._channel_ends = Ends(self._channels_ended)
-        self._session_ends = Ends(self._session_ended)
+        self._channel_ends = Deadlines(self._channels_ended)
+        self._session_ends = Deadlines(self._session_ended)
         #: Pages whose session has ended, unless a request prolonged it.
         self._doubtful: set[str] = set()
         self._watch = Watch("pages", self._look)

@@ -35,7 +35,7 @@ from ..backends import get_backend
 from ..conf import conf
 from ..exceptions import CloseCode, Unavailable
 from ..http.transport import EXTENSION as REQUEST
-from ..hub.gathering import get_writes
+from ..hub.page_writes import get_writes
 from ..hub.relay import all_topics
 from ..installation import get_prefix
 from ..logs import get_logger
@@ -43,7 +43,7 @@ from ..loops import Failures, spawn
 from ..rpc.server import serve_beside
 from ..wire.sinks import EXTENSION
 from . import process
-from .channel import Channel
+from .connection import HTTPConnection
 from .inbound import InboundQueue
 from .request import HTTPRequest
 from .websocket import WebSocketProtocol
@@ -90,7 +90,7 @@ class Server(daphne.server.Server):  # type: ignore[misc]
         self.draining = self.stopping = False
         self.failures = Failures("drain")
         self.garbage = process.Garbage()
-        self.unasked: dict[Channel, float] = {}
+        self.unasked: dict[HTTPConnection, float] = {}
         #: Whether MessagePack-RPC is there, of this process or another of this installation.
         self.has_rpc = False
         self.announce: Callable[[], None] | None = kwargs.get("ready_callable")
@@ -103,7 +103,7 @@ class Server(daphne.server.Server):  # type: ignore[misc]
         self.ws_factory.failByDrop = False
         self.ws_factory.protocol = WebSocketProtocol
         WebSocketProtocol.share_options(self.ws_factory)
-        self.http_factory.protocol = Channel
+        self.http_factory.protocol = HTTPConnection
         build = self.http_factory.buildProtocol
         self.http_factory.buildProtocol = partial(build_channel, build, self.unasked)
         if self.listening is not None:
@@ -266,7 +266,9 @@ class Server(daphne.server.Server):  # type: ignore[misc]
         return super().kill_all_applications()
 
 
-def build_channel(build: Callable[[Any], Any], unasked: dict[Channel, float], address: Any) -> Any:
+def build_channel(
+    build: Callable[[Any], Any], unasked: dict[HTTPConnection, float], address: Any
+) -> Any:
     """A connection of Daphne's HTTP factory, with our requests."""
     channel = build(address)
     channel.requestFactory = HTTPRequest

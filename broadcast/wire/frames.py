@@ -104,7 +104,7 @@ class Encoding(NamedTuple):
 
     Both functions answer what the `write` of that listener's sink takes: `bytes` of frames, or a
     list of messages. `tells`: events can be told; a plain listener never gets any. `gathers`: its
-    sockets hear many topics, and are written to once for all of them (`hub.gathering`).
+    sockets hear many topics, and are written to once for all of them (`hub.page_writes`).
     """
 
     publications: Callable[[Iterable[Publication]], Any]

@@ -15,7 +15,7 @@ from broadcast import publish
 from broadcast.backends import redis_faults, redis_server
 from broadcast.backends.redis import PRESENCE_SECONDS, RedisBackend
 from broadcast.backends.redis_server import Lane, RedisServer
-from broadcast.backends.redis_servers import shard
+from broadcast.backends.redis_shards import shard
 from broadcast.exceptions import Unavailable
 from broadcast.groups import group_name
 from tests.rig.clock import Clock

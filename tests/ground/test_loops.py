@@ -18,7 +18,7 @@ from pytest_django.fixtures import Settings
 
 import broadcast
 from broadcast import apublish, loops
-from broadcast.access import alone, guard
+from broadcast.access import guard, sole_process
 from broadcast.backends import get_backend
 from broadcast.backends.redis_server import RedisServer
 from broadcast.exceptions import Unavailable
@@ -29,10 +29,10 @@ from broadcast.models import Installation, Recording, Room, RoomHour, Stream, Su
 from broadcast.pages import watch as page_watch
 from broadcast.rooms import hours, meetings
 from broadcast.server import server, workers
-from tests.rig.alone import LOOK_OUT
 from tests.rig.clock import clock, in_clock_loop
 from tests.rig.doors import InProcessDoor
 from tests.rig.rooms import HOUR, left
+from tests.rig.sole_process import LOOK_OUT
 from tests.rig.subscribed import opened, reopened
 
 
@@ -295,8 +295,8 @@ async def test_a_process_goes_on_looking_for_others_after_an_error(
 ) -> None:
     settings.BROADCAST_WATCH_SECONDS = 0.02
     monkeypatch.setattr(loops, "FIRST_SECONDS", 0.01)
-    monkeypatch.setattr(alone, "is_serving", lambda: True)
-    monkeypatch.setattr(alone, "_company", alone.Company("this"))
+    monkeypatch.setattr(sole_process, "is_serving", lambda: True)
+    monkeypatch.setattr(sole_process, "_company", sole_process.Company("this"))
     take = Broken(Installation.objects.take)
     monkeypatch.setattr(Installation.objects, "take", take)
     before = failed("alone")

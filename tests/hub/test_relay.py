@@ -285,7 +285,7 @@ async def test_a_streamer_that_others_wait_for_is_asked_as_often_as_they_ask(
     topic, asked = sink.listener.topic, list[str]()
     for id in ("one", "two"):
         streamer: Any = SimpleNamespace(id=id, overtake=partial(asked.append, id))
-        topic.feeds.here[id] = streamer
+        topic.streamers.here[id] = streamer
     for times in (1, 2, 3):
         # What it answered the last time may have been lost.
         await bus.tell_stream(bus.StreamerWaits("s", "two"))

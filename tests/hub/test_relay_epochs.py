@@ -98,12 +98,12 @@ async def test_a_streamer_that_the_engine_forgot_is_not_told_to_be_gone(
     sink = await listen()
     async with get_relay().topic("s") as topic:
         await forgetful.enter("s", "streamer")
-        topic.feeds.add(Streamer("streamer"))
+        topic.streamers.add(Streamer("streamer"))
         topic.set_streamer("streamer")
         forgetful.streamers.clear()
         await asyncio.sleep(3 * WATCH)
         assert topic.live
-        topic.feeds.here.clear()
+        topic.streamers.here.clear()
         await asyncio.sleep(3 * WATCH)
         assert not topic.live
     assert sink.heard == [("live",), ("idle",)]

@@ -187,16 +187,16 @@ async def test_the_last_word_goes_to_all_who_understand_it_full_or_not() -> None
 async def test_a_new_streamer_replaces_the_others() -> None:
     house = await House.build()
     one, two = FakeStreamer("one"), FakeStreamer("two")
-    house.topic.feeds.add(one)
+    house.topic.streamers.add(one)
     house.topic.set_streamer("one")
     assert house.topic.live and not one.is_replaced
-    house.topic.feeds.add(two)
+    house.topic.streamers.add(two)
     house.topic.set_streamer("two")
     assert (one.is_replaced, two.is_replaced) == (True, False)
-    house.topic.feeds.remove(one)
+    house.topic.streamers.remove(one)
     house.topic.set_streamer("")
     assert not (house.topic.live or two.is_replaced)
-    house.topic.feeds.remove(two)
+    house.topic.streamers.remove(two)
     assert not house.topic.in_use
 
 
@@ -205,7 +205,7 @@ async def test_a_streamer_is_told_how_many_listen_when_it_comes() -> None:
     house = await House.build()
     house.listen()
     streamer = FakeStreamer("one")
-    house.topic.feeds.add(streamer)
+    house.topic.streamers.add(streamer)
     await asyncio.sleep(1)
     assert [count for _, count in streamer.counts] == [1]
 
@@ -215,7 +215,7 @@ async def test_counts_are_told_at_most_once_a_second_and_the_last_one_always() -
     house = await House.build()
     await asyncio.sleep(5)
     streamer = FakeStreamer("one")
-    house.topic.feeds.add(streamer)
+    house.topic.streamers.add(streamer)
     for _ in range(35):
         house.listen()
         await asyncio.sleep(0.1)
@@ -233,7 +233,7 @@ async def test_a_count_told_at_the_coming_is_one_of_those_once_a_second() -> Non
     house.listen()
     await asyncio.sleep(5)
     streamer = FakeStreamer("one")
-    house.topic.feeds.add(streamer)
+    house.topic.streamers.add(streamer)
     house.listen()
     await asyncio.sleep(2)
     assert streamer.counts[-1][1] == 2

@@ -383,7 +383,7 @@ async def hear_bytes(listener: Socket, count: int) -> list[tuple[int, bytes]]:
 
 def recorder_of(slug: str) -> Any:
     """Who records the stream in this process."""
-    (turn,) = get_relay().topics[slug].feeds.here.values()
+    (turn,) = get_relay().topics[slug].streamers.here.values()
     assert isinstance(turn, Turn)
     return turn.recorder
 

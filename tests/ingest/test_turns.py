@@ -318,7 +318,7 @@ async def test_a_streamer_is_overtaken_although_the_engine_was_silent_when_it_lo
 ) -> None:
     slug = await in_process.stream()
     former = await in_process.streamer(slug)
-    (turn,) = get_relay().topics[slug].feeds.here.values()
+    (turn,) = get_relay().topics[slug].streamers.here.values()
     assert isinstance(turn, Turn)
     is_overtaken, silence = turn._is_overtaken, [None, None]
 
@@ -353,7 +353,7 @@ async def test_who_comes_late_hears_that_all_of_those_before_are_still_there(
         came = asyncio.get_running_loop().time()
 
         async def is_answered(came: float = came) -> bool:
-            turn = list(topic_of[slug].feeds.here.values())[-1]
+            turn = list(topic_of[slug].streamers.here.values())[-1]
             assert isinstance(turn, turns.Turn) and len(turn.formers) == len(waiting)
             return all(turn.answered[former] > came for former in turn.formers)
 
@@ -372,7 +372,7 @@ async def test_what_a_streamer_sends_while_it_fails_keeps_no_connection(
     monkeypatch.setattr(intake, "MOST_BYTES", 1)
     slug = await in_process.stream("recorded")
     streamer = await in_process.streamer(slug)
-    (turn,) = get_relay().topics[slug].feeds.here.values()
+    (turn,) = get_relay().topics[slug].streamers.here.values()
     assert isinstance(turn, turns.Turn) and isinstance(turn.source, streamers.StreamerConsumer)
     source = turn.source
 

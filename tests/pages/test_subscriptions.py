@@ -26,7 +26,7 @@ from broadcast.backends import HistoryLimits, get_backend
 from broadcast.backends.memory import MemoryBackend
 from broadcast.exceptions import BadRequest, CloseCode, StreamClosed
 from broadcast.hub import housekeeping
-from broadcast.hub.gathering import get_writes
+from broadcast.hub.page_writes import get_writes
 from broadcast.hub.relay import get_relay
 from broadcast.models import Subscription, rows
 from broadcast.models.subscriptions import SubscriptionQuerySet

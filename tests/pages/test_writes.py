@@ -4,7 +4,7 @@ import asyncio
 import tracemalloc
 
 from broadcast.conf import conf
-from broadcast.hub.gathering import MOST_SECONDS, Writes, get_writes
+from broadcast.hub.page_writes import MOST_SECONDS, Writes, get_writes
 from tests.rig.clock import clock, in_clock_loop
 
 

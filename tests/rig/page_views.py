@@ -16,7 +16,7 @@ from django.utils import timezone
 from django.views.decorators.csrf import csrf_exempt
 
 from broadcast import socket_handler
-from broadcast.hub.gathering import get_writes
+from broadcast.hub.page_writes import get_writes
 from broadcast.hub.relay import get_relay
 from broadcast.models import Subscription
 from project.urls import urlpatterns as project_patterns

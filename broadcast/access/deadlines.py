@@ -20,7 +20,7 @@ from django.utils import timezone
 SPARE = 1000
 
 
-class Ends:
+class Deadlines:
     """The ends of the parts of names, of one event loop."""
 
     def __init__(self, ended: Callable[[str, set[str]], None]) -> None:

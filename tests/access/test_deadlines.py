@@ -6,8 +6,8 @@ from typing import Any
 
 import pytest
 
-from broadcast.access import ends
-from broadcast.access.ends import SPARE, Ends
+from broadcast.access import deadlines
+from broadcast.access.deadlines import SPARE, Deadlines
 from tests.rig.clock import clock, in_clock_loop
 
 
@@ -28,11 +28,11 @@ class Wall:
 @pytest.fixture
 def wall(monkeypatch: pytest.MonkeyPatch) -> Wall:
     wall = Wall()
-    monkeypatch.setattr(ends, "timezone", wall)
+    monkeypatch.setattr(deadlines, "timezone", wall)
     return wall
 
 
-class Told(Ends):
+class Told(Deadlines):
     """Keeps when what ended, in seconds of the loop's clock since the test began."""
 
     def __init__(self) -> None:

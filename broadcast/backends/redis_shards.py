@@ -19,7 +19,7 @@ from ..loops import PerLoop
 from .redis_server import RedisServer
 
 
-class RedisServers:
+class RedisShards:
     """`clock` answers the seconds since 1970; `prefix` begins all keys; "": the installation's."""
 
     def __init__(self, clock: Callable[[], float] = time.time, prefix: str = "") -> None:

@@ -28,9 +28,9 @@ from ..exceptions import TooSlow
 REFUSED_SECONDS = 5.0
 
 
-class Channel(HTTPChannel):  # type: ignore[misc]
+class HTTPConnection(HTTPChannel):  # type: ignore[misc]
     #: When each connection was accepted that has not asked for anything yet, by the loop's clock.
-    unasked: dict["Channel", float]
+    unasked: dict["HTTPConnection", float]
     #: How `access.limits` counts it, until a WebSocket takes that over.
     counted: Counted | None = None
     #: The timer that ends it if it is late, and whether it waits for the first byte of a request.

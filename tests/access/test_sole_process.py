@@ -12,13 +12,13 @@ from typing import Any
 import pytest
 from django.test import Client
 
-from broadcast.access import alone
-from broadcast.access.alone import CALM, Company
+from broadcast.access import sole_process
+from broadcast.access.sole_process import CALM, Company
 from broadcast.backends import get_backend
 from broadcast.models import Installation
-from tests.rig.alone import LOOK_OUT
 from tests.rig.processes import PATIENCE, ServerProcess
 from tests.rig.scrapes import get
+from tests.rig.sole_process import LOOK_OUT
 
 
 class Process:
@@ -35,7 +35,9 @@ class Process:
 
 def logged(caplog: pytest.LogCaptureFixture) -> list[str]:
     return [
-        record.levelname for record in caplog.records if record.name == "broadcast.access.alone"
+        record.levelname
+        for record in caplog.records
+        if record.name == "broadcast.access.sole_process"
     ]
 
 
@@ -96,13 +98,13 @@ async def test_a_process_with_a_shared_backend_or_none_need_not_look(
     monkeypatch.setattr("broadcast.backends._serving", False)
     monkeypatch.setattr("broadcast.backends._backend", None)
     LOOK_OUT()
-    assert alone._company is None and alone._get_watch.find() is None
+    assert sole_process._company is None and sole_process._get_watch.find() is None
 
 
 def test_healthz_tells_it_and_stays_ready(client: Client, db: None) -> None:
-    alone._company = Company("a")
+    sole_process._company = Company("a")
     assert client.get("/healthz").json()["backend"] == "ok"
-    alone._company.is_there = True
+    sole_process._company.is_there = True
     answer = client.get("/healthz")
     assert answer.status_code == 200 and answer.json()["ready"]
     assert answer.json()["backend"] == "split"

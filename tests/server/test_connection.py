@@ -1,4 +1,4 @@
-"""Connections of our server, without a network: `Channel`."""
+"""Connections of our server, without a network: `HTTPConnection`."""
 
 from typing import Any
 
@@ -9,7 +9,7 @@ from twisted.python.failure import Failure
 from twisted.web.http import Request
 
 from broadcast.access.limits import get_limits
-from broadcast.server.channel import Channel
+from broadcast.server.connection import HTTPConnection
 
 GET = b"GET / HTTP/1.1\r\nHost: localhost\r\n\r\n"
 
@@ -35,14 +35,14 @@ class Answered(Request):  # type: ignore[misc]
 
 
 def open_channel(request: type[Request] = Answered) -> Any:
-    channel = Channel()
+    channel = HTTPConnection()
     channel.unasked = {}
     channel.requestFactory = request
     channel.makeConnection(FullTransport())
     return channel
 
 
-def lose(channel: Channel) -> None:
+def lose(channel: HTTPConnection) -> None:
     channel.connectionLost(Failure(ConnectionDone()))
     assert (channel.late, get_limits().connections) == (None, 0)
 

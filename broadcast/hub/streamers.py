@@ -20,15 +20,15 @@ class Streamer(Protocol):
         """Another one, which was replaced, is about to leave, or has left."""
 
 
-class Feeds:
+class Streamers:
     """The streamers of a topic, and how many listeners they are told of.
 
     `audience`: those who hear the topic in this process.
     """
 
     def __init__(self, streamer: str, audience: Collection[object]) -> None:
-        #: The id of the streamer's socket, in whatever process that is; "" while it is idle.
-        self.streamer = streamer
+        #: The id of the current one's socket, in whatever process that is; "" while it is idle.
+        self.current = streamer
         #: Those that are connected here, by id: replaced ones too, until they have left.
         self.here: dict[str, Streamer] = {}
         #: How many hear the topic in other processes, as far as is known.

@@ -1,6 +1,6 @@
 """The look for other server processes, as a server does it; the clean slate of a test has none."""
 
-from broadcast.access import alone
+from broadcast.access import sole_process
 
 #: Taken before any test replaces it.
-LOOK_OUT = alone.look_out
+LOOK_OUT = sole_process.look_out
