@@ -105,7 +105,7 @@ class Server(daphne.server.Server):  # type: ignore[misc]
         WebSocketProtocol.share_options(self.ws_factory)
         self.http_factory.protocol = HTTPConnection
         build = self.http_factory.buildProtocol
-        self.http_factory.buildProtocol = partial(build_channel, build, self.unasked)
+        self.http_factory.buildProtocol = partial(build_connection, build, self.unasked)
         if self.listening is not None:
             self._adopt(self.listening)
         reactor.callWhenRunning(self._started)
@@ -266,7 +266,7 @@ class Server(daphne.server.Server):  # type: ignore[misc]
         return super().kill_all_applications()
 
 
-def build_channel(
+def build_connection(
     build: Callable[[Any], Any], unasked: dict[HTTPConnection, float], address: Any
 ) -> Any:
     """A connection of Daphne's HTTP factory, with our requests."""
