@@ -38,14 +38,13 @@ from django.db import connections
 from django.utils.module_loading import import_string
 
 from .access.addresses import is_loopback
+from .backends import REDIS_BACKEND, backend_path, redis_servers
 from .conf import SETTINGS, conf
 from .exceptions import Unavailable
+from .hub.layer import REDIS_LAYER, layer_path
 from .monitor.faults import find_faults
 
 TAG = "broadcast"
-
-REDIS_BACKEND = "broadcast.backends.redis.RedisBackend"
-REDIS_LAYER = "channels_redis.pubsub.RedisPubSubChannelLayer"
 
 #: What should not be larger than what, and what happens when it is.
 SIZES = (
@@ -111,7 +110,10 @@ def check_channel_layer(**kwargs: Any) -> list[CheckMessage]:
         return []
     alias = conf.CHANNEL_LAYER
     try:
-        import_string(_layer_path())
+        import_string(layer_path())
+    except ImproperlyConfigured:
+        # `check_backend` says it.
+        return []
     except LookupError:
         message = f"CHANNEL_LAYERS has no {alias!r}: nothing that is published is heard."
     except ImportError as error:
@@ -127,34 +129,31 @@ def check_channel_layer(**kwargs: Any) -> list[CheckMessage]:
 
 @register(TAG)
 def check_backend(**kwargs: Any) -> list[CheckMessage]:
-    if not _are_sound("BACKEND", "REDIS_URLS"):
+    if not _are_sound("BACKEND", "REDIS_URL", "REDIS_URLS"):
         return []
     try:
-        import_string(conf.BACKEND)
+        import_string(backend_path())
+    except ImproperlyConfigured as error:
+        return [Error(f"{error}.", id="broadcast.E003")]
     except ImportError as error:
         message = f"BROADCAST_BACKEND cannot be imported: {error}."
-        hint = f"It is {SETTINGS['BROADCAST_BACKEND'].default!r} or {REDIS_BACKEND!r}."
+        hint = "Leave it out: BROADCAST_REDIS_URL says whether it is in Redis or in memory."
         return [Error(message, hint=hint, id="broadcast.E003")]
-    if conf.BACKEND == REDIS_BACKEND and not conf.REDIS_URLS:
-        message = "BROADCAST_BACKEND keeps everything in Redis, and BROADCAST_REDIS_URLS is empty."
-        hint = 'Name at least one: BROADCAST_REDIS_URLS = ["redis://127.0.0.1:6379/0"].'
+    if conf.BACKEND == REDIS_BACKEND and not redis_servers():
+        message = "BROADCAST_BACKEND keeps everything in Redis, and BROADCAST_REDIS_URL is empty."
+        hint = 'Name one: BROADCAST_REDIS_URL = "redis://127.0.0.1:6379/0".'
         return [Error(message, hint=hint, id="broadcast.E003")]
     return []
 
 
 def backend_is_shared() -> bool:
     """Whether several processes see the same streams. ImportError: there is no such backend."""
-    return bool(import_string(conf.BACKEND).shared)
+    return bool(import_string(backend_path()).shared)
 
 
 def layer_is_shared() -> bool:
     """Whether it reaches other processes. LookupError, ImportError: there is no such layer."""
-    return not issubclass(import_string(_layer_path()), InMemoryChannelLayer)
-
-
-def _layer_path() -> str:
-    path: str = getattr(settings, "CHANNEL_LAYERS", {})[conf.CHANNEL_LAYER]["BACKEND"]
-    return path
+    return not issubclass(import_string(layer_path()), InMemoryChannelLayer)
 
 
 def reason_for_one_process(who: str = "several workers") -> str:
@@ -162,7 +161,7 @@ def reason_for_one_process(who: str = "several workers") -> str:
     if not backend_is_shared():
         return (
             f"{who} need a shared backend, and here history and presence are in the memory of one "
-            "process: set REDIS_URL"
+            "process: set BROADCAST_REDIS_URL"
         )
     if not layer_is_shared():
         return (
@@ -174,7 +173,7 @@ def reason_for_one_process(who: str = "several workers") -> str:
 
 def _can_be_had() -> bool:
     """Whether there are a backend and a layer to ask; what else, other checks say."""
-    sound = _are_sound("BACKEND", "CHANNEL_LAYER", "REDIS_URLS")
+    sound = _are_sound("BACKEND", "CHANNEL_LAYER", "REDIS_URL", "REDIS_URLS")
     return sound and not check_channel_layer() and not check_backend()
 
 
@@ -202,7 +201,7 @@ def check_sharing(**kwargs: Any) -> list[CheckMessage]:
             "The channel layer reaches other processes, and each has a history of its own: with "
             "more than one, listeners are sent away again and again."
         )
-        hint = f"Set BROADCAST_BACKEND to {REDIS_BACKEND!r}, and BROADCAST_REDIS_URLS."
+        hint = "Set BROADCAST_REDIS_URL, and leave BROADCAST_BACKEND out."
     return [Warning(message, hint=hint, id="broadcast.W004")]
 
 

@@ -113,12 +113,16 @@ class Conf:
     #: The prefix of all names that other installations on the same Redis or machine could have,
     #: too; "": a random one, which is in the database.
     PREFIX = Prefix("")
-    #: Dotted path of the backend that keeps history, runs and presence.
-    BACKEND = Setting("broadcast.backends.memory.MemoryBackend")
-    #: The Redis servers that `RedisBackend` spreads the streams over.
+    #: The Redis that backend and channel layer are on, or several with commas between them, which
+    #: the streams are spread over; "": all is in the memory of one process.
+    REDIS_URL = Setting("")
+    #: The same as a list, which counts where both are set.
     REDIS_URLS = Setting[list[str]]([])
-    #: The channel layer that the relay listens on.
-    CHANNEL_LAYER = Setting("default")
+    #: Dotted path of the backend that keeps history, runs and presence; "": in Redis or in memory,
+    #: as `REDIS_URL` says.
+    BACKEND = Setting("")
+    #: The alias of the channel layer: see `hub.layer`.
+    CHANNEL_LAYER = Setting("broadcast")
 
     #: History of a stream, unless its row says otherwise: publications, bytes, seconds.
     HISTORY_COUNT = Setting(1000)

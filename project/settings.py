@@ -15,7 +15,6 @@ from typing import Any
 import dj_database_url
 from django.core.exceptions import ImproperlyConfigured
 
-from broadcast.backends import redis_urls
 from broadcast.logs import OneLine
 
 from .private_files import keep_database_private, local_secret_key
@@ -119,17 +118,8 @@ DATABASES = {
 DEFAULT_AUTO_FIELD = "django.db.models.BigAutoField"
 
 # With Redis any number of server processes are one; without it there is one, and all is in its
-# memory. The layer's group of a stream has one member per process. What an in-memory member's
-# queue does not hold is dropped by the layer, and fetched from history by the relay.
-if REDIS_URLS := redis_urls.split(os.environ.get("REDIS_URL", "")):
-    BROADCAST_BACKEND = "broadcast.backends.redis.RedisBackend"
-    BROADCAST_REDIS_URLS = REDIS_URLS
-    LAYER = "channels_redis.pubsub.RedisPubSubChannelLayer"
-    HOSTS = [redis_urls.layer_host(url) for url in REDIS_URLS]
-    CHANNEL_LAYERS = {"default": {"BACKEND": LAYER, "CONFIG": {"hosts": HOSTS}}}
-else:
-    LAYER = "broadcast.layers.MemoryLayer"
-    CHANNEL_LAYERS = {"default": {"BACKEND": LAYER, "CONFIG": {"capacity": 1000}}}
+# memory.
+BROADCAST_REDIS_URL = os.environ.get("REDIS_URL") or os.environ.get("BROADCAST_REDIS_URL", "")
 
 AUTH_PASSWORD_VALIDATORS = [
     {"NAME": f"django.contrib.auth.password_validation.{name}"}

@@ -7,9 +7,10 @@ For servers that must reach a limit soon, or have a channel layer, paths or page
 import os
 import re
 
+from broadcast.backends.redis_urls import layer_host, split
 from broadcast.conf import Conf, Setting
 from project.settings import *  # noqa: F403
-from project.settings import CHANNEL_LAYERS, env_list
+from project.settings import BROADCAST_REDIS_URL, env_list
 
 for _setting in vars(Conf).values():
     _text = os.environ.get(_setting.name, "") if isinstance(_setting, Setting) else ""
@@ -24,7 +25,12 @@ if "ALLOWED_ORIGINS" in os.environ:
     BROADCAST_ALLOWED_ORIGINS = env_list("ALLOWED_ORIGINS", "")
 
 if "CHANNEL_LAYER" in os.environ:
-    CHANNEL_LAYERS["default"]["BACKEND"] = os.environ["CHANNEL_LAYER"]
+    CHANNEL_LAYERS = {
+        "broadcast": {
+            "BACKEND": os.environ["CHANNEL_LAYER"],
+            "CONFIG": {"hosts": list(map(layer_host, split(BROADCAST_REDIS_URL)))},
+        }
+    }
 
 if "BACKEND" in os.environ:
     BROADCAST_BACKEND = os.environ["BACKEND"]

@@ -57,7 +57,8 @@ class Company:
             self.is_there = True
             logger.error(
                 "Another process serves this installation, too, and each keeps what is published "
-                "in its own memory: half of it is lost. Run one server process, or set REDIS_URL"
+                "in its own memory: half of it is lost. Run one server process, or set "
+                "BROADCAST_REDIS_URL"
             )
         self.calm = 0
 

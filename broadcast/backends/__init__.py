@@ -11,8 +11,10 @@ publication begins a new epoch at offset 1, so an old position is never taken fo
 """
 
 from collections.abc import Iterable, Sequence
+from functools import lru_cache
 from typing import Protocol
 
+from django.core.exceptions import ImproperlyConfigured
 from django.core.signals import setting_changed
 from django.utils.module_loading import import_string
 
@@ -42,11 +44,17 @@ __all__ = [
     "RETRY_SECONDS",
     "Run",
     "StreamState",
+    "backend_path",
     "get_backend",
     "is_serving",
     "new_streamer",
+    "redis_servers",
     "serve",
 ]
+
+#: The backends that `BROADCAST_REDIS_URL` chooses from.
+MEMORY_BACKEND = "broadcast.backends.memory.MemoryBackend"
+REDIS_BACKEND = "broadcast.backends.redis.RedisBackend"
 
 #: The backend of a process that is no server, where backends are not shared.
 ELSEWHERE = "broadcast.backends.elsewhere.Elsewhere"
@@ -172,6 +180,32 @@ _backend: Backend | None = None
 _serving = False
 
 
+def redis_servers() -> Sequence[str]:
+    """The URLs of the Redis servers that this installation is on; none: it is in memory.
+
+    ImproperlyConfigured: redis-py, which reads them, is not installed.
+    """
+    return conf.REDIS_URLS or _split(conf.REDIS_URL)
+
+
+@lru_cache(maxsize=16)
+def _split(text: str) -> Sequence[str]:
+    # Each publication asks.
+    if not text:
+        return ()
+    try:
+        from .redis_urls import split
+    except ImportError as error:
+        hint = "install django-broadcast-live[redis]"
+        raise ImproperlyConfigured(f"BROADCAST_REDIS_URL needs redis-py: {hint}") from error
+    return tuple(split(text))
+
+
+def backend_path() -> str:
+    """The dotted path of the backend's class."""
+    return conf.BACKEND or (REDIS_BACKEND if redis_servers() else MEMORY_BACKEND)
+
+
 def get_backend() -> Backend:
     """The backend of this process, made when it is first needed.
 
@@ -179,7 +213,7 @@ def get_backend() -> Backend:
     """
     global _backend
     if _backend is None:
-        kind = import_string(conf.BACKEND)
+        kind = import_string(backend_path())
         # It needs the models, which need this module.
         kind = kind if kind.shared or _serving else import_string(ELSEWHERE)
         _backend = kind()
@@ -206,9 +240,13 @@ def _begin_child() -> None:
     _backend, _serving = None, False
 
 
+#: The settings that choose the backend, or are in all its keys.
+CHOICE = {f"BROADCAST_{name}" for name in ("BACKEND", "PREFIX", "REDIS_URL", "REDIS_URLS")}
+
+
 def _forget_backend(*, setting: str, **kwargs: object) -> None:
     global _backend
-    if setting in ("BROADCAST_BACKEND", "BROADCAST_PREFIX"):
+    if setting in CHOICE:
         _backend = None
 
 

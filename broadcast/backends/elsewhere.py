@@ -27,7 +27,9 @@ class Elsewhere:
 
     def __getattr__(self, name: str) -> Callable[..., Coroutine[Any, Any, NoReturn]]:
         async def refuse(*args: Any, **kwargs: Any) -> NoReturn:
-            raise Unavailable("only the running server has this in its memory; or set REDIS_URL")
+            raise Unavailable(
+                "only the running server has this in its memory; or set BROADCAST_REDIS_URL"
+            )
 
         return refuse
 

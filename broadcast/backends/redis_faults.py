@@ -9,8 +9,7 @@ import re
 from collections.abc import Mapping
 from typing import Any, NamedTuple
 
-from redis.exceptions import BusyLoadingError
-from redis.exceptions import ConnectionError as RedisConnectionError
+from .redis_errors import BusyLoadingError, RedisConnectionError
 
 #: The oldest Redis that knows all we ask for (exclusive ranges of XRANGE).
 OLDEST = (6, 2)

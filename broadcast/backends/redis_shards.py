@@ -12,10 +12,10 @@ from collections.abc import Callable
 from functools import cached_property
 from urllib.parse import quote
 
-from ..conf import conf
 from ..groups import group_name
 from ..installation import get_prefix
 from ..loops import PerLoop
+from . import redis_servers
 from .redis_server import RedisServer
 
 
@@ -40,11 +40,11 @@ class RedisShards:
         return self.servers()[self.place(stream)]
 
     def place(self, stream: str) -> int:
-        return shard(group_name(stream), len(conf.REDIS_URLS))
+        return shard(group_name(stream), len(redis_servers()))
 
     def _connect(self) -> list[RedisServer]:
         generation = f"{self.prefix}:generation"
-        servers = [RedisServer(url, generation) for url in conf.REDIS_URLS]
+        servers = [RedisServer(url, generation) for url in redis_servers()]
         self._close_with(asyncio.get_running_loop())
         return servers
 

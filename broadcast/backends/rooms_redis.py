@@ -19,6 +19,7 @@ from ..conf import conf
 from ..exceptions import RoomError, Unavailable
 from ..groups import room_stream
 from ..publications import Kind, Publication
+from . import redis_servers
 from .redis_server import RedisServer
 from .redis_shards import RedisShards
 from .rooms import (
@@ -71,7 +72,7 @@ class RedisRooms:
         self.here.setdefault(room, {})[peer] = now
         record = self._record(now, status)
         # Rounded up: one room at least.
-        rooms = "" if most.rooms is None else -(-most.rooms // len(conf.REDIS_URLS))
+        rooms = "" if most.rooms is None else -(-most.rooms // len(redis_servers()))
         try:
             code, *answer = await self._run(
                 "room_join", room, now, peer, record, most.peers, rooms, announcement
@@ -145,7 +146,7 @@ class RedisRooms:
         rooms = {*self.unsure, *self.here} if is_due else set(self.unsure)
         places: dict[int, list[str]] = {}
         if is_due:
-            places = {place: [] for place in range(len(conf.REDIS_URLS))}
+            places = {place: [] for place in range(len(redis_servers()))}
         for room in rooms:
             places.setdefault(self.backend.place(room_stream(room)), []).append(room)
         answers = await asyncio.gather(
@@ -251,7 +252,7 @@ class RedisRooms:
             [*self.backend.keys(stream, *names), self._all_rooms()],
             *(repr(now), secrets.token_hex(8), room, self.backend.process),
             *(repr(now + conf.PEER_SECONDS), *HISTORY, LIFE_SECONDS, AFTERLIFE_SECONDS),
-            conf.ROOMS_BYTES // len(conf.REDIS_URLS),
+            conf.ROOMS_BYTES // len(redis_servers()),
             *arguments,
         )
 

@@ -8,12 +8,12 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from channels.layers import get_channel_layer
 from django.core.exceptions import ImproperlyConfigured
 from redis.exceptions import TimeoutError as RedisTimeoutError
 
 from broadcast.backends.redis import RedisBackend
 from broadcast.exceptions import Unavailable
+from broadcast.hub.layer import get_layer
 from broadcast.monitor.faults import find_faults
 from tests.rig.backends import append, use_redis
 from tests.rig.clients import assert_honest, flowing
@@ -111,7 +111,7 @@ async def test_a_master_that_freezes_is_left_by_whoever_only_listens(
 ) -> None:
     url = f"{guarded.url}&health_check_interval=1&socket_timeout=0.5"
     async with backend_on(settings, url) as backend:
-        layer = get_channel_layer()
+        layer = get_layer()
         channel = await layer.new_channel()
         await layer.group_add("group", channel)
         epoch = (await append(backend, "before")).epoch

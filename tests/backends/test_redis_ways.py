@@ -143,7 +143,9 @@ async def test_over_a_socket_of_this_machine(settings: Any, tmp_path: Path) -> N
 async def test_with_the_other_layer_of_channels_redis(settings: Any, tmp_path: Path) -> None:
     with RedisProcess(tmp_path) as redis:
         use_redis(settings, redis.url)
-        settings.CHANNEL_LAYERS["default"]["BACKEND"] = "channels_redis.core.RedisChannelLayer"
+        other = "channels_redis.core.RedisChannelLayer"
+        hosts = [layer_host(redis.url)]
+        settings.CHANNEL_LAYERS = {"broadcast": {"BACKEND": other, "CONFIG": {"hosts": hosts}}}
         assert await find_faults() == []
 
 

@@ -21,5 +21,5 @@ def unhurried(settings: Settings, monkeypatch: pytest.MonkeyPatch) -> None:
 @pytest.fixture
 def layer() -> FaultyLayer:
     made = FaultyLayer()
-    channel_layers.set("default", made)
+    channel_layers.set("broadcast", made)
     return made

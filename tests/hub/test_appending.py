@@ -60,7 +60,7 @@ class Layer(InMemoryChannelLayer):  # type: ignore[misc]
 @pytest.fixture
 def layer() -> Layer:
     made = Layer()
-    channel_layers.set("default", made)
+    channel_layers.set("broadcast", made)
     return made
 
 

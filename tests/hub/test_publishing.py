@@ -120,7 +120,7 @@ async def test_a_large_append_crosses_the_layer_in_parts_and_in_order(
             sizes.append(len(message.get("publications", b"")))
             await super().group_send(group, message)
 
-    channel_layers.set("default", Measuring())
+    channel_layers.set("broadcast", Measuring())
     slug = await in_process.stream()
     listener = await in_process.plain_listener(slug)
     payloads = [bytes((number,)) * 300_000 for number in range(10)]

@@ -37,7 +37,7 @@ async def go(sink: FakeSink) -> None:
 @in_clock_loop
 async def test_a_layer_that_drops_doubles_and_reorders_loses_nothing(seed: int) -> None:
     layer = FaultyLayer(seed)
-    channel_layers.set("default", layer)
+    channel_layers.set("broadcast", layer)
     v1, plain = await listen(), await listen(PLAIN_MESSAGES)
     for number in range(1, 201):
         await publish(number, number)

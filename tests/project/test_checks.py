@@ -14,11 +14,9 @@ from broadcast.conf import KINDS, SETTINGS
 from tests.rig.checks import found
 
 REDIS_BACKEND = "broadcast.backends.redis.RedisBackend"
-REDIS_LAYER = {"default": {"BACKEND": "channels_redis.pubsub.RedisPubSubChannelLayer"}}
+REDIS_LAYER = {"broadcast": {"BACKEND": "channels_redis.pubsub.RedisPubSubChannelLayer"}}
 REDIS = {
-    "BROADCAST_BACKEND": REDIS_BACKEND,
-    "BROADCAST_REDIS_URLS": ["redis://:open-sesame@127.0.0.1/"],
-    "CHANNEL_LAYERS": REDIS_LAYER,
+    "BROADCAST_REDIS_URL": "redis://:open-sesame@127.0.0.1/",
 }
 COOKIES = "django.contrib.sessions.backends.signed_cookies"
 
@@ -142,18 +140,19 @@ def test_sizes_that_contradict_each_other_are_told_both(
 # -- backend and channel layer ------------------------------------------------------------------
 
 
-@pytest.mark.parametrize("layers", [{}, {"other": REDIS_LAYER["default"]}, {"default": {}}])
-def test_no_channel_layer_is_an_error(layers: Any) -> None:
-    assert ids(deploy=True, CHANNEL_LAYERS=layers) == ["E001"]
+@pytest.mark.parametrize("layers", [{}, {"default": {}}])
+def test_a_project_needs_no_channel_layer(layers: Any) -> None:
+    assert ids(CHANNEL_LAYERS=layers) == []
 
 
-def test_no_channel_layers_at_all_is_an_error(settings: Settings) -> None:
-    del settings.CHANNEL_LAYERS
-    assert ids() == ["E001"]
+@pytest.mark.parametrize("layers", [{}, {"other": REDIS_LAYER["broadcast"]}, {"live": {}}])
+def test_no_channel_layer_of_the_name_that_is_set_is_an_error(layers: Any) -> None:
+    given = {"CHANNEL_LAYERS": layers, "BROADCAST_CHANNEL_LAYER": "live"}
+    assert ids(deploy=True, **given) == ["E001"]
 
 
 def test_a_channel_layer_that_is_not_installed_is_an_error_that_says_so(settings: Settings) -> None:
-    settings.CHANNEL_LAYERS = {"default": {"BACKEND": "no_such_package.Layer"}}
+    settings.CHANNEL_LAYERS = {"broadcast": {"BACKEND": "no_such_package.Layer"}}
     (message,) = found(deploy=True)
     assert message.id == "broadcast.E001" and "No module named" in message.msg
 
@@ -168,7 +167,7 @@ def test_a_backend_that_is_not_there_is_an_error() -> None:
 
 
 def test_the_redis_backend_without_a_redis_is_an_error() -> None:
-    assert ids(deploy=True, **{**REDIS, "BROADCAST_REDIS_URLS": []}) == ["E003"]
+    assert ids(deploy=True, BROADCAST_BACKEND=REDIS_BACKEND) == ["E003"]
 
 
 def test_all_in_the_memory_of_one_process_is_told_before_deployment_alone() -> None:
@@ -178,7 +177,7 @@ def test_all_in_the_memory_of_one_process_is_told_before_deployment_alone() -> N
 
 
 def test_that_only_the_backend_is_shared_is_told() -> None:
-    layers = {"default": {"BACKEND": "channels.layers.InMemoryChannelLayer"}}
+    layers = {"broadcast": {"BACKEND": "channels.layers.InMemoryChannelLayer"}}
     assert ids(**{**REDIS, "CHANNEL_LAYERS": layers}) == ["W004"]
 
 

@@ -10,7 +10,6 @@ from typing import Any
 from broadcast.backends import Appended, Backend, HistoryLimits
 from broadcast.backends.memory import MemoryBackend
 from broadcast.backends.redis import RedisBackend
-from broadcast.backends.redis_urls import layer_host
 from broadcast.publications import Draft
 from tests.rig.clock import Clock
 
@@ -31,14 +30,7 @@ BACKENDS: dict[str, Callable[[Clock], Backend]] = {
 
 def use_redis(settings: Any, *urls: str) -> None:
     """Have backend and channel layer on these servers, as the project has with `REDIS_URL`."""
-    settings.BROADCAST_BACKEND = "broadcast.backends.redis.RedisBackend"
-    settings.BROADCAST_REDIS_URLS = list(urls)
-    settings.CHANNEL_LAYERS = {
-        "default": {
-            "BACKEND": "channels_redis.pubsub.RedisPubSubChannelLayer",
-            "CONFIG": {"hosts": [layer_host(url) for url in urls]},
-        }
-    }
+    settings.BROADCAST_REDIS_URL = ",".join(urls)
 
 
 def text(payload: str = "x", marks: int = 0) -> Draft:

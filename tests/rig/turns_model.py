@@ -623,7 +623,7 @@ class World:
         self.engine = Engine(self)
         with pytest.MonkeyPatch.context() as patch:
             patch.setattr(backends, "_backend", self.engine)
-            patch.setattr(channel_layers, "backends", {"default": Layer(self)})
+            patch.setattr(channel_layers, "backends", {"broadcast": Layer(self)})
             patch.setattr(appending, "get_rounds", lambda: PROCESS.get().rounds)
             patch.setattr(backends, "_serving", True)
             patch.setattr(serving, "_loop", None)

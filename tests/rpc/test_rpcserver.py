@@ -119,7 +119,7 @@ async def test_another_takes_over_when_one_is_killed(door: ServerDoor, tmp_path:
 
 
 def test_without_a_shared_backend_it_is_refused_with_the_reason() -> None:
-    with pytest.raises(CommandError, match="memory of one process: set REDIS_URL"):
+    with pytest.raises(CommandError, match="memory of one process: set BROADCAST_REDIS_URL"):
         call_command("rpcserver")
 
 

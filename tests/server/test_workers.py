@@ -282,7 +282,7 @@ async def test_who_has_asked_before_the_end_is_answered(
 @pytest.mark.parametrize("command", ["serve", "start"])
 def test_several_workers_without_a_shared_backend_are_refused_with_the_reason(command: str) -> None:
     # Before anything is set up: the database may not be used here.
-    with pytest.raises(CommandError, match="memory of one process: set REDIS_URL"):
+    with pytest.raises(CommandError, match="memory of one process: set BROADCAST_REDIS_URL"):
         call_command(command, workers=2)
 
 
@@ -291,6 +291,7 @@ def test_several_workers_without_a_shared_layer_are_refused_with_the_reason(
 ) -> None:
     settings.BROADCAST_BACKEND = "broadcast.backends.redis.RedisBackend"
     settings.BROADCAST_REDIS_URLS = ["redis://127.0.0.1/"]
+    settings.CHANNEL_LAYERS = {"broadcast": {"BACKEND": "broadcast.layers.MemoryLayer"}}
     with pytest.raises(CommandError, match="shared channel layer"):
         call_command("serve", workers=2)
 
@@ -301,8 +302,6 @@ def test_several_workers_from_within_a_program_are_refused_with_the_reason(
     # It is the command line that starts a worker.
     settings.BROADCAST_BACKEND = "broadcast.backends.redis.RedisBackend"
     settings.BROADCAST_REDIS_URLS = ["redis://127.0.0.1/"]
-    layer = "channels_redis.pubsub.RedisPubSubChannelLayer"
-    settings.CHANNEL_LAYERS = {"default": {"BACKEND": layer}}
     with pytest.raises(CommandError, match="from the command line"):
         call_command("serve", workers=2)
 
@@ -320,7 +319,7 @@ def test_an_address_that_cannot_be_had_is_refused(host: str) -> None:
 
 
 @pytest.mark.parametrize(
-    ("redis_url", "said"), [(None, "is another server there?"), ("", "set REDIS_URL")]
+    ("redis_url", "said"), [(None, "is another server there?"), ("", "BROADCAST_REDIS_URL")]
 )
 def test_a_refusal_is_one_clear_line_and_exit_status_1(
     process: WorkersProcess, tmp_path: Path, redis_url: str | None, said: str
