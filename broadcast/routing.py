@@ -1,10 +1,11 @@
 """The paths of the sockets."""
 
+from collections.abc import Awaitable, Callable
 from typing import Any
 
 from channels.routing import URLRouter
 from django.conf import settings
-from django.urls import re_path
+from django.urls import URLPattern, re_path
 
 from .access import sole_process
 from .access.addresses import ProxyMiddleware
@@ -29,13 +30,29 @@ websocket_urlpatterns: list[Any] = [
     re_path(r"", NowhereConsumer.as_asgi()),
 ]
 
-_routes = ProxyMiddleware(OriginMiddleware(URLRouter(websocket_urlpatterns)))
+
+def route_websockets(own: list[Any]) -> Callable[[dict[str, Any], Any, Any], Awaitable[None]]:
+    """An application for every WebSocket: those of `own` paths first, then Broadcast's.
+
+    The process that runs it is a server from then on. TypeError: `own` has something else.
+    """
+    for pattern in own:
+        if not isinstance(pattern, URLPattern):
+            what = "path(…) or re_path(…) with a consumer"
+            raise TypeError(f"websocket is a list of {what}, and has {pattern!r}")
+    ours: Any = OriginMiddleware(URLRouter(websocket_urlpatterns))
+    routes = ProxyMiddleware(URLRouter([*own, re_path(r"", ours)]) if own else ours)
+
+    async def application(scope: dict[str, Any], receive: Any, send: Any) -> None:
+        serve_here()
+        sole_process.look_out()
+        await routes(under_root(scope), receive, send)
+
+    return application
 
 
-async def websocket_application(scope: dict[str, Any], receive: Any, send: Any) -> None:
-    """Every WebSocket of Broadcast. The process that runs it is a server from then on."""
-    serve_here()
-    sole_process.look_out()
+def under_root(scope: dict[str, Any]) -> dict[str, Any]:
+    """The scope, with the path at which the site is mounted as its `root_path`."""
     prefix = settings.FORCE_SCRIPT_NAME
     if prefix and scope["path"].startswith(prefix):
         # Django does so with the paths of pages, and pages name sockets with it.
@@ -44,4 +61,8 @@ async def websocket_application(scope: dict[str, Any], receive: Any, send: Any) 
     if not scope["path"].startswith(root):
         # A proxy has taken the root off. Django takes such a path as it is; Channels fails at it.
         scope = {**scope, "path": root + scope["path"]}
-    await _routes(scope, receive, send)
+    return scope
+
+
+#: Every WebSocket of Broadcast, for tests, and for projects that route themselves.
+websocket_application = route_websockets([])

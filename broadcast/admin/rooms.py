@@ -10,11 +10,11 @@ from django.utils.translation import gettext_lazy as _
 
 from ..backends import get_backend
 from ..exceptions import Unavailable
-from ..models import Room, RoomHour
+from ..models import Room, RoomHour, socket_path
 from .venues import IsOpenFilter, VenueAdmin, figure
 
-#: Where the socket of these pages is.
-SOCKET = "/ws/admin/rooms/"
+#: The names in the path of the socket of these pages.
+SOCKET = ("admin", "rooms")
 
 
 class RoomChangeList(ChangeList):
@@ -30,12 +30,13 @@ class RoomChangeList(ChangeList):
             states = {}
         for room in self.result_list:
             room.state = states.get(room.room_id)
-        self.socket = f"{SOCKET}?rooms={','.join(str(room.pk) for room in self.result_list)}"
+        keys = ",".join(str(room.pk) for room in self.result_list)
+        self.socket = f"{socket_path(*SOCKET)}?rooms={keys}"
 
 
 @admin.register(Room)
 class RoomAdmin(VenueAdmin):
-    socket = SOCKET
+    socket_names = SOCKET
     figures = (("inside", _("inside")), ("peak", _("most at a time")), ("since", _("since")))
     name_field = "room_id"
     list_display = ("title", "room_id", "inside", "peak", "since", "visibility", "is_open")

@@ -19,12 +19,12 @@ from django.utils.translation import gettext_lazy as _
 
 from ..backends import get_backend
 from ..hub.publishing import publish
-from ..models import Stream
+from ..models import Stream, socket_path
 from .forms import PublishForm, TokenForm
 from .venues import IsOpenFilter, VenueAdmin, figure
 
-#: Where the socket of these pages is.
-SOCKET = "/ws/admin/streams/"
+#: The names in the path of the socket of these pages.
+SOCKET = ("admin", "streams")
 
 
 class StreamChangeList(ChangeList):
@@ -38,12 +38,12 @@ class StreamChangeList(ChangeList):
         for stream in self.result_list:
             # None: not known now.
             stream.presence = presences.get(stream.slug)
-        self.socket = f"{SOCKET}?streams={','.join(slugs)}"
+        self.socket = f"{socket_path(*SOCKET)}?streams={','.join(slugs)}"
 
 
 @admin.register(Stream)
 class StreamAdmin(VenueAdmin):
-    socket = SOCKET
+    socket_names = SOCKET
     figures = (
         ("live", _("live")),
         ("since", _("since")),

@@ -11,6 +11,7 @@ from django.utils import timezone
 from django.utils.html import format_html
 from django.utils.translation import gettext_lazy as _
 
+from ..models import socket_path
 from ..models.venues import Venue
 from .asking import AskingAdmin, Doing
 from .forms import RoomTokenForm
@@ -48,8 +49,8 @@ def action_of(do: Callable[[Venue], None], log: str) -> Doing:
 class VenueAdmin(AskingAdmin):
     readonly_fields = ("created_at", "closed_at", "tokens_valid_from")
     change_list_template = "admin/broadcast/venue/change_list.html"
-    #: Where the socket of these pages is, and what the page of one shows of it.
-    socket = ""
+    #: The names in the path of the socket of these pages, and what the page of one shows of it.
+    socket_names: tuple[str, ...] = ()
     figures: tuple[tuple[str, Any], ...] = ()
     #: The field that others name it by, which stays as it is.
     name_field = ""
@@ -90,7 +91,7 @@ class VenueAdmin(AskingAdmin):
         context = {
             "venue": venue,
             "key": key,
-            "socket": f"{self.socket}?{self.opts.model_name}={key}",
+            "socket": f"{socket_path(*self.socket_names)}?{self.opts.model_name}={key}",
             "figures": self.figures,
             "venue_actions": choices,
         }

@@ -8,6 +8,7 @@ from collections.abc import Callable, Coroutine
 from typing import Any
 
 from django.http import HttpRequest, HttpResponseBase, JsonResponse
+from django.urls import NoReverseMatch, reverse
 from django.utils.log import log_response
 from django.views import defaults
 from django.views.decorators.csrf import csrf_exempt
@@ -122,4 +123,9 @@ def server_error(request: HttpRequest) -> HttpResponseBase:
 
 
 def is_api(request: HttpRequest) -> bool:
-    return request.path_info.startswith("/api/")
+    """Whether the path is below that of the API, wherever the project has it."""
+    try:
+        api = reverse("broadcast:api_stream_list").removesuffix("streams/")
+    except NoReverseMatch:
+        return False
+    return request.path.startswith(api)

@@ -30,5 +30,6 @@ def refuse(request: HttpRequest, error: Forbidden) -> HttpResponse:
     """Ask an unknown visitor to log in; tell a known one, or one with a token, the reason."""
     if request.user.is_authenticated or token_of(request):
         # Not raised: Django would log a traceback, although the server did nothing wrong.
-        return render(request, "403.html", {"exception": str(error)}, status=error.http_status)
+        context = {"exception": str(error)}
+        return render(request, "broadcast/403.html", context, status=error.http_status)
     return redirect_to_login(request.get_full_path())

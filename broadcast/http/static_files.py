@@ -1,9 +1,11 @@
 """The static files, as safe as the pages, and ours for the pages of any site."""
 
+from django.conf import settings
 from django.contrib.staticfiles.handlers import ASGIStaticFilesHandler
 from django.core.exceptions import SuspiciousFileOperation
 from django.http import FileResponse, Http404, HttpRequest, HttpResponse
 from django.http.response import HttpResponseBase
+from django.views.static import serve
 
 from .policy import protect
 
@@ -23,10 +25,22 @@ class StaticFilesHandler(ASGIStaticFilesHandler):
 
     def serve(self, request: HttpRequest) -> HttpResponse | FileResponse:
         try:
-            response = super().serve(request)
+            response = self._serve(request)
         except SuspiciousFileOperation:
             # A path that leads out of the directory leads to no file, and is no fault of ours.
             raise Http404 from None
         if self.file_path(request.path).startswith(SHARED):
             response.headers["Access-Control-Allow-Origin"] = "*"
+        return response
+
+    def _serve(self, request: HttpRequest) -> HttpResponse | FileResponse:
+        """What the apps have, or what `collectstatic` made of it."""
+        try:
+            return super().serve(request)
+        except Http404:
+            if not settings.STATIC_ROOT:
+                raise
+        # A storage with hashes in its names has files that no app has.
+        path = self.file_path(request.path)
+        response: HttpResponse | FileResponse = serve(request, path, settings.STATIC_ROOT)
         return response

@@ -8,12 +8,12 @@ and who is there now, is in the backend.
 from typing import TYPE_CHECKING
 
 from .installation import Installation as Installation
+from .paths import socket_path as socket_path
 from .recordings import Recording as Recording
 from .room_hours import RoomHour as RoomHour
 from .rooms import Room as Room
 from .streams import EVERYONE as EVERYONE
 from .streams import Stream as Stream
-from .streams import listener_path as listener_path
 from .subscriptions import Subscription as Subscription
 
 if TYPE_CHECKING:
@@ -27,5 +27,5 @@ __all__ = [
     "RoomHour",
     "Stream",
     "Subscription",
-    "listener_path",
+    "socket_path",
 ]

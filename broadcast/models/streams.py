@@ -4,19 +4,19 @@ The rules of who may do what are methods of `Stream`; a user is the one that Dja
 """
 
 from typing import TYPE_CHECKING
-from urllib.parse import quote
 
 from django.conf import settings
 from django.core.exceptions import ValidationError
 from django.core.validators import MinValueValidator
 from django.db import models
-from django.urls import get_script_prefix, reverse
+from django.urls import reverse
 from django.utils.translation import gettext_lazy as _
 
 from ..backends import HistoryLimits
 from ..conf import conf
 from ..exceptions import StreamClosed
 from ..tokens import Grant
+from .paths import socket_path
 from .venues import Venue, VenueQuerySet
 
 if TYPE_CHECKING:
@@ -25,11 +25,6 @@ if TYPE_CHECKING:
 
 #: The stream of what programs push to every page.
 EVERYONE = "everyone"
-
-
-def listener_path(slug: str) -> str:
-    """The path of the listener socket of `slug`, whatever characters that has."""
-    return f"{get_script_prefix()}ws/listener/{quote(slug, safe='')}/"
 
 
 class StreamQuerySet(VenueQuerySet["Stream"]):
@@ -153,7 +148,7 @@ class Stream(Venue):
     @property
     def listener_path(self) -> str:
         """Where its listener socket is; the scheme and the host are those of the page."""
-        return listener_path(self.slug)
+        return socket_path("listener", self.slug)
 
     def clean(self) -> None:
         super().clean()

@@ -6,6 +6,8 @@ from django.urls import get_script_prefix
 from django.utils.html import format_html
 from django.utils.safestring import SafeString
 
+from ..models import socket_path
+
 #: Whatever may not be taken for the body's tag: comments, elements whose content is text, tags
 #: with their quoted attributes; and at last that tag. Each alternative takes all it can, so that
 #: no page needs longer than its length.
@@ -20,8 +22,9 @@ MARKUP = re.compile(
 
 def socket_attributes(connection_id: str) -> SafeString:
     """What `page-socket.js`, or a snippet, opens the page's socket with."""
-    prefix = get_script_prefix()
-    path = format_html(' data-socket-path="{}ws/socket/"', prefix) if prefix != "/" else ""
+    # At the root snippets and `page-socket.js` find it by themselves.
+    is_at_root = get_script_prefix() == "/"
+    path = "" if is_at_root else format_html(' data-socket-path="{}"', socket_path("socket"))
     return format_html('data-socket-connection-id="{}"{}', connection_id, path)
 
 

@@ -20,7 +20,7 @@ from ..backends import get_backend
 from ..exceptions import Forbidden, RoomClosed, Unavailable
 from ..http.decorators import personal
 from ..http.links import refuse, token_of, with_secret
-from ..models import Room
+from ..models import Room, socket_path
 from ..tokens import Grant
 from .ice import ice_servers
 from .messages import MOST_ROOM_ID
@@ -113,6 +113,7 @@ def room_page(request: HttpRequest, room_id: str) -> HttpResponseBase:
         return render(request, "broadcast/room_closed.html", context, status=error.http_status)
     context = {
         "room_id": room_id,
+        "socket_path": socket_path("signaling"),
         "title": str(room or room_id),
         "ice_servers": json.dumps(ice_servers(user_of(request), time.time())),
         "name": name_of(request),

@@ -19,7 +19,7 @@ from ..exceptions import BroadcastError, Forbidden
 from ..http.decorators import personal, without_transaction
 from ..http.links import refuse, token_of, with_secret
 from ..http.policy import content_security_policy
-from ..models import Stream
+from ..models import Stream, socket_path
 from ..models.rows import find_open
 from ..tokens import Grant
 
@@ -107,7 +107,7 @@ def stream_studio(request: HttpRequest, slug: str) -> HttpResponseBase:
         return refuse(request, error)
     context = {
         "stream": stream,
-        "streamer_path": f"/ws/streamer/{slug}/",
+        "streamer_path": socket_path("streamer", slug),
         "token": token_of(request),
     }
     return with_secret(render(request, "broadcast/stream_studio.html", context), request)

@@ -10,7 +10,7 @@ from django.templatetags.static import static
 from django.utils.html import format_html, format_html_join
 from django.utils.safestring import SafeString
 
-from ..models import Stream, listener_path
+from ..models import Stream, socket_path
 from ..pages import markup
 
 register = template.Library()
@@ -44,7 +44,8 @@ def listener(
     slug = stream.slug if isinstance(stream, Stream) else str(stream or "")
     title = str(stream or "")
     is_media = isinstance(stream, Stream) and stream.kind == Stream.Kind.MEDIA
-    own = {"src": listener_path(slug), "label": f"Publications of {title}", "media": is_media}
+    src, label = socket_path("listener", slug), f"Publications of {title}"
+    own = {"src": src, "label": label, "media": is_media}
     attributes = own | attributes
     return format_html(
         "{}<broadcast-listener{}>{}"

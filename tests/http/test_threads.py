@@ -3,6 +3,7 @@
 import asyncio
 import threading
 import time
+from collections import Counter
 from collections.abc import Callable, Coroutine
 from threading import get_ident
 from typing import Any
@@ -218,10 +219,10 @@ async def test_connections_are_looked_after_before_the_next_request() -> None:
                 idents.append(await work())
 
         async def are_tidy() -> bool:
-            return len(tidied) == 2
+            # A thread of an earlier test may tidy as late as now.
+            return not Counter(idents) - Counter(tidied)
 
         await eventually(are_tidy)
-    assert sorted(idents) == sorted(tidied)
 
 
 @on_a_server

@@ -7,11 +7,16 @@ from django.contrib.staticfiles.handlers import ASGIStaticFilesHandler
 
 from broadcast.http.static_files import StaticFilesHandler
 from broadcast.logs import shown
+from broadcast.management.applications import name_application
 from broadcast.server.server import Server
 
 
 class Command(DaphneRunserver):  # type: ignore[misc]
     server_cls = Server
+
+    def handle(self, *args: Any, **options: Any) -> None:
+        name_application()
+        super().handle(*args, **options)
 
     def get_application(self, options: dict[str, Any]) -> Any:
         """Daphne's application; where that serves static files itself, ours are for all sites."""

@@ -19,6 +19,7 @@ from broadcast.checks import reason_for_one_process
 from broadcast.conf import conf
 from broadcast.exceptions import Unavailable
 from broadcast.installation import get_prefix
+from broadcast.management.applications import name_application
 from broadcast.management.server_command import ServerCommand
 from broadcast.models import Recording
 from broadcast.server import workers
@@ -120,6 +121,7 @@ class Command(ServerCommand):
             raise CommandError(failure)
 
     def application(self) -> Any:
+        name_application()
         try:
             return get_default_application()
         except ImproperlyConfigured as error:

@@ -1,31 +1,19 @@
-"""Paths of the pages and of the HTTP API."""
+"""Paths of the pages and of the HTTP API: `path("live/", include("broadcast.urls"))`.
 
-from django.templatetags.static import static
+Nothing here is of a whole site. `broadcast.urls.monitor` has the paths for probes and Prometheus.
+"""
+
 from django.urls import path, register_converter
-from django.views.generic import RedirectView
 
-from .api import events, publications, schema, streams
-from .http import answers
-from .monitor import health, scraping
-from .rooms import views as room_views
-from .streams import playback, views
+from ..api import events, publications, schema, streams
+from ..rooms import views as room_views
+from ..streams import playback, views
 
 app_name = "broadcast"
 
 register_converter(room_views.RoomIdConverter, "room_id")
 
-
-class FaviconView(RedirectView):
-    """Where browsers look for an icon on pages that name none, such as the admin's."""
-
-    def get_redirect_url(self, *args: object, **kwargs: object) -> str:
-        return static("broadcast/mark.svg")
-
-
 urlpatterns = [
-    path("favicon.ico", FaviconView.as_view()),
-    path("healthz", health.healthz, name="healthz"),
-    path("metrics", scraping.scrape, name="metrics"),
     path("", views.stream_list, name="stream_list"),
     path("streams/<slug:slug>/", views.stream_watch, name="stream_watch"),
     path("streams/<slug:slug>/studio/", views.stream_studio, name="stream_studio"),
@@ -44,6 +32,4 @@ urlpatterns = [
     ),
     path("api/streams/<slug:slug>/events/", events.stream_events, name="api_stream_events"),
     path("api/schema/", schema.schema, name="api_schema"),
-    path("api/<path:path>", answers.nowhere),
-    path("api/", answers.nowhere, {"path": ""}),
 ]
