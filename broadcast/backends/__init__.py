@@ -18,6 +18,7 @@ from django.utils.module_loading import import_string
 
 from .. import lifespan
 from ..conf import conf
+from ..installation import is_isolated
 from ..publications import Draft, Publication
 from .rooms import Rooms
 from .values import (
@@ -43,6 +44,7 @@ __all__ = [
     "Run",
     "StreamState",
     "get_backend",
+    "is_here",
     "is_serving",
     "new_streamer",
     "serve",
@@ -50,6 +52,11 @@ __all__ = [
 
 #: The backend of a process that is no server, where backends are not shared.
 ELSEWHERE = "broadcast.backends.elsewhere.Elsewhere"
+#: The backend of tests that ask for no other.
+MEMORY = "broadcast.backends.memory.MemoryBackend"
+#: Settings by which a test asks for another engine, and for the server of another process.
+ENGINE = ("BROADCAST_BACKEND", "BROADCAST_REDIS_URL", "BROADCAST_REDIS_URLS")
+SERVER = ("BROADCAST_RPC_HOST", "BROADCAST_RPC_PORT")
 
 
 class Backend(Protocol):
@@ -167,6 +174,8 @@ class Backend(Protocol):
 
 
 _backend: Backend | None = None
+#: What `get_backend` made last, and whether it was for tests, by `_isolation`.
+_made: tuple[Backend | None, tuple[bool, bool]] = (None, (False, False))
 
 #: Whether this process is a server: then its memory has everything that there is.
 _serving = False
@@ -175,23 +184,53 @@ _serving = False
 def get_backend() -> Backend:
     """The backend of this process, made when it is first needed.
 
-    A process that is no server never answers from a memory of its own: see `elsewhere`.
+    A process that is no server never answers from a memory of its own: see `elsewhere`. Tests do:
+    theirs is all that there is, unless they ask for something else.
     """
-    global _backend
-    if _backend is None:
-        kind = import_string(conf.BACKEND)
-        # It needs the models, which need this module.
-        kind = kind if kind.shared or _serving else import_string(ELSEWHERE)
-        _backend = kind()
+    global _backend, _made
+    isolation = _isolation()
+    made, of = _made
+    # The test environment may have been set up since, or a test asks for another engine now.
+    if _backend is None or _backend is made and isolation != of:
+        _backend = _new_backend(*isolation)
+        _made = (_backend, isolation)
     return _backend
+
+
+def _isolation() -> tuple[bool, bool]:
+    """Whether tests keep to this process that ask for no engine, and for no server."""
+    return is_isolated(*ENGINE), is_isolated(*SERVER)
+
+
+def _new_backend(has_no_engine: bool, has_no_server: bool) -> Backend:
+    # They need the models, which need this module.
+    kind = import_string(conf.BACKEND)
+    if kind.shared and has_no_engine:
+        kind = import_string(MEMORY)
+    if not (kind.shared or _serving or has_no_server):
+        kind = import_string(ELSEWHERE)
+    backend: Backend = kind()
+    return backend
+
+
+def is_here() -> bool:
+    """Whether this process has the streams: by itself, or with others through the engine."""
+    return _serving or get_backend().shared or is_isolated(*SERVER)
 
 
 def serve() -> None:
     """Say that this process is a server."""
     global _backend, _serving
-    if not _serving and _backend is not None and not _backend.shared:
+    if not _serving and _backend is not None and not is_here():
         _backend = None
     _serving = True
+
+
+def reset() -> None:
+    """Forget all streams that this process keeps in its memory: see `broadcast.testing.reset`."""
+    global _backend
+    if _backend is not None and not _backend.shared:
+        _backend = None
 
 
 def is_serving() -> bool:

@@ -20,15 +20,14 @@ from functools import partial
 from typing import Any, NamedTuple
 
 from asgiref.sync import async_to_sync
-from channels.layers import get_channel_layer
 
-from ..backends import get_backend, is_serving
-from ..conf import conf
+from ..backends import get_backend, is_here, is_serving
 from ..exceptions import Unavailable
 from ..groups import everybody, group_name
 from ..installation import learn
 from ..logs import get_logger
 from . import greenlets, serving
+from .layer import get_layer
 
 logger = get_logger(__name__)
 
@@ -172,7 +171,7 @@ def tell_everybody(message: Message) -> None:
 
 async def atell_everybody(message: Message) -> None:
     """`tell_everybody` for news that nobody would find out. Unavailable: no way leads from here."""
-    if not (is_serving() or get_backend().shared):
+    if not is_here():
         raise Unavailable("only the running server can be told this; or set REDIS_URL")
     await _send(everybody, message)
 
@@ -180,7 +179,7 @@ async def atell_everybody(message: Message) -> None:
 async def answer(channel: str, message: TheseAreThere) -> None:
     """Tell one process something, by the channel that it gave; soon, or not at all."""
     with suppress(Exception):
-        await get_channel_layer(conf.CHANNEL_LAYER).send(channel, written(message))
+        await get_layer().send(channel, written(message))
 
 
 def written(message: Message) -> dict[str, Any]:
@@ -191,7 +190,7 @@ def written(message: Message) -> dict[str, Any]:
 async def _send(name: Callable[[], str], message: Message) -> None:
     global _layer_failed
     try:
-        layer = get_channel_layer(conf.CHANNEL_LAYER)
+        layer = get_layer()
         await learn()
         await layer.group_send(name(), written(message))
         _layer_failed = False

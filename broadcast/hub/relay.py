@@ -17,8 +17,6 @@ from functools import partial
 from typing import Any, TypeVar
 from weakref import WeakValueDictionary
 
-from channels.layers import get_channel_layer
-
 from .. import lifespan, metrics
 from ..backends import get_backend
 from ..conf import conf
@@ -30,6 +28,7 @@ from ..loops import Failures, PerLoop, repeat, spawn
 from ..publications import unpack
 from ..wire.frames import event
 from . import bus, housekeeping
+from .layer import get_layer
 from .listeners import Heard
 from .repair import Repair
 from .topics import Topic, tell_all
@@ -51,7 +50,7 @@ REJOIN_SECONDS = 3600.0
 
 class Relay:
     def __init__(self) -> None:
-        self.layer = get_channel_layer(conf.CHANNEL_LAYER)
+        self.layer = get_layer()
         if self.layer is None:
             raise RuntimeError(f"CHANNEL_LAYERS has no {conf.CHANNEL_LAYER!r}")
         self.topics: dict[str, Topic] = {}

@@ -9,16 +9,16 @@ import secrets
 from collections.abc import Iterable
 from typing import Any
 
-from channels.layers import InMemoryChannelLayer, get_channel_layer
+from channels.layers import InMemoryChannelLayer
 from django.core.exceptions import ImproperlyConfigured
 from redis.exceptions import RedisError
 
 from ..backends import get_backend
 from ..backends.redis_faults import explain, fault_of
-from ..conf import conf
 from ..exceptions import Unavailable
 from ..groups import channel_start, group_name
 from ..hub.bus import REHEARSAL
+from ..hub.layer import get_layer
 from .health import one_name_each
 
 #: Seconds that a message on a layer may take.
@@ -32,7 +32,7 @@ async def find_faults() -> list[str]:
     ImproperlyConfigured: they will never work so. Unavailable: they do not work now.
     """
     await get_backend().check()
-    layer = get_channel_layer(conf.CHANNEL_LAYER)
+    layer = get_layer()
     if layer is not None and not isinstance(layer, InMemoryChannelLayer):
         try:
             await rehearse(layer, map(group_name, one_name_each()))

@@ -16,7 +16,6 @@ from contextlib import suppress
 from threading import Thread
 from typing import Any, NamedTuple
 
-from channels.layers import get_channel_layer
 from django.db import connection
 from django.http import HttpRequest, JsonResponse
 from redis.exceptions import RedisError
@@ -26,11 +25,11 @@ from ..access import sole_process
 from ..backends import get_backend
 from ..backends.redis_faults import SILENT as REDIS_IS_SILENT
 from ..backends.redis_faults import fault_of
-from ..conf import conf
 from ..exceptions import Unavailable
 from ..groups import group_name
 from ..http.answers import reading
 from ..hub.bus import HEALTHZ
+from ..hub.layer import get_layer
 from ..installation import learn
 from ..logs import get_logger
 from ..loops import PerLoop
@@ -150,7 +149,7 @@ async def _channel_layer(name: str) -> str:
     # To a group without members; and if there were one, it would not hear this stream.
     message = {"type": HEALTHZ, "stream": ""}
     try:
-        await get_channel_layer(conf.CHANNEL_LAYER).group_send(group_name(name), message)
+        await get_layer().group_send(group_name(name), message)
     except RedisError as error:
         raise Unavailable(fault_of(error).words) from error
     return ""
