@@ -226,6 +226,14 @@ def serve() -> None:
     _serving = True
 
 
+def end_serving() -> None:
+    """This process is no server any more. What it keeps in its memory stays for those of tests."""
+    global _backend, _serving
+    _serving = False
+    if _backend is not None and not is_here():
+        _backend = None
+
+
 def reset() -> None:
     """Forget all streams that this process keeps in its memory: see `broadcast.testing.reset`."""
     global _backend

@@ -12,7 +12,7 @@ import time
 from collections.abc import Sequence
 from typing import Any
 
-from asgiref.sync import async_to_sync, sync_to_async
+from asgiref.sync import sync_to_async
 
 from ..backends import is_here, remote
 from ..models import Stream
@@ -82,7 +82,7 @@ def publish_draft(stream: str | Stream, draft: Draft, key: str = "") -> Position
     """`apublish_draft` for sync code."""
     if greenlets.are_here():
         return _publish_remotely(_name_of(stream), draft, key)
-    return async_to_sync(apublish_draft)(stream, draft, key)
+    return greenlets.to_sync(apublish_draft)(stream, draft, key)
 
 
 def _publish_remotely(name: str, draft: Draft, key: str) -> Position:

@@ -17,15 +17,19 @@ if TYPE_CHECKING:
     from .capturing import capture as capture
     from .isolation import FreshMixin as FreshMixin
     from .isolation import reset as reset
+    from .live_server import LiveServer as LiveServer
+    from .live_server import LiveServerTestCase as LiveServerTestCase
 
 _WHERE = {
     "Captured": "capturing",
     "FreshMixin": "isolation",
+    "LiveServer": "live_server",
+    "LiveServerTestCase": "live_server",
     "capture": "capturing",
     "reset": "isolation",
 }
 
-__all__ = ["Captured", "FreshMixin", "capture", "reset"]
+__all__ = ["Captured", "FreshMixin", "LiveServer", "LiveServerTestCase", "capture", "reset"]
 
 
 def __getattr__(name: str) -> Any:

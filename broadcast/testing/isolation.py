@@ -13,13 +13,17 @@ def reset() -> None:
     if "broadcast.backends" not in sys.modules:
         # Nothing was published yet.
         return
-    from .. import backends
+    from .. import backends, loops
     from ..hub import layer
     from ..models import rows
 
     backends.reset()
     layer.reset()
     rows.forget()
+    for loop in loops.known():
+        # One that several tests run in has listeners that hear what is no more.
+        if not loop.is_running():
+            loops.end(loop)
 
 
 class FreshMixin:

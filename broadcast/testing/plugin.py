@@ -9,6 +9,7 @@ from .isolation import reset
 
 if TYPE_CHECKING:
     from .capturing import Captured
+    from .live_server import LiveServer
 
 
 @pytest.fixture
@@ -19,6 +20,15 @@ def published() -> "Iterator[list[Captured]]":
 
     with capture() as captured:
         yield captured
+
+
+@pytest.fixture
+def broadcast_server(transactional_db: None) -> "Iterator[LiveServer]":
+    """A real server with the test's database: see `broadcast.testing.LiveServer`."""
+    from .live_server import LiveServer
+
+    with LiveServer() as server:
+        yield server
 
 
 @pytest.fixture(autouse=True)

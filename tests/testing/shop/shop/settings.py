@@ -1,0 +1,63 @@
+"""The settings of production: Redis for everything, and a server at the MessagePack-RPC port."""
+
+import os
+
+SECRET_KEY = "shop"
+INSTALLED_APPS = [
+    "broadcast",
+    "daphne",
+    "django.contrib.auth",
+    "django.contrib.contenttypes",
+    "django.contrib.sessions",
+    "django.contrib.staticfiles",
+    "channels",
+    "orders",
+]
+MIDDLEWARE = [
+    "django.contrib.sessions.middleware.SessionMiddleware",
+    "django.contrib.auth.middleware.AuthenticationMiddleware",
+    "broadcast.middleware.SocketMiddleware",
+]
+ROOT_URLCONF = "shop.urls"
+ASGI_APPLICATION = "shop.asgi.application"
+TEMPLATES = [
+    {
+        "BACKEND": "django.template.backends.django.DjangoTemplates",
+        "DIRS": [os.environ["TEMPLATES"]],
+        "APP_DIRS": True,
+        "OPTIONS": {
+            "context_processors": [
+                "django.template.context_processors.request",
+                "django.contrib.auth.context_processors.auth",
+            ]
+        },
+    }
+]
+STATIC_URL = "static/"
+STATICFILES_DIRS = [os.environ["STATIC"]]
+DEFAULT_AUTO_FIELD = "django.db.models.BigAutoField"
+USE_TZ = True
+
+#: A file, or SQLite's own default for tests: the memory.
+TEST_DATABASE = os.environ.get("TEST_DATABASE")
+DATABASES = {
+    "default": {
+        "ENGINE": "django.db.backends.sqlite3",
+        "NAME": "production.sqlite3",
+        "TEST": {"NAME": TEST_DATABASE},
+    }
+}
+
+REDIS = os.environ["REDIS_URL"]
+BROADCAST_BACKEND = "broadcast.backends.redis.RedisBackend"
+BROADCAST_REDIS_URLS = [REDIS]
+CHANNEL_LAYERS = {
+    "default": {
+        "BACKEND": "channels_redis.pubsub.RedisPubSubChannelLayer",
+        "CONFIG": {"hosts": [REDIS]},
+    }
+}
+if os.environ.get("IN_MEMORY"):
+    BROADCAST_BACKEND = "broadcast.backends.memory.MemoryBackend"
+    CHANNEL_LAYERS = {"default": {"BACKEND": "broadcast.layers.MemoryLayer"}}
+BROADCAST_RPC_PORT = int(os.environ["BROADCAST_RPC_PORT"])
