@@ -102,9 +102,9 @@ async def _read(name: Name) -> Any:
 def _query(model: type[Stream] | type[Room], value: str) -> Any:
     # Not Channels' `database_sync_to_async`: it would end the transaction of a view, since it takes
     # a connection that does not commit by itself for one that was left so.
-    if not transaction.get_connection().in_atomic_block:
-        close_old_connections()
     try:
+        if not transaction.get_connection().in_atomic_block:
+            close_old_connections()
         return model.objects.named(value).first()
     except Exception as error:
         if is_refused(error):

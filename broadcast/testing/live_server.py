@@ -12,6 +12,7 @@ process ends, and each server borrows it.
 import asyncio
 from concurrent.futures import Future
 from contextlib import ExitStack, suppress
+from functools import partial
 from threading import Event, Lock, Thread
 from types import TracebackType
 from typing import Any
@@ -23,7 +24,7 @@ from channels.routing import get_default_application
 from django.contrib.staticfiles.handlers import ASGIStaticFilesHandler
 from django.db import connections
 from django.test import TransactionTestCase, modify_settings, override_settings
-from twisted.internet import reactor
+from twisted.internet import reactor as twisted_reactor
 
 from .. import lifespan, loops
 from ..http import threads
@@ -35,7 +36,11 @@ PATIENCE = 10.0
 #: Seconds for what is under way when it is told to go.
 DRAIN_SECONDS = 3.0
 
+#: Twisted's types leave out what asyncio's reactor has.
+reactor: Any = twisted_reactor
 _lock = Lock()
+#: Held while a server is there.
+_only = Lock()
 _runs = Event()
 
 
@@ -51,9 +56,8 @@ def _loop() -> asyncio.AbstractEventLoop:
                     "--parallel, or in parallel with pytest-xdist"
                 )
             reactor.callWhenRunning(_runs.set)
-            run: Any = reactor.run
-            options = {"installSignalHandlers": False}
-            Thread(target=run, kwargs=options, name="broadcast-live-server", daemon=True).start()
+            run = partial(reactor.run, installSignalHandlers=False)
+            Thread(target=run, name="broadcast-live-server", daemon=True).start()
     if not _runs.wait(PATIENCE):
         raise RuntimeError("the server's thread did not start: does another reactor run?")
     return loop
@@ -170,7 +174,10 @@ class LiveServer:
 
     def start(self) -> None:
         """Listen. OSError: it cannot; RuntimeError: another one runs, or none can in here."""
+        if not _only.acquire(blocking=False):
+            raise RuntimeError("a LiveServer runs already")
         with ExitStack() as ends:
+            ends.callback(_only.release)
             self._take_settings(ends)
             loop = _loop()
             server = _Server(ASGIStaticFilesHandler(get_default_application()), self.host)

@@ -2,8 +2,10 @@
 
 import re
 import shutil
+import socket
 import subprocess
 import sys
+from contextlib import suppress
 from pathlib import Path
 
 from tests.rig.launcher import ROOT
@@ -59,6 +61,31 @@ class Shop:
     def pytest(self, *arguments: str) -> str:
         """Run pytest, which must succeed; answers what it wrote."""
         return succeeded(self.run(*PYTEST, *arguments))
+
+
+class Spy:
+    """A port, as a context manager, that counts those who connect to it, and answers nobody."""
+
+    def __init__(self) -> None:
+        self.listening = socket.create_server(("127.0.0.1", 0))
+        self.port: int = self.listening.getsockname()[1]
+        self.url = f"redis://127.0.0.1:{self.port}"
+
+    def __enter__(self) -> "Spy":
+        return self
+
+    def __exit__(self, *error: object) -> None:
+        self.listening.close()
+
+    def count(self) -> int:
+        """How many have connected since it was asked last: the system has kept them waiting."""
+        self.listening.settimeout(0)
+        found = 0
+        with suppress(BlockingIOError):
+            while True:
+                self.listening.accept()[0].close()
+                found += 1
+        return found
 
 
 def succeeded(done: subprocess.CompletedProcess[str]) -> str:

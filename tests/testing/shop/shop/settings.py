@@ -2,12 +2,16 @@
 
 import os
 
+import dj_database_url
+
 SECRET_KEY = "shop"
 INSTALLED_APPS = [
     "broadcast",
     "daphne",
+    "django.contrib.admin",
     "django.contrib.auth",
     "django.contrib.contenttypes",
+    "django.contrib.messages",
     "django.contrib.sessions",
     "django.contrib.staticfiles",
     "channels",
@@ -17,6 +21,7 @@ MIDDLEWARE = [
     "django.contrib.sessions.middleware.SessionMiddleware",
     "django.contrib.auth.middleware.AuthenticationMiddleware",
     "broadcast.middleware.SocketMiddleware",
+    "django.contrib.messages.middleware.MessageMiddleware",
 ]
 ROOT_URLCONF = "shop.urls"
 ASGI_APPLICATION = "shop.asgi.application"
@@ -29,6 +34,7 @@ TEMPLATES = [
             "context_processors": [
                 "django.template.context_processors.request",
                 "django.contrib.auth.context_processors.auth",
+                "django.contrib.messages.context_processors.messages",
             ]
         },
     }
@@ -39,7 +45,7 @@ DEFAULT_AUTO_FIELD = "django.db.models.BigAutoField"
 USE_TZ = True
 
 #: A file, or SQLite's own default for tests: the memory.
-TEST_DATABASE = os.environ.get("TEST_DATABASE")
+TEST_DATABASE = os.environ.get("TEST_DATABASE") or None
 DATABASES = {
     "default": {
         "ENGINE": "django.db.backends.sqlite3",
@@ -47,6 +53,8 @@ DATABASES = {
         "TEST": {"NAME": TEST_DATABASE},
     }
 }
+if url := os.environ.get("DATABASE_URL"):
+    DATABASES["default"] = dj_database_url.parse(url)
 
 REDIS = os.environ["REDIS_URL"]
 BROADCAST_BACKEND = "broadcast.backends.redis.RedisBackend"
@@ -60,4 +68,12 @@ CHANNEL_LAYERS = {
 if os.environ.get("IN_MEMORY"):
     BROADCAST_BACKEND = "broadcast.backends.memory.MemoryBackend"
     CHANNEL_LAYERS = {"default": {"BACKEND": "broadcast.layers.MemoryLayer"}}
+BROADCAST_PREFIX = os.environ.get("BROADCAST_PREFIX", "")
 BROADCAST_RPC_PORT = int(os.environ["BROADCAST_RPC_PORT"])
+
+LOGGING = {
+    "version": 1,
+    "disable_existing_loggers": False,
+    "handlers": {"console": {"class": "logging.StreamHandler"}},
+    "root": {"handlers": ["console"], "level": "WARNING"},
+}
