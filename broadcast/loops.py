@@ -56,8 +56,10 @@ class PerLoop(Generic[T]):
     An object may hold its loop. It is dropped when another loop asks, after its own was closed.
     """
 
-    def __init__(self, make: Callable[[], T]) -> None:
+    def __init__(self, make: Callable[[], T], end: Callable[[T], None] | None = None) -> None:
+        """`end` is called with what is dropped of a loop that goes on: see `end` of this module."""
         self._make = make
+        self._end = end
         self._made: dict[asyncio.AbstractEventLoop, T] = {}
         _per_loop.append(self)
 
@@ -82,6 +84,12 @@ class PerLoop(Generic[T]):
     def drop(self, loop: asyncio.AbstractEventLoop) -> T | None:
         """Drop that of the event loop, if it has been asked for; answers it."""
         return self._made.pop(loop, None)
+
+    def end(self, loop: asyncio.AbstractEventLoop) -> None:
+        """Drop that of the event loop, and end what it has begun there."""
+        made = self.drop(loop)
+        if made is not None and self._end:
+            self._end(made)
 
     def loops(self) -> list[asyncio.AbstractEventLoop]:
         """The event loops that have asked for theirs."""
@@ -115,7 +123,7 @@ def end(loop: asyncio.AbstractEventLoop) -> None:
         if task.get_loop() is loop:
             task.cancel()
     for per_loop in _per_loop:
-        per_loop.drop(loop)
+        per_loop.end(loop)
 
 
 def known() -> set[asyncio.AbstractEventLoop]:

@@ -91,7 +91,7 @@ class _Server(Server):
         self.listens.set_result(port.getHost().port)
 
     def listen_error(self, failure: Any) -> None:
-        self.listens.set_exception(failure.value)
+        self.listens.set_exception(failure.value.socketError)
 
     def application_checker(self) -> None:
         if not self.stopping:
