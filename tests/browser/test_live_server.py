@@ -32,15 +32,8 @@ def page(browser):
 
 #: Tests that come when Playwright's loop runs for the rest of the session.
 AFTERWARDS = """
-import pytest
-
 from broadcast import publish
 from orders.models import Order
-
-
-@pytest.fixture(autouse=True)
-def allow_the_database_beside_playwright(monkeypatch):
-    monkeypatch.setenv("DJANGO_ALLOW_ASYNC_UNSAFE", "true")
 
 
 def test_sync_code_publishes_beside_playwright(page, published, db):
@@ -64,7 +57,8 @@ def test_the_example_with_a_browser_works(tmp_path: Path, database: str) -> None
     )
     executable = shutil.which("chromium")
     assert executable, "chromium is missing: install the package chromium"
-    shop.write("conftest.py", PAGE.replace("EXECUTABLE", repr(executable)))
+    page = PAGE.replace("EXECUTABLE", repr(executable))
+    shop.write("conftest.py", shop.examples["conftest.py"] + page)
     shop.write("test_z.py", AFTERWARDS)
     shop.write_examples("test_browser.py")
     shop.pytest("test_browser.py", "test_z.py")

@@ -7,8 +7,8 @@ import pytest
 from tests.rig.processes import free_port
 from tests.rig.shop import Shop
 
-#: Needs a browser: see `tests/browser/test_live_server.py`.
-BROWSER = "test_browser.py"
+#: These need a browser: see `tests/browser/test_live_server.py`.
+BROWSER = {"conftest.py", "test_browser.py"}
 
 
 @pytest.fixture(params=["", "test.sqlite3"], ids=["memory", "file"])
@@ -19,14 +19,14 @@ def shop(request: pytest.FixtureRequest, tmp_path: Path) -> Shop:
         BROADCAST_RPC_PORT=str(free_port()),
         TEST_DATABASE=request.param,
     )
-    shop.write_examples(*shop.examples.keys() - {BROWSER})
+    shop.write_examples(*shop.examples.keys() - BROWSER)
     return shop
 
 
 def test_the_examples_work_with_djangos_runner(shop: Shop) -> None:
-    paths = shop.examples.keys() - {BROWSER, "test_orders.py"}
+    paths = shop.examples.keys() - BROWSER - {"test_orders.py"}
     shop.django(*(path.removesuffix(".py").replace("/", ".") for path in paths))
 
 
 def test_the_examples_work_with_pytest(shop: Shop) -> None:
-    shop.pytest(*shop.examples.keys() - {BROWSER})
+    shop.pytest(*shop.examples.keys() - BROWSER)

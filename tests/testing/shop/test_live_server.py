@@ -144,7 +144,7 @@ def test_a_loop_beside_the_test_is_no_obstacle(broadcast_server, stream, monkeyp
     monkeypatch.setenv("DJANGO_ALLOW_ASYNC_UNSAFE", "true")
 
     async def beside():
-        Order.objects.create(item="tea")
+        publish("orders", {"item": "tea"})
 
     with listen(broadcast_server) as socket:
         asyncio.run(beside())
