@@ -11,9 +11,15 @@ prefix along: one of the two installations then needs the setting.
 
 A process reads the prefix once. Our server does before it serves, other processes when they first
 need a name. Coroutines call `learn` before that, so that no event loop waits for the database.
+
+A run of tests is an installation of its own, in this process alone: see `is_isolated`.
 """
 
 import asyncio
+import secrets
+import sys
+from collections import Counter
+from functools import cache
 from threading import Thread
 from typing import Any
 
@@ -28,13 +34,44 @@ from .exceptions import Unavailable
 #: Seconds that an event loop waits for the database where nobody has called `learn`.
 SECONDS = 1.0
 
+#: How the prefix of a test run begins; the rest of it is random.
+TEST_PREFIX = "test-"
+
 _prefix = ""
 #: The thread that reads it for an event loop.
 _reader: Thread | None = None
 
 
+#: How many overrides of each setting are in force: those of tests, mostly.
+_overrides: Counter[str] = Counter()
+
+
+def is_test_run() -> bool:
+    """Whether Django's test environment is set up in this process.
+
+    Django's runner, also in each of its parallel processes, and pytest-django both do that with
+    `setup_test_environment()`. No documented question tells it: `mail.outbox` comes with the locmem
+    backend, too, which people use elsewhere, and a test may override `ALLOWED_HOSTS`, which has
+    "testserver". So this asks for what Django itself looks at, to refuse a second set-up.
+    """
+    utils: Any = sys.modules.get("django.test.utils")
+    return utils is not None and hasattr(utils._TestState, "saved_data")
+
+
+def is_isolated(*wishes: str) -> bool:
+    """Whether tests run here, and none of these settings is overridden at the moment.
+
+    While it is so, nothing leaves this process, whatever the project's settings say. A test that
+    overrides one of the settings asks for what it names, and gets it.
+    """
+    return is_test_run() and not any(_overrides[wish] for wish in wishes)
+
+
 def get_prefix() -> str:
     """The prefix. Unavailable: the database does not tell it, or has not been set up."""
+    if is_isolated("BROADCAST_PREFIX"):
+        # A test may have no database, and what it does in a Redis that it asks for is its own.
+        return _test_prefix()
     if _prefix:
         return _prefix
     try:
@@ -46,8 +83,13 @@ def get_prefix() -> str:
 
 async def learn() -> None:
     """Have the prefix read, where it is not known. Unavailable: as `get_prefix`."""
-    if not _prefix:
+    if not (_prefix or is_isolated("BROADCAST_PREFIX")):
         await sync_to_async(_read)()
+
+
+@cache
+def _test_prefix() -> str:
+    return TEST_PREFIX + secrets.token_hex(4)
 
 
 def _read() -> str:
@@ -100,10 +142,11 @@ def _read_and_close() -> None:
         connections.close_all()
 
 
-def _forget(*, setting: str, **kwargs: object) -> None:
+def _note(*, setting: str, enter: bool, **kwargs: object) -> None:
     global _prefix
+    _overrides[setting] += 1 if enter else -1
     if setting == "BROADCAST_PREFIX":
         _prefix = ""
 
 
-setting_changed.connect(_forget)
+setting_changed.connect(_note)

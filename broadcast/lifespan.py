@@ -70,9 +70,14 @@ def watch_forks() -> None:
     os.register_at_fork(after_in_child=_begin_child)
 
 
-def _begin_child() -> None:
+def begin_again() -> None:
+    """This process was a server, and may be one again."""
     for moment in (started, draining, leaving):
         moment.has_come = False
+
+
+def _begin_child() -> None:
+    begin_again()
     # asgiref's thread for sync code is gone, while its queue is still there.
     SyncToAsync.single_thread_executor = ThreadPoolExecutor(max_workers=1)
     forked.tell()

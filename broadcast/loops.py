@@ -46,15 +46,22 @@ K = TypeVar("K")
 C = TypeVar("C")
 
 
+#: All there are. Modules make them, so there are few.
+_per_loop: "list[PerLoop[Any]]" = []
+
+
 class PerLoop(Generic[T]):
     """What exists once per event loop: `make` makes it when code in the loop first asks for it.
 
     An object may hold its loop. It is dropped when another loop asks, after its own was closed.
     """
 
-    def __init__(self, make: Callable[[], T]) -> None:
+    def __init__(self, make: Callable[[], T], end: Callable[[T], None] | None = None) -> None:
+        """`end` is called with what is dropped of a loop that goes on: see `end` of this module."""
         self._make = make
+        self._end = end
         self._made: dict[asyncio.AbstractEventLoop, T] = {}
+        _per_loop.append(self)
 
     def __call__(self) -> T:
         """That of the running event loop."""
@@ -72,7 +79,21 @@ class PerLoop(Generic[T]):
 
     def forget(self) -> T | None:
         """Drop that of the running event loop, if it has been asked for; answers it."""
-        return self._made.pop(asyncio.get_running_loop(), None)
+        return self.drop(asyncio.get_running_loop())
+
+    def drop(self, loop: asyncio.AbstractEventLoop) -> T | None:
+        """Drop that of the event loop, if it has been asked for; answers it."""
+        return self._made.pop(loop, None)
+
+    def end(self, loop: asyncio.AbstractEventLoop) -> None:
+        """Drop that of the event loop, and end what it has begun there."""
+        made = self.drop(loop)
+        if made is not None and self._end:
+            self._end(made)
+
+    def loops(self) -> list[asyncio.AbstractEventLoop]:
+        """The event loops that have asked for theirs."""
+        return list(self._made)
 
 
 #: Tasks that nobody else keeps.
@@ -91,6 +112,23 @@ def spawn(coroutine: Coroutine[Any, Any, Any]) -> asyncio.Task[Any]:
     _tasks.add(task)
     task.add_done_callback(_tasks.discard)
     return task
+
+
+def end(loop: asyncio.AbstractEventLoop) -> None:
+    """Cancel what `spawn` began in the event loop, and drop what exists once in it.
+
+    For a loop that goes on when its work is over. Call it in the loop, or while that does not run.
+    """
+    for task in list(_tasks):
+        if task.get_loop() is loop:
+            task.cancel()
+    for per_loop in _per_loop:
+        per_loop.end(loop)
+
+
+def known() -> set[asyncio.AbstractEventLoop]:
+    """The event loops that have something which exists once in each."""
+    return {loop for per_loop in _per_loop for loop in per_loop.loops()}
 
 
 class Failures:

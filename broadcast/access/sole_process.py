@@ -17,6 +17,7 @@ from django.db import DatabaseError
 
 from .. import lifespan
 from ..backends import get_backend, is_serving
+from ..installation import is_isolated
 from ..logs import get_logger
 from ..loops import PerLoop
 from ..models import Installation
@@ -71,6 +72,9 @@ def look_out() -> None:
     """Look from now on, where that matters. Called with each request: other ASGI servers do not say
     when they start, and may fork after all was imported.
     """
+    if is_isolated("BROADCAST_PREFIX"):
+        # Nobody else serves what is in a test's database.
+        return
     if _get_watch.find() is None and is_serving() and not get_backend().shared:
         _get_watch().start()
 

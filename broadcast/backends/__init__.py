@@ -20,6 +20,7 @@ from django.utils.module_loading import import_string
 
 from .. import lifespan
 from ..conf import conf
+from ..installation import is_isolated, is_test_run
 from ..publications import Draft, Publication
 from .rooms import Rooms
 from .values import (
@@ -46,6 +47,7 @@ __all__ = [
     "StreamState",
     "backend_path",
     "get_backend",
+    "is_here",
     "is_serving",
     "new_streamer",
     "redis_servers",
@@ -58,6 +60,9 @@ REDIS_BACKEND = "broadcast.backends.redis.RedisBackend"
 
 #: The backend of a process that is no server, where backends are not shared.
 ELSEWHERE = "broadcast.backends.elsewhere.Elsewhere"
+#: Settings by which a test asks for another engine, and for the server of another process.
+ENGINE = ("BROADCAST_BACKEND", "BROADCAST_REDIS_URL", "BROADCAST_REDIS_URLS")
+SERVER = ("BROADCAST_RPC_HOST", "BROADCAST_RPC_PORT")
 
 
 class Backend(Protocol):
@@ -175,6 +180,8 @@ class Backend(Protocol):
 
 
 _backend: Backend | None = None
+#: What `get_backend` made last, and whether it was for tests, by `_isolation`.
+_made: tuple[Backend | None, tuple[bool, bool]] = (None, (False, False))
 
 #: Whether this process is a server: then its memory has everything that there is.
 _serving = False
@@ -183,8 +190,12 @@ _serving = False
 def redis_servers() -> Sequence[str]:
     """The URLs of the Redis servers that this installation is on; none: it is in memory.
 
+    Tests are in memory, unless they ask for a Redis.
+
     ImproperlyConfigured: redis-py, which reads them, is not installed.
     """
+    if is_isolated(*ENGINE):
+        return ()
     return conf.REDIS_URLS or _split(conf.REDIS_URL)
 
 
@@ -209,23 +220,64 @@ def backend_path() -> str:
 def get_backend() -> Backend:
     """The backend of this process, made when it is first needed.
 
-    A process that is no server never answers from a memory of its own: see `elsewhere`.
+    A process that is no server never answers from a memory of its own: see `elsewhere`. Tests do:
+    theirs is all that there is, unless they ask for something else.
     """
-    global _backend
-    if _backend is None:
-        kind = import_string(backend_path())
-        # It needs the models, which need this module.
-        kind = kind if kind.shared or _serving else import_string(ELSEWHERE)
-        _backend = kind()
+    global _backend, _made
+    isolation = _isolation()
+    made, of = _made
+    # The test environment may have been set up since, or a test asks for another engine now.
+    if _backend is None or _backend is made and isolation != of:
+        _backend = _new_backend(*isolation)
+        _made = (_backend, isolation)
     return _backend
+
+
+def _isolation() -> tuple[bool, bool]:
+    """Whether tests keep to this process that ask for no engine, and for no server."""
+    if not is_test_run():
+        # Each publication asks.
+        return False, False
+    return is_isolated(*ENGINE), is_isolated(*SERVER)
+
+
+def _new_backend(has_no_engine: bool, has_no_server: bool) -> Backend:
+    # They need the models, which need this module.
+    kind = import_string(backend_path())
+    if kind.shared and has_no_engine:
+        kind = import_string(MEMORY_BACKEND)
+    if not (kind.shared or _serving or has_no_server):
+        kind = import_string(ELSEWHERE)
+    backend: Backend = kind()
+    return backend
+
+
+def is_here() -> bool:
+    """Whether this process has the streams: by itself, or with others through the engine."""
+    return _serving or get_backend().shared or is_isolated(*SERVER)
 
 
 def serve() -> None:
     """Say that this process is a server."""
     global _backend, _serving
-    if not _serving and _backend is not None and not _backend.shared:
+    if not _serving and _backend is not None and not is_here():
         _backend = None
     _serving = True
+
+
+def end_serving() -> None:
+    """This process is no server any more. What it keeps in its memory stays for those of tests."""
+    global _backend, _serving
+    _serving = False
+    if _backend is not None and not is_here():
+        _backend = None
+
+
+def reset() -> None:
+    """Forget all streams that this process keeps in its memory: see `broadcast.testing.reset`."""
+    global _backend
+    if _backend is not None and not _backend.shared:
+        _backend = None
 
 
 def is_serving() -> bool:

@@ -19,7 +19,7 @@ import msgpack
 from .. import exceptions
 from ..conf import conf
 from ..exceptions import BadRequest, BroadcastError, Unavailable
-from ..installation import get_prefix
+from ..installation import get_prefix, is_isolated
 from ..publications import MARKS, Draft, Kind, Position
 
 #: The numbers of calls are this wide.
@@ -157,8 +157,12 @@ def connected() -> Iterator[Client]:
     """A `Client` of this installation's server that may call.
 
     Forbidden: it has another secret. Unavailable: the port is that of another installation, or of
-    another program.
+    another program, or tests run here that have not asked for it.
     """
+    if is_isolated("BROADCAST_RPC_HOST", "BROADCAST_RPC_PORT"):
+        raise Unavailable(
+            "tests do not call a server, unless they override BROADCAST_RPC_HOST or _PORT"
+        )
     with closing(Client(conf.RPC_HOST, conf.RPC_PORT)) as client:
         where, prefix, owner = f"{conf.RPC_HOST}:{conf.RPC_PORT}", get_prefix(), _owner(client)
         if not owner:

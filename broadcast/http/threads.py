@@ -27,7 +27,7 @@ import asyncio
 import time
 from collections import deque
 from collections.abc import AsyncIterator, Callable
-from concurrent.futures import Executor, Future, ThreadPoolExecutor
+from concurrent.futures import Executor, Future, ThreadPoolExecutor, wait
 from contextlib import asynccontextmanager
 from functools import partial
 from threading import Lock
@@ -45,6 +45,8 @@ from ..logs import get_logger
 PATIENCE = 30.0
 #: Seconds that a thread may have nothing to do while others wait for one.
 IDLE = 1.0
+#: Seconds within which the connections of all threads are closed in the end.
+END_SECONDS = 5.0
 
 logger = get_logger(__name__)
 
@@ -134,8 +136,8 @@ class Threads:
 
     def __init__(self) -> None:
         self.lock = Lock()
-        #: How many threads there are; the free ones; turns that have one; turns that wait for one.
-        self.count = 0
+        #: The threads; the free ones; turns that have one; turns that wait for one.
+        self.all: list[ThreadPoolExecutor] = []
         self.free: list[ThreadPoolExecutor] = []
         self.taken: set[Turn] = set()
         self.queue: deque[Turn] = deque()
@@ -144,9 +146,9 @@ class Threads:
         """Let it have a thread, now or later."""
         turn.since = time.monotonic()
         self.queue.append(turn)
-        if not self.free and self.count < conf.THREADS:
-            self.count += 1
-            self.free.append(ThreadPoolExecutor(1, "broadcast-request"))
+        if not self.free and len(self.all) < conf.THREADS:
+            self.all.append(ThreadPoolExecutor(1, "broadcast-request"))
+            self.free.append(self.all[-1])
         self._hand_out()
         if turn.waiting:
             loop.call_later(IDLE, self._look, turn, loop)
@@ -191,6 +193,19 @@ class Threads:
 
 
 _threads = Threads()
+
+
+def end() -> None:
+    """End the threads and their connections, when no request goes on. Later ones get new threads.
+
+    A thread that is busy all the same ends later.
+    """
+    global _threads
+    former, _threads = _threads, Threads()
+    closings = [thread.submit(connections.close_all) for thread in former.all]
+    wait(closings, END_SECONDS)
+    for thread in former.all:
+        thread.shutdown(wait=False)
 
 
 @lifespan.forked.connect

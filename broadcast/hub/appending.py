@@ -22,7 +22,7 @@ from ..loops import PerLoop, Rounds
 from ..models import Stream
 from ..models.rows import find_stream
 from ..publications import MAX_NAME, Draft, Publication, encode_text, pack
-from . import bus
+from . import bus, hearing
 
 logger = get_logger(__name__)
 
@@ -84,8 +84,11 @@ async def _append_all(name: str, calls: list[Append]) -> None:
     outcomes = await asyncio.gather(
         *(_append_together(name, group) for group in groups), return_exceptions=True
     )
+    appended = [one for one in outcomes if isinstance(one, Appended)]
+    for one in appended:
+        hearing.tell(name, one.epoch, one.publications)
     try:
-        await hand_over(name, [one for one in outcomes if isinstance(one, Appended)])
+        await hand_over(name, appended)
     except Exception:
         # It is in history, so it is published, and heard a little later.
         logger.exception("Publications that are in history could not be handed over")

@@ -21,7 +21,7 @@ from typing import Any, NamedTuple
 
 from asgiref.sync import async_to_sync
 
-from ..backends import get_backend, is_serving
+from ..backends import get_backend, is_here, is_serving
 from ..exceptions import Unavailable
 from ..groups import everybody, group_name
 from ..installation import learn
@@ -171,7 +171,7 @@ def tell_everybody(message: Message) -> None:
 
 async def atell_everybody(message: Message) -> None:
     """`tell_everybody` for news that nobody would find out. Unavailable: no way leads from here."""
-    if not (is_serving() or get_backend().shared):
+    if not is_here():
         raise Unavailable("only the running server can be told this; or set BROADCAST_REDIS_URL")
     await _send(everybody, message)
 

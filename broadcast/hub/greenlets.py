@@ -4,13 +4,19 @@ All greenlets share one thread, and asyncio allows one running event loop per th
 greenlet runs a loop, no other can, and Django refuses all of them its database. So sync code
 among greenlets publishes through a server's MessagePack-RPC port, by a plain socket that waits as
 greenlets do, whatever the backend is.
+
+Playwright runs a loop in a greenlet beside the browser test that uses it, which is no coroutine.
 """
 
+import asyncio
+import os
 import sys
 from collections.abc import Callable, Coroutine
 from typing import Any, ParamSpec, TypeVar
 
 from asgiref.sync import async_to_sync
+
+from ..installation import is_isolated
 
 P = ParamSpec("P")
 T = TypeVar("T")
@@ -32,4 +38,23 @@ def to_sync(function: Callable[P, Coroutine[Any, Any, T]]) -> Callable[P, T]:
             "greenlets (gevent, eventlet) cannot do this: use threads or processes here, or "
             "broadcast.publish, which goes through a server's MessagePack-RPC port"
         )
-    return async_to_sync(function)
+    return beside_playwright(async_to_sync(function))
+
+
+def beside_playwright(function: Callable[P, T]) -> Callable[P, T]:
+    """What calls `function` as if no event loop ran in this thread, where a test asks for that.
+
+    It does so as Django has it, for the database: by `DJANGO_ALLOW_ASYNC_UNSAFE`.
+    """
+    loop = asyncio._get_running_loop()
+    if loop is None or not is_isolated() or not os.environ.get("DJANGO_ALLOW_ASYNC_UNSAFE"):
+        return function
+
+    def call(*args: P.args, **kwargs: P.kwargs) -> T:
+        asyncio._set_running_loop(None)
+        try:
+            return function(*args, **kwargs)
+        finally:
+            asyncio._set_running_loop(loop)
+
+    return call

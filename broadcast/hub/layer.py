@@ -15,15 +15,22 @@ from channels.layers import InMemoryChannelLayer, channel_layers, get_channel_la
 from django.conf import settings
 from django.core.exceptions import ImproperlyConfigured
 from django.core.signals import setting_changed
+from django.utils.module_loading import import_string
 
 from .. import lifespan
 from ..backends import redis_servers
 from ..conf import conf
+from ..installation import is_isolated
 
 #: The alias of the layer that Broadcast makes where the project has none of that name.
 OWN = "broadcast"
 
 REDIS_LAYER = "channels_redis.pubsub.RedisPubSubChannelLayer"
+#: Settings by which a test asks for a layer.
+WISHES = (
+    *("CHANNEL_LAYERS", "BROADCAST_CHANNEL_LAYER"),
+    *("BROADCAST_REDIS_URL", "BROADCAST_REDIS_URLS"),
+)
 #: Messages that wait for a member in memory.
 CAPACITY = 1000
 
@@ -50,14 +57,30 @@ class MemoryLayer(InMemoryChannelLayer):  # type: ignore[misc]
 
 
 def get_layer() -> Any:
-    """The layer. ImproperlyConfigured: `CHANNEL_LAYERS` has none of the alias."""
-    alias = conf.CHANNEL_LAYER
-    if alias == OWN and alias not in channel_layers.backends and not is_configured():
-        channel_layers.set(OWN, _make())
-    layer = get_channel_layer(alias)
+    """The layer. ImproperlyConfigured: `CHANNEL_LAYERS` has none of the alias.
+
+    In tests it stays in this process, unless they ask for another.
+    """
+    if _is_ours():
+        if OWN not in channel_layers.backends:
+            channel_layers.set(OWN, _make())
+        return channel_layers.backends[OWN]
+    layer = get_channel_layer(conf.CHANNEL_LAYER)
     if layer is None:
-        raise ImproperlyConfigured(f"CHANNEL_LAYERS has no {alias!r}")
+        raise ImproperlyConfigured(f"CHANNEL_LAYERS has no {conf.CHANNEL_LAYER!r}")
     return layer
+
+
+def _is_ours() -> bool:
+    """Whether Broadcast makes the layer."""
+    if conf.CHANNEL_LAYER == OWN and not is_configured():
+        return True
+    if not is_isolated(*WISHES):
+        return False
+    try:
+        return not issubclass(import_string(layer_path()), InMemoryChannelLayer)
+    except (LookupError, ImportError):
+        return False
 
 
 def is_configured() -> bool:
@@ -84,20 +107,20 @@ def _make() -> Any:
     return RedisPubSubChannelLayer(hosts=[layer_host(url) for url in urls])
 
 
-def _drop() -> None:
-    if not is_configured():
-        channel_layers.backends.pop(OWN, None)
+def reset() -> None:
+    """Forget the layer, and so the groups of tests: see `broadcast.testing.reset`."""
+    channel_layers.backends.pop(OWN, None)
 
 
 @lifespan.forked.connect
 def _begin_child() -> None:
     # Its connections are the parent's.
-    _drop()
+    reset()
 
 
 def _forget_layer(*, setting: str, **kwargs: object) -> None:
-    if setting in ("BROADCAST_REDIS_URL", "BROADCAST_REDIS_URLS"):
-        _drop()
+    if setting in WISHES:
+        reset()
 
 
 setting_changed.connect(_forget_layer)

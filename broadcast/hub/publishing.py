@@ -8,15 +8,16 @@ Without a shared backend only the server's process has the streams. In any other
 management command, a task queue) publications go through the server's MessagePack-RPC port.
 """
 
+import time
 from collections.abc import Sequence
 from typing import Any
 
-from asgiref.sync import async_to_sync, sync_to_async
+from asgiref.sync import sync_to_async
 
-from ..backends import get_backend, is_serving, remote
+from ..backends import is_here, remote
 from ..models import Stream
-from ..publications import Draft, Mark, Position, encode_text
-from . import greenlets
+from ..publications import Draft, Mark, Position, Publication, encode_text
+from . import greenlets, hearing
 from .appending import append, check_name
 from .serving import at_engine
 
@@ -67,8 +68,8 @@ def as_key(value: Any) -> str:
 async def apublish_draft(stream: str | Stream, draft: Draft, key: str = "") -> Position:
     """`apublish` with a draft that is made already."""
     name = check_name(stream)
-    if not (is_serving() or get_backend().shared):
-        return await sync_to_async(remote.publish)(name, draft, key)
+    if not is_here():
+        return await sync_to_async(_publish_remotely)(name, draft, key)
     appended = await at_engine(append(stream, [draft], key=key, any_size=False))
     return Position(appended.epoch, appended.offset)
 
@@ -80,8 +81,17 @@ def _name_of(stream: str | Stream) -> str:
 def publish_draft(stream: str | Stream, draft: Draft, key: str = "") -> Position:
     """`apublish_draft` for sync code."""
     if greenlets.are_here():
-        return remote.publish(_name_of(stream), draft, key)
-    return async_to_sync(apublish_draft)(stream, draft, key)
+        return _publish_remotely(_name_of(stream), draft, key)
+    return greenlets.to_sync(apublish_draft)(stream, draft, key)
+
+
+def _publish_remotely(name: str, draft: Draft, key: str) -> Position:
+    position = remote.publish(name, draft, key)
+    publication = Publication(
+        position.offset, draft.kind, draft.payload, int(draft.marks), time.time()
+    )
+    hearing.tell(name, position.epoch, [publication])
+    return position
 
 
 async def apublish_drafts(stream: str | Stream, drafts: Sequence[Draft]) -> Position:

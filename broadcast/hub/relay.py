@@ -181,6 +181,11 @@ class Relay:
             # Messages that the layer still brings for it are dropped.
             logger.info("The group of %r could not be left: %r", name, error)
 
+    def end(self) -> None:
+        """Leave no group any more: its event loop goes on with other work."""
+        for timer in self._leaving.values():
+            timer.cancel()
+
     # -- what the layer brings --------------------------------------------------------------
 
     async def _listen(self) -> None:
@@ -283,7 +288,7 @@ class Relay:
 
 
 #: The relay of the running event loop.
-get_relay = PerLoop(Relay)
+get_relay = PerLoop(Relay, Relay.end)
 
 
 @lifespan.draining.connect

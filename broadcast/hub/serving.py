@@ -6,7 +6,7 @@ from contextlib import suppress
 from typing import Any, TypeVar
 
 from .. import lifespan, metrics
-from ..backends import get_backend, serve
+from ..backends import end_serving, get_backend, serve
 
 T = TypeVar("T")
 
@@ -34,6 +34,14 @@ async def at_engine(coroutine: Coroutine[Any, Any, T]) -> T:
         return await coroutine
     # A thread of the server.
     return await asyncio.wrap_future(asyncio.run_coroutine_threadsafe(coroutine, _loop))
+
+
+def serve_no_more() -> None:
+    """This process is no server any more: its event loop goes on with other work."""
+    global _loop
+    _loop = None
+    metrics.processes.set(0)
+    end_serving()
 
 
 @lifespan.forked.connect

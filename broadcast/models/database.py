@@ -6,12 +6,15 @@ and logged in one line now and then, without a traceback. Any other error of a q
 fault of ours, and stays one.
 """
 
+import sys
 from collections.abc import Iterator
 from contextlib import contextmanager
+from typing import Any
 
 from django.db import InterfaceError, OperationalError
 
 from ..exceptions import Unavailable
+from ..installation import is_isolated
 from ..logs import Sparing, get_logger
 
 logger = get_logger(__name__)
@@ -57,6 +60,17 @@ def is_away(error: BaseException | None) -> bool:
         # A connection that could not be had, or broke, has none.
         return cause.sqlstate is None or cause.sqlstate.startswith(STATES)
     return bool(cause.args) and cause.args[0] in MYSQL_CODES
+
+
+def is_refused(error: BaseException) -> bool:
+    """Whether the test that runs here has no database: then nothing has a row."""
+    if not is_isolated():
+        return False
+    testcases: Any = sys.modules.get("django.test.testcases")
+    if testcases and isinstance(error, testcases.DatabaseOperationForbidden):
+        return True
+    # pytest-django's has no class of its own.
+    return isinstance(error, RuntimeError) and str(error).startswith("Database access not allowed")
 
 
 def _log(error: BaseException | None) -> None:

@@ -39,9 +39,14 @@ def test_every_requirement_has_an_upper_end_that_is_tested(file: str) -> None:
         assert requirement.specifier.contains(version(requirement.name)), requirement
 
 
+#: Imports `broadcast.testing.plugin`, which nothing else does.
+BY_PYTEST_ALONE = {"pytest"}
+
+
 def test_everything_that_the_project_imports_is_required() -> None:
     named = {canonicalize_name(one.name) for one in required("requirements.txt")}
     homes = packages_distributions()
-    for package in set(imported("broadcast", "project")) - {"broadcast", "project"}:
+    ours = {"broadcast", "project"}
+    for package in set(imported(*ours)) - ours - BY_PYTEST_ALONE:
         if package not in sys.stdlib_module_names:
             assert named & {canonicalize_name(name) for name in homes[package]}, package

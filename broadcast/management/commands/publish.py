@@ -18,7 +18,7 @@ from django.core.management.base import BaseCommand, CommandError
 from django.db import DatabaseError
 from tqdm import tqdm
 
-from broadcast.backends import get_backend, remote
+from broadcast.backends import is_here, remote
 from broadcast.conf import conf
 from broadcast.exceptions import BadRequest, BroadcastError
 from broadcast.hub.publishing import apublish_drafts, publish_draft
@@ -104,7 +104,7 @@ class Command(BaseCommand):
                 batches = segments(source, options["chunk"], progress)
             else:
                 batches = self.batches(source, options, progress)
-            publish = self.publish_here if get_backend().shared else self.publish_remotely
+            publish = self.publish_here if is_here() else self.publish_remotely
             return publish(options["stream"], batches, feeds)
 
     def progress(self, size: int | None) -> Any:

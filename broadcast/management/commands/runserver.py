@@ -7,7 +7,7 @@ from django.contrib.staticfiles.handlers import ASGIStaticFilesHandler
 
 from broadcast.http.static_files import StaticFilesHandler
 from broadcast.logs import shown
-from broadcast.management.applications import name_application
+from broadcast.server.applications import name_application
 from broadcast.server.server import Server
 
 

@@ -19,10 +19,10 @@ from broadcast.checks import reason_for_one_process
 from broadcast.conf import conf
 from broadcast.exceptions import Unavailable
 from broadcast.installation import get_prefix
-from broadcast.management.applications import name_application
 from broadcast.management.server_command import ServerCommand
 from broadcast.models import Recording
 from broadcast.server import workers
+from broadcast.server.applications import name_application
 from broadcast.server.server import Server
 
 

@@ -1,4 +1,4 @@
-"""Which ASGI application a command serves."""
+"""Which ASGI application of a project is served."""
 
 from importlib.util import find_spec
 

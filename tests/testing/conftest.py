@@ -1,0 +1,3 @@
+"""The foreign project's own tests run in processes of theirs."""
+
+collect_ignore = ["shop"]
