@@ -7,6 +7,8 @@ publish("news", {"headline": "…"})
 
 from typing import TYPE_CHECKING, Any
 
+__version__ = "0.2.0"
+
 if TYPE_CHECKING:
     from .exceptions import RoomError as RoomError
     from .hub.publishing import apublish as apublish

@@ -34,13 +34,10 @@ from .backends import get_backend
 from .http import HTTPApplication
 from .http.static_files import StaticFilesHandler
 from .hub.serving import serve_here
-from .logs import get_logger
 from .routing import route_websockets
 from .rpc.server import serve_beside
 
 __all__ = ["get_application"]
-
-logger = get_logger(__name__)
 
 ASGIApplication = Callable[[dict[str, Any], Any, Any], Awaitable[None]]
 
@@ -88,7 +85,7 @@ async def live(scope: dict[str, Any], receive: Any, send: Any) -> None:
     """The lifespan of the server: a process that has one serves MessagePack-RPC, too."""
     await receive()
     serve_here()
-    rpc = asyncio.ensure_future(serve_beside(lambda is_ours: None))
+    rpc = spawn(serve_beside(lambda is_ours: None))
     lifespan.started.tell()
     await send({"type": "lifespan.startup.complete"})
     try:
