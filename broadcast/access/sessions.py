@@ -32,6 +32,7 @@ from django.utils import timezone
 from django.utils.crypto import constant_time_compare
 
 from ..loops import PerLoop, Rounds
+from ..models import users
 from .visitors import Visitor
 
 if TYPE_CHECKING:
@@ -96,7 +97,7 @@ async def name_of(visitor: Visitor) -> str:
     names: list[str] = []
 
     def take(user: "AnyUser") -> bool:
-        names.append(user.get_username())
+        names.append(users.name_of(user))
         return True
 
     await ask(visitor, take)

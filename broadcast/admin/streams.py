@@ -21,6 +21,7 @@ from ..backends import get_backend
 from ..hub.publishing import publish
 from ..models import Stream
 from .forms import PublishForm, TokenForm
+from .users import user_name_of
 from .venues import IsOpenFilter, VenueAdmin, figure
 
 #: Where the socket of these pages is.
@@ -58,7 +59,7 @@ class StreamAdmin(VenueAdmin):
         *("access", "is_open", "pages"),
     )
     list_filter = (IsOpenFilter, "visibility", "publishing", "kind")
-    search_fields = ("title", "slug", "description", "owner__username")
+    search_fields = ("title", "slug", "description", user_name_of("owner"))
     autocomplete_fields = ("owner", "may_listen_users", "may_publish_users")
     fieldsets = (
         (None, {"fields": ("title", "slug", "description", "owner")}),

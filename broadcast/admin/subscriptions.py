@@ -9,6 +9,7 @@ from django.utils import timezone
 from django.utils.translation import gettext_lazy as _
 
 from ..models import Subscription
+from .users import user_name_of
 
 if TYPE_CHECKING:
     ModelAdmin = admin.ModelAdmin[Subscription]
@@ -37,7 +38,7 @@ class SubscriptionAdmin(ModelAdmin):
     list_display_links = ("path", "channel_name")
     list_filter = (StateFilter, "created_at")
     list_select_related = ("user",)
-    search_fields = ("channel", "path", "digest", "user__username")
+    search_fields = ("channel", "path", "digest", user_name_of("user"))
     readonly_fields = (
         *("path", "channel_name", "user", "digest", "state"),
         *("epoch", "offset", "heard_epoch", "heard_offset", "created_at", "opened_at", "closed_at"),

@@ -14,6 +14,7 @@ from django.utils.translation import gettext_lazy as _
 from ..exceptions import RoomClosed
 from ..groups import room_stream
 from ..tokens import Grant
+from .users import has_perm, is_named, is_staff
 from .venues import Venue, VenueQuerySet
 
 if TYPE_CHECKING:
@@ -90,10 +91,10 @@ class Room(Venue):
             return True
         if not user.is_authenticated:
             return False
-        if user.pk == self.owner_id or user.is_staff:
+        if user.pk == self.owner_id or is_staff(user):
             return True
         permission = "broadcast.enter_room"
-        return user.has_perm(permission) or self.may_enter_users.filter(pk=user.pk).exists()
+        return has_perm(user, permission) or is_named(user, self.may_enter_users)
 
     def check_open(self) -> None:
         """RoomClosed: a person closed it."""

@@ -11,6 +11,7 @@ from django.utils.translation import gettext_lazy as _
 
 from ..conf import conf
 from ..publications import MAX_NAME, Position
+from .users import has_field
 
 if TYPE_CHECKING:
     from .streams import AnyUser
@@ -31,8 +32,11 @@ class Place(NamedTuple):
 class SubscriptionQuerySet(models.QuerySet["Subscription"]):
     def live(self, now: datetime) -> "SubscriptionQuerySet":
         """Those that hold at that time: not expired, and not of a user who was deactivated."""
-        whose = models.Q(user=None) | models.Q(user__is_active=True)
-        return self.filter(whose, expires_at__gt=now)
+        held = self.filter(expires_at__gt=now)
+        if not has_field("is_active"):
+            # Nobody can be deactivated by a row.
+            return held
+        return held.filter(models.Q(user=None) | models.Q(user__is_active=True))
 
     def subscribe(
         self,

@@ -19,6 +19,7 @@ from ..conf import conf
 from ..exceptions import Forbidden, Unavailable
 from ..http.answers import reading
 from ..hub.relay import all_topics
+from ..models import users
 
 #: Headers of requests that came through a proxy.
 PROXY_HEADERS = ("Forwarded", "Via", "X-Forwarded-For", "X-Forwarded-Host", "X-Real-IP")
@@ -56,6 +57,6 @@ def is_local(request: HttpRequest) -> bool:
 
 async def is_staff(request: HttpRequest) -> bool:
     try:
-        return bool(getattr(await request.auser(), "is_staff", False))
+        return users.is_staff(await request.auser())
     except DatabaseError:
         raise Unavailable("the database does not answer") from None

@@ -21,9 +21,10 @@ from ..exceptions import Forbidden, RoomClosed, Unavailable
 from ..http.decorators import personal
 from ..http.links import refuse, token_of, with_secret
 from ..models import Room
+from ..models.users import full_name_of
 from ..tokens import Grant
 from .ice import ice_servers
-from .messages import MOST_ROOM_ID
+from .messages import MOST_NAME, MOST_ROOM_ID
 
 
 class RoomIdConverter:
@@ -128,9 +129,11 @@ async def check(room: Room, request: HttpRequest) -> None:
 
 
 def name_of(request: HttpRequest) -> str:
-    """The name of a known user; "" for others."""
-    user = request.user
-    return (user.get_full_name() or user.get_username()) if user.is_authenticated else ""
+    """The name of a known user, to begin with; "" for others."""
+    if not request.user.is_authenticated:
+        return ""
+    # Of an e-mail address the others in the room learn only what stands before the @.
+    return full_name_of(request.user).partition("@")[0][:MOST_NAME]
 
 
 def user_of(request: HttpRequest) -> str:
