@@ -40,7 +40,7 @@ def protect(response: HttpResponseBase) -> HttpResponseBase:
 
 def not_now(request: HttpRequest, error: Unavailable) -> HttpResponse:
     """A page that says when to come back; it asks neither database nor engine."""
-    response = render(None, "503.html", status=error.http_status)
+    response = render(None, "broadcast/503.html", status=error.http_status)
     for name, value in error.http_headers.items():
         response.headers[name] = value
     return response

@@ -10,6 +10,7 @@ from django.templatetags.static import static
 from django.utils.html import format_html, format_html_join
 from django.utils.safestring import SafeString
 
+from ..http import accounts
 from ..models import Stream, listener_path
 from ..pages import markup
 
@@ -62,7 +63,10 @@ def socket_attributes(context: template.Context) -> SafeString:
 
     Needs `broadcast.middleware.SocketMiddleware` and a template that is rendered for a request.
     """
-    socket = context["request"].socket
+    request = request_of(context)
+    if request is None:
+        raise template.TemplateSyntaxError("socket_attributes needs a request to render for")
+    socket = request.socket
     socket.is_rendered = True
     return markup.socket_attributes(socket.connection_id)
 
@@ -80,8 +84,20 @@ def item_template(context: template.Context, name: str) -> SafeString:
     if not name:
         return SafeString("")
     variables = cast(dict[str, Any], context.flatten())
-    request = context.request if isinstance(context, RequestContext) else None
-    return format_html("<template>{}</template>", render_to_string(name, variables, request))
+    said = render_to_string(name, variables, request_of(context))
+    return format_html("<template>{}</template>", said)
+
+
+@register.simple_tag(takes_context=True)
+def account_links(context: template.Context) -> accounts.AccountLinks | None:
+    """Where the visitor finds the project's admin, logs in and out; None: on no request's page."""
+    request = request_of(context)
+    return accounts.account_links(request) if request else None
+
+
+def request_of(context: template.Context) -> Any:
+    """The request that a page is rendered for, whatever context processors there are; or None."""
+    return context.request if isinstance(context, RequestContext) else context.get("request")
 
 
 def script_once(context: template.Context) -> SafeString:

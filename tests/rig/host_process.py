@@ -31,9 +31,12 @@ def given() -> dict[str, Any]:
     from django.test import Client
     from django.test.utils import setup_test_environment
 
+    from broadcast.hub.serving import serve_here
     from broadcast.models import Room, Stream
 
     setup_test_environment()
+    # As the processes of the project do that serve it.
+    serve_here()
     return {"Client": Client, "Stream": Stream, "Room": Room, "User": get_user_model()}
 
 

@@ -23,6 +23,9 @@ MARK = "--told--"
 #: Seconds that a process may take.
 SECONDS = 100
 
+#: What of our templates is installed with the package: no page of a whole site.
+INSTALLED = ("base.html", "broadcast", "admin/broadcast")
+
 #: What every project has, to use Broadcast; the database is for a test, not for a power cut.
 SETTINGS = f"""
 from pathlib import Path
@@ -32,7 +35,7 @@ MIDDLEWARE = [*MIDDLEWARE, "broadcast.middleware.SocketMiddleware"]
 CHANNEL_LAYERS = {{"default": {{"BACKEND": "broadcast.layers.MemoryLayer"}}}}
 ASGI_APPLICATION = "shop.asgi.application"
 ALLOWED_HOSTS = ["testserver"]
-TEMPLATES[0]["DIRS"] = [BASE_DIR / "templates", Path({str(ROOT)!r}) / "templates"]
+TEMPLATES[0]["DIRS"] = [BASE_DIR / "templates", BASE_DIR / "installed"]
 STATICFILES_DIRS = [Path({str(ROOT)!r}) / "static"]
 STORAGES = {{
     "default": {{"BACKEND": "django.core.files.storage.FileSystemStorage"}},
@@ -74,6 +77,10 @@ class Host:
             self.write(path, text)
         self.append("shop/settings.py", SETTINGS + dedent(settings))
         self.write("shop/urls.py", dedent(urls))
+        for path in INSTALLED:
+            link = folder / "installed" / path
+            link.parent.mkdir(parents=True, exist_ok=True)
+            link.symlink_to(ROOT / "templates" / path)
         for path, text in (files or {}).items():
             self.write(path, dedent(text))
 
