@@ -18,6 +18,7 @@
     broadcast.W010  the backend may forget what it keeps  (--deploy)
     broadcast.W013  every user of the machine can read the recordings, or an SQLite database
                     (the database: --deploy)
+    broadcast.W014  no user is known: the middleware that finds them is missing
 
 Values that may hold a password are never shown.
 """
@@ -326,6 +327,27 @@ def check_socket_middleware(**kwargs: Any) -> list[CheckMessage]:
         return []
     message = f"{sockets} does not stand behind {sessions}: no page could use request.socket."
     return [Warning(message, hint="Put it right behind.", id="broadcast.W009")]
+
+
+@register(TAG)
+def check_users(**kwargs: Any) -> list[CheckMessage]:
+    """Everything works without users, but for those who may do more than others."""
+    users = "django.contrib.auth.middleware.AuthenticationMiddleware"
+    if any(_is_like(name, users) for name in settings.MIDDLEWARE):
+        return []
+    message = f"{users} is missing: owners and staff are nobody here, and only tokens let in."
+    hint = f"Put it behind the middleware of sessions, or silence {TAG}.W014."
+    return [Warning(message, hint=hint, id="broadcast.W014")]
+
+
+def _is_like(name: str, path: str) -> bool:
+    """Whether the middleware `name` is the class at `path`, or made from it."""
+    try:
+        found, wanted = import_string(name), import_string(path)
+    except ImportError:
+        # Django says so itself.
+        return False
+    return isinstance(found, type) and issubclass(found, wanted)
 
 
 # -- files ----------------------------------------------------------------------------------

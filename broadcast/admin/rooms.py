@@ -42,7 +42,7 @@ class RoomAdmin(VenueAdmin):
     list_display = ("title", "room_id", "inside", "peak", "since", "visibility", "is_open")
     list_filter = (IsOpenFilter, "visibility")
     search_fields = ("title", "room_id", user_name_of("owner"))
-    autocomplete_fields = ("owner", "may_enter_users")
+    user_fields = ("owner", "may_enter_users")
     fieldsets = (
         (None, {"fields": ("title", "room_id", "owner", "max_peers")}),
         (_("Who may"), {"fields": ("visibility", "may_enter_users", "tokens_valid_from")}),

@@ -60,7 +60,7 @@ class StreamAdmin(VenueAdmin):
     )
     list_filter = (IsOpenFilter, "visibility", "publishing", "kind")
     search_fields = ("title", "slug", "description", user_name_of("owner"))
-    autocomplete_fields = ("owner", "may_listen_users", "may_publish_users")
+    user_fields = ("owner", "may_listen_users", "may_publish_users")
     fieldsets = (
         (None, {"fields": ("title", "slug", "description", "owner")}),
         (

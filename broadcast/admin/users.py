@@ -2,6 +2,7 @@
 
 from typing import Any
 
+from django.contrib.admin import AdminSite
 from django.contrib.auth import get_user_model
 
 
@@ -11,3 +12,9 @@ def user_name_of(relation: str) -> str:
     # The name may be a relation itself: then it is what that one points at.
     target = f"__{field.target_field.name}" if field.is_relation else ""
     return f"{relation}__{field.name}{target}"
+
+
+def can_search_users(site: AdminSite) -> bool:
+    """Whether the site has users registered, with something to search them by."""
+    model = get_user_model()
+    return site.is_registered(model) and bool(site.get_model_admin(model).search_fields)

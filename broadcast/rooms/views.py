@@ -15,7 +15,7 @@ from django.views.decorators.cache import never_cache
 from django.views.decorators.http import require_safe
 
 from ..access import rules
-from ..access.visitors import Visitor
+from ..access.visitors import Visitor, user_of
 from ..backends import get_backend
 from ..exceptions import Forbidden, RoomClosed, Unavailable
 from ..http.decorators import personal
@@ -72,7 +72,7 @@ def room_list(request: HttpRequest) -> HttpResponseBase:
     form = EnterForm(request.GET if "room" in request.GET else None)
     if form.is_valid():
         return redirect("broadcast:room_page", form.cleaned_data["room"])
-    listed = Room.objects.listed_for(request.user).filter(closed_at=None)
+    listed = Room.objects.listed_for(user_of(request)).filter(closed_at=None)
     rooms = [room for room in listed if has_address(room.room_id)]
     inside = people_in([room.room_id for room in rooms])
     rows = [{"room": room, "people": inside.get(room.room_id, 0)} for room in rooms]
@@ -115,7 +115,7 @@ def room_page(request: HttpRequest, room_id: str) -> HttpResponseBase:
     context = {
         "room_id": room_id,
         "title": str(room or room_id),
-        "ice_servers": json.dumps(ice_servers(user_of(request), time.time())),
+        "ice_servers": json.dumps(ice_servers(turn_name_of(request), time.time())),
         "name": name_of(request),
         "link": request.build_absolute_uri(request.path),
         "token": token_of(request),
@@ -130,12 +130,14 @@ async def check(room: Room, request: HttpRequest) -> None:
 
 def name_of(request: HttpRequest) -> str:
     """The name of a known user, to begin with; "" for others."""
-    if not request.user.is_authenticated:
+    user = user_of(request)
+    if not user.is_authenticated:
         return ""
     # Of an e-mail address the others in the room learn only what stands before the @.
-    return full_name_of(request.user).partition("@")[0][:MOST_NAME]
+    return full_name_of(user).partition("@")[0][:MOST_NAME]
 
 
-def user_of(request: HttpRequest) -> str:
+def turn_name_of(request: HttpRequest) -> str:
     """The user's key, for TURN servers, which log it: a number says nothing to them."""
-    return str(request.user.pk) if request.user.is_authenticated else "guest"
+    user = user_of(request)
+    return str(user.pk) if user.is_authenticated else "guest"

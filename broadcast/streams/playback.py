@@ -23,6 +23,7 @@ from django.utils.cache import add_never_cache_headers
 from django.views.decorators.http import require_safe
 
 from ..access import rules
+from ..access.visitors import auser_of
 from ..exceptions import Forbidden
 from ..http.decorators import personal, without_transaction
 from ..http.links import refuse, with_secret
@@ -45,7 +46,7 @@ async def recording(request: HttpRequest, slug: str, pk: int) -> HttpResponseBas
     try:
         await rules.check_request(found.stream, Grant.LISTEN, request)
     except Forbidden as error:
-        request.user = await request.auser()
+        request.user = await auser_of(request)
         return refuse(request, error)
     return protect(await answer(request, found), request, found.stream)
 
