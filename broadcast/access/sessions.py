@@ -15,7 +15,6 @@ from importlib import import_module
 from types import SimpleNamespace
 from typing import TYPE_CHECKING, Any, NamedTuple
 
-from channels.db import database_sync_to_async
 from django.conf import settings
 from django.contrib.auth import (
     BACKEND_SESSION_KEY,
@@ -33,6 +32,7 @@ from django.utils.crypto import constant_time_compare
 
 from ..loops import PerLoop, Rounds
 from ..models import users
+from ..models.database import database_sync_to_async
 from .visitors import Visitor
 
 if TYPE_CHECKING:

@@ -7,7 +7,6 @@ ended, and messages to pages that are gone. `manage.py prune` drops the same, al
 
 import asyncio
 
-from channels.db import database_sync_to_async
 from django.utils import timezone
 
 from .. import lifespan
@@ -16,6 +15,7 @@ from ..exceptions import Unavailable
 from ..groups import PAGE_PREFIX
 from ..loops import PerLoop, repeat, spawn
 from ..models import Subscription, database
+from ..models.database import database_sync_to_async
 from ..models.session_rows import get_session_model
 
 #: Seconds between two rounds, and between two looks at rows when the last one found few.
