@@ -18,7 +18,7 @@ from ..access import rules
 from ..access.visitors import Visitor, user_of
 from ..backends import get_backend
 from ..exceptions import Forbidden, RoomClosed, Unavailable
-from ..http.decorators import personal
+from ..http.decorators import page, personal
 from ..http.links import refuse, token_of, with_secret
 from ..models import Room
 from ..models.users import full_name_of
@@ -63,6 +63,7 @@ class EnterForm(forms.Form):
         return room
 
 
+@page
 @personal
 @require_safe
 def room_list(request: HttpRequest) -> HttpResponseBase:
@@ -94,6 +95,7 @@ def people_in(room_ids: list[str]) -> dict[str, int]:
     return {}
 
 
+@page
 @never_cache
 @require_safe
 def room_page(request: HttpRequest, room_id: str) -> HttpResponseBase:

@@ -17,9 +17,9 @@ from ..access.visitors import user_of
 from ..backends import Presence, get_backend
 from ..conf import conf
 from ..exceptions import BroadcastError, Forbidden
-from ..http.decorators import personal, without_transaction
+from ..http.decorators import page, personal, without_transaction
 from ..http.links import refuse, token_of, with_secret
-from ..http.policy import content_security_policy
+from ..http.policy import content_security_policy, protect
 from ..models import Stream
 from ..models.rows import find_open
 from ..models.users import is_staff
@@ -29,6 +29,7 @@ from ..tokens import Grant
 RECORDINGS = 20
 
 
+@page
 @personal
 def stream_list(request: HttpRequest) -> HttpResponse:
     user = user_of(request)
@@ -52,6 +53,7 @@ def stream_list(request: HttpRequest) -> HttpResponse:
     )
 
 
+@page
 @personal
 def stream_watch(request: HttpRequest, slug: str) -> HttpResponseBase:
     stream = get_object_or_404(Stream, slug=slug)
@@ -96,7 +98,7 @@ async def stream_embed(request: HttpRequest, slug: str) -> HttpResponse:
     policy = content_security_policy(frame_ancestors=conf.EMBED_ANCESTORS)
     response.headers["Content-Security-Policy"] = policy
     response.headers["Referrer-Policy"] = "no-referrer"
-    return response
+    return protect(response)
 
 
 async def stream_to_embed(request: HttpRequest, slug: str) -> Stream:
@@ -106,6 +108,7 @@ async def stream_to_embed(request: HttpRequest, slug: str) -> Stream:
     return stream
 
 
+@page
 @personal
 def stream_studio(request: HttpRequest, slug: str) -> HttpResponseBase:
     stream = get_object_or_404(Stream, slug=slug)

@@ -10,7 +10,7 @@ from django.templatetags.static import static
 from django.utils.html import format_html, format_html_join
 from django.utils.safestring import SafeString
 
-from ..http import accounts
+from ..http import accounts, policy
 from ..models import Stream, listener_path
 from ..pages import markup
 
@@ -93,6 +93,14 @@ def account_links(context: template.Context) -> accounts.AccountLinks | None:
     """Where the visitor finds the project's admin, logs in and out; None: on no request's page."""
     request = request_of(context)
     return accounts.account_links(request) if request else None
+
+
+@register.simple_tag(takes_context=True)
+def content_security_policy(context: template.Context) -> str:
+    """In a base template: pages of Broadcast with this base run nothing but files of this site."""
+    if request := request_of(context):
+        policy.want(request)
+    return ""
 
 
 def request_of(context: template.Context) -> Any:
