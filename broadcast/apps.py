@@ -19,8 +19,10 @@ class BroadcastConfig(AppConfig):
         # They need the models. The checks register themselves.
         from . import checks, lifespan  # noqa: F401
         from .access import changes
+        from .models import user_fields
         from .pages import changes as page_changes
 
+        user_fields.connect()
         changes.connect()
         page_changes.connect()
         lifespan.watch_forks()

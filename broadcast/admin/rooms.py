@@ -11,7 +11,6 @@ from django.utils.translation import gettext_lazy as _
 from ..backends import get_backend
 from ..exceptions import Unavailable
 from ..models import Room, RoomHour
-from .users import user_name_of
 from .venues import IsOpenFilter, VenueAdmin, figure
 
 #: Where the socket of these pages is.
@@ -41,7 +40,7 @@ class RoomAdmin(VenueAdmin):
     name_field = "room_id"
     list_display = ("title", "room_id", "inside", "peak", "since", "visibility", "is_open")
     list_filter = (IsOpenFilter, "visibility")
-    search_fields = ("title", "room_id", user_name_of("owner"))
+    search_fields = ("title", "room_id")
     user_fields = ("owner", "may_enter_users")
     fieldsets = (
         (None, {"fields": ("title", "room_id", "owner", "max_peers")}),

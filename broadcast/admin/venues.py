@@ -14,7 +14,7 @@ from django.utils.translation import gettext_lazy as _
 from ..models.venues import Venue
 from .asking import AskingAdmin, Doing
 from .forms import RoomTokenForm
-from .users import can_search_users
+from .users import UsersAdmin
 
 
 class IsOpenFilter(admin.SimpleListFilter):
@@ -46,10 +46,8 @@ def action_of(do: Callable[[Venue], None], log: str) -> Doing:
     return action
 
 
-class VenueAdmin(AskingAdmin):
+class VenueAdmin(AskingAdmin, UsersAdmin):
     readonly_fields = ("created_at", "closed_at", "tokens_valid_from")
-    #: Relations to users.
-    user_fields: tuple[str, ...] = ()
     change_list_template = "admin/broadcast/venue/change_list.html"
     #: Where the socket of these pages is, and what the page of one shows of it.
     socket = ""
@@ -58,15 +56,6 @@ class VenueAdmin(AskingAdmin):
     name_field = ""
     #: The form that asks for a token.
     token_form: type[forms.Form] = RoomTokenForm
-
-    @property
-    def autocomplete_fields(self) -> tuple[str, ...]:  # type: ignore[override]
-        return self.user_fields if can_search_users(self.admin_site) else ()
-
-    @property
-    def raw_id_fields(self) -> tuple[str, ...]:  # type: ignore[override]
-        # A list to choose from could have all users of a large site in it.
-        return () if can_search_users(self.admin_site) else self.user_fields
 
     def key_of(self, one: Any) -> Any:
         """Its name on the socket of figures."""

@@ -15,7 +15,7 @@ from ..exceptions import Unavailable
 from ..groups import PAGE_PREFIX
 from ..loops import PerLoop, repeat, spawn
 from ..models import Subscription, database
-from ..models.database import database_sync_to_async
+from ..models.database import database_sync_to_async, written_at
 from ..models.session_rows import get_session_model
 
 #: Seconds between two rounds, and between two looks at rows when the last one found few.
@@ -68,7 +68,7 @@ def drop_sessions(most: int) -> bool:
     model = get_session_model()
     if model is None:
         return False
-    rows = model._default_manager
+    rows = model._default_manager.using(written_at(model))
     expired = rows.filter(expire_date__lt=timezone.now()).values_list("pk", flat=True)
     some = list(expired[:most])
     # Their sockets were told when the sessions ended: no signal is needed for each row.

@@ -11,7 +11,7 @@ from contextlib import contextmanager
 from typing import Any, ParamSpec, TypeVar
 
 from asgiref.sync import SyncToAsync
-from django.db import InterfaceError, OperationalError, connections
+from django.db import InterfaceError, OperationalError, connections, models, router
 
 from ..exceptions import Unavailable
 from ..logs import Sparing, get_logger
@@ -49,6 +49,19 @@ def database_sync_to_async(function: Callable[P, R]) -> Callable[P, Coroutine[An
     that does not commit by itself for one that was left so.
     """
     return Queries(function)
+
+
+class WrittenManager(models.Manager[Any]):
+    """Rows that are needed as they are now: where they are written, not in a replica of that."""
+
+    def get_queryset(self) -> models.QuerySet[Any]:
+        rows = super().get_queryset()
+        return rows if self._db else rows.using(written_at(self.model))
+
+
+def written_at(model: type[models.Model]) -> str:
+    """The name of the database that rows of the model are written to."""
+    return router.db_for_write(model)
 
 
 def close_old_connections() -> None:

@@ -6,6 +6,8 @@ from typing import Any
 from django.apps import apps
 from django.conf import settings
 
+from .database import written_at
+
 #: Engines whose rows are of Django's own application.
 DJANGO_ENGINES = (
     "django.contrib.sessions.backends.db",
@@ -26,3 +28,9 @@ def get_session_model() -> Any:
     if not are_kept() or not hasattr(engine, "get_model_class"):
         return None
     return engine.get_model_class()
+
+
+def get_alias() -> str | None:
+    """The name of the database that sessions are written to; None: they are not in one."""
+    model = get_session_model()
+    return written_at(model) if model else None

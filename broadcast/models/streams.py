@@ -17,6 +17,7 @@ from ..backends import HistoryLimits
 from ..conf import conf
 from ..exceptions import StreamClosed
 from ..tokens import Grant
+from .user_fields import UserKey, UsersField
 from .users import has_perm, is_named, is_staff, is_superuser
 from .venues import Venue, VenueQuerySet
 
@@ -81,7 +82,7 @@ class Stream(Venue):
 
     slug = models.SlugField(_("slug"), max_length=70, unique=True)
     description = models.TextField(_("description"), blank=True)
-    owner = models.ForeignKey(
+    owner = UserKey(
         settings.AUTH_USER_MODEL,
         verbose_name=_("owner"),
         on_delete=models.SET_NULL,
@@ -95,14 +96,14 @@ class Stream(Venue):
     publishing = models.CharField(
         _("publishing"), max_length=10, choices=Publishing, default=Publishing.OWNER
     )
-    may_listen_users = models.ManyToManyField(
+    may_listen_users = UsersField(
         settings.AUTH_USER_MODEL,
         verbose_name=_("users who may listen"),
         blank=True,
         related_name="+",
         help_text=_("Beside the owner, staff and whoever has the permission on all streams."),
     )
-    may_publish_users = models.ManyToManyField(
+    may_publish_users = UsersField(
         settings.AUTH_USER_MODEL,
         verbose_name=_("users who may publish"),
         blank=True,

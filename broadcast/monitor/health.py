@@ -17,7 +17,7 @@ from threading import Thread
 from typing import Any, NamedTuple
 
 from channels.layers import get_channel_layer
-from django.db import connection
+from django.db import connections
 from django.http import HttpRequest, JsonResponse
 from redis.exceptions import RedisError
 
@@ -119,7 +119,8 @@ def _ask_database() -> None:
     try:
         Stream.objects.exists()
     finally:
-        connection.close()
+        # Whichever database the table is in.
+        connections.close_all()
 
 
 def in_thread(work: Callable[[], object]) -> asyncio.Future[None]:

@@ -16,8 +16,7 @@ from django.utils import timezone
 
 from ..access.guard import mark
 from ..hub import bus
-from ..models import Subscription
-from ..models.session_rows import get_session_model
+from ..models import Subscription, session_rows
 from .subscriptions import announce
 
 
@@ -27,14 +26,14 @@ def connect() -> None:
     post_save.connect(_subscription_changed, sender=Subscription)
     post_delete.connect(_subscription_ended, sender=Subscription)
     # Sessions that are not in the database are looked at every few seconds.
-    if model := get_session_model():
+    if model := session_rows.get_session_model():
         post_delete.connect(_session_ended, sender=model)
 
 
 def _logged_out(request: HttpRequest, **kwargs: Any) -> None:
     session = getattr(request, "session", None)
     if session is not None and session.session_key:
-        _tell_pages(session.session_key)
+        _tell_pages(session.session_key, session_rows.get_alias())
 
 
 def _session_ended(instance: Any, using: str, **kwargs: Any) -> None:

@@ -5,9 +5,11 @@ from typing import Any
 
 from django.contrib.auth import get_user_model
 from django.core.management import call_command
+from django.db import DEFAULT_DB_ALIAS
 from django.db.models import CharField, EmailField
 
 from broadcast.models import Stream
+from broadcast.models.database import written_at
 from broadcast.models.users import has_field
 
 from .serve import Command as ServeCommand
@@ -24,7 +26,9 @@ class Command(ServeCommand):
         self.make_admin()
 
     def migrate(self) -> None:
-        call_command("migrate", verbosity=0, interactive=False)
+        # Streams may be in a database of their own.
+        for alias in sorted({DEFAULT_DB_ALIAS, written_at(Stream), written_at(get_user_model())}):
+            call_command("migrate", database=alias, verbosity=0, interactive=False)
 
     def make_streams(self) -> None:
         for stream in Stream.objects.setup():
