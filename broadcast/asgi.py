@@ -34,6 +34,7 @@ from .backends import get_backend
 from .http import HTTPApplication
 from .http.static_files import StaticFilesHandler
 from .hub.serving import serve_here
+from .loops import spawn
 from .routing import route_websockets
 from .rpc.server import serve_beside
 

@@ -6,6 +6,7 @@
     broadcast.E004  an allowed origin is none
     broadcast.E005  MessagePack-RPC can be reached from other machines, and has no secret
     broadcast.E006  backend or channel layer refuses what it is needed for  (--deploy)
+    broadcast.E007  users are in another database, and the router lets no row belong to one
     broadcast.W001  there is no setting of this name
     broadcast.W002  sizes contradict each other
     broadcast.W003  backend or channel layer is not shared: one server process  (--deploy)
@@ -18,6 +19,8 @@
     broadcast.W010  the backend may forget what it keeps  (--deploy)
     broadcast.W013  every user of the machine can read the recordings, or an SQLite database
                     (the database: --deploy)
+    broadcast.W014  no user is known: the middleware that finds them is missing
+    broadcast.W015  users are in another database than what belongs to them
 
 Values that may hold a password are never shown.
 """
@@ -30,11 +33,12 @@ from urllib.parse import urlsplit
 from asgiref.sync import async_to_sync
 from channels.layers import InMemoryChannelLayer
 from django.conf import settings
+from django.contrib.auth import get_user_model
 from django.core.checks import CheckMessage, Error, Tags, Warning, register
 from django.core.exceptions import ImproperlyConfigured
 from django.core.files.storage import FileSystemStorage, InvalidStorageError, storages
 from django.core.management import get_commands, load_command_class
-from django.db import connections
+from django.db import connections, router
 from django.utils.module_loading import import_string
 
 from .access.addresses import is_loopback
@@ -42,6 +46,9 @@ from .backends import REDIS_BACKEND, backend_path, redis_servers
 from .conf import SETTINGS, conf
 from .exceptions import Unavailable
 from .hub.layer import REDIS_LAYER, layer_path
+from .models import Stream
+from .models.database import written_at
+from .models.user_fields import are_apart
 from .monitor.faults import find_faults
 
 TAG = "broadcast"
@@ -325,6 +332,48 @@ def check_socket_middleware(**kwargs: Any) -> list[CheckMessage]:
         return []
     message = f"{sockets} does not stand behind {sessions}: no page could use request.socket."
     return [Warning(message, hint="Put it right behind.", id="broadcast.W009")]
+
+
+@register(TAG)
+def check_users(**kwargs: Any) -> list[CheckMessage]:
+    """Everything works without users, but for those who may do more than others."""
+    users = "django.contrib.auth.middleware.AuthenticationMiddleware"
+    if any(_is_like(name, users) for name in settings.MIDDLEWARE):
+        return []
+    message = f"{users} is missing: owners and staff are nobody here, and only tokens let in."
+    hint = f"Put it behind the middleware of sessions, or silence {TAG}.W014."
+    return [Warning(message, hint=hint, id="broadcast.W014")]
+
+
+@register(TAG)
+def check_databases_of_users(**kwargs: Any) -> list[CheckMessage]:
+    """Only the router is asked, no database."""
+    user = get_user_model()
+    if not are_apart(Stream, user):
+        return []
+    message = (
+        f"Streams are in the database {written_at(Stream)!r}, users in {written_at(user)!r}: "
+        "without constraints, and the admin cannot show which users a stream or room names."
+    )
+    hint = f"Have the router put them into one database, or silence {TAG}.W015."
+    found: list[CheckMessage] = [Warning(message, hint=hint, id="broadcast.W015")]
+    here, there = Stream(), user()
+    here._state.db, there._state.db = written_at(Stream), written_at(user)
+    if not router.allow_relation(there, here):
+        message = "The router lets no stream have an owner, since users are in another database."
+        hint = "Its `allow_relation` has to answer True for rows of Broadcast and users."
+        found.append(Error(message, hint=hint, id="broadcast.E007"))
+    return found
+
+
+def _is_like(name: str, path: str) -> bool:
+    """Whether the middleware `name` is the class at `path`, or made from it."""
+    try:
+        found, wanted = import_string(name), import_string(path)
+    except ImportError:
+        # Django says so itself.
+        return False
+    return isinstance(found, type) and issubclass(found, wanted)
 
 
 # -- files ----------------------------------------------------------------------------------

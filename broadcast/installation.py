@@ -108,7 +108,7 @@ def _model() -> Any:
 
 def _reason() -> str:
     """Why the database does not tell it."""
-    connection = connections[router.db_for_read(_model())]
+    connection = connections[router.db_for_write(_model())]
     try:
         tables = connection.introspection.table_names()
     except DatabaseError:

@@ -23,12 +23,14 @@ def ContentSecurityPolicyMiddleware(get_response: Callable[..., Any]) -> Callabl
     if inspect.iscoroutinefunction(get_response):
 
         async def middleware(request: HttpRequest) -> HttpResponseBase:
-            return protect(await get_response(request))
+            response: HttpResponseBase = await get_response(request)
+            return protect(response)
 
         return middleware
 
     def sync_middleware(request: HttpRequest) -> HttpResponseBase:
-        return protect(get_response(request))
+        response: HttpResponseBase = get_response(request)
+        return protect(response)
 
     return sync_middleware
 

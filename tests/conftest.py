@@ -78,8 +78,6 @@ def pytest_pyfunc_call(pyfuncitem: pytest.Function) -> bool | None:
 @pytest.fixture(autouse=True)
 def clean_slate(monkeypatch: pytest.MonkeyPatch) -> Iterator[None]:
     """A channel layer and a backend of its own for each test, in a process that is a server."""
-    # Channels closes the connections of the thread it works in, which here is the test's.
-    monkeypatch.setattr("channels.db.close_old_connections", lambda: None)
     # Calls of pages have threads of their own, and only the test's has the test's database.
     for module in ("pages.calls", "pages.actions"):
         monkeypatch.setattr(f"broadcast.{module}.own_turn", nullcontext)

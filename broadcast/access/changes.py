@@ -15,7 +15,7 @@ from django.db.models.signals import m2m_changed, post_delete, post_save
 from django.http import HttpRequest
 
 from ..hub import bus
-from ..models import Room, Stream
+from ..models import Room, Stream, session_rows
 from .guard import mark
 
 
@@ -61,4 +61,4 @@ def _person_changed(
 def _logged_out(request: HttpRequest, **kwargs: Any) -> None:
     session = getattr(request, "session", None)
     if session is not None and session.session_key:
-        _tell(session=mark(session.session_key))
+        _tell(session_rows.get_alias(), session=mark(session.session_key))

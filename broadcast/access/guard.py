@@ -19,7 +19,6 @@ from contextlib import suppress
 from heapq import nlargest
 from typing import Protocol
 
-from channels.db import database_sync_to_async
 from django.contrib.auth.models import AnonymousUser
 
 from .. import metrics
@@ -38,6 +37,7 @@ from ..hub.relay import get_relay
 from ..logs import get_logger
 from ..loops import PerLoop, spawn
 from ..models import Room, Stream, database
+from ..models.database import database_sync_to_async
 from ..models.rows import forget
 from ..tokens import Grant
 from . import rules, sessions

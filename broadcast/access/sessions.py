@@ -15,7 +15,6 @@ from importlib import import_module
 from types import SimpleNamespace
 from typing import TYPE_CHECKING, Any, NamedTuple
 
-from channels.db import database_sync_to_async
 from django.conf import settings
 from django.contrib.auth import (
     BACKEND_SESSION_KEY,
@@ -32,6 +31,8 @@ from django.utils import timezone
 from django.utils.crypto import constant_time_compare
 
 from ..loops import PerLoop, Rounds
+from ..models import users
+from ..models.database import database_sync_to_async
 from .visitors import Visitor
 
 if TYPE_CHECKING:
@@ -96,7 +97,7 @@ async def name_of(visitor: Visitor) -> str:
     names: list[str] = []
 
     def take(user: "AnyUser") -> bool:
-        names.append(user.get_username())
+        names.append(users.name_of(user))
         return True
 
     await ask(visitor, take)
@@ -125,9 +126,7 @@ def _enter(visitor: Visitor) -> "tuple[SessionBase, AnyUser, datetime | None]":
 
 
 def _load(visitor: Visitor) -> "tuple[SessionBase, AnyUser]":
-    engine = import_module(settings.SESSION_ENGINE).SessionStore
-    is_sound = not issubclass(engine, SessionStore) or _is_sound(visitor.key)
-    session = engine(visitor.key if is_sound else None)
+    session = _open(visitor.key)
     # A session is read when it is first asked for something: here, where that may take time.
     session.get(SESSION_KEY)
     user = visitor.user or get_user(SimpleNamespace(session=session))  # type: ignore[arg-type]
@@ -188,10 +187,17 @@ def _answers(questions: list[Question]) -> list[bool | Exception]:
     return answers
 
 
+def _open(key: str) -> Any:
+    """The session of that key, as the engine has it; an empty one for a key that no row has."""
+    engine = import_module(settings.SESSION_ENGINE).SessionStore
+    is_sound = not issubclass(engine, SessionStore) or _is_sound(key)
+    return engine(key if is_sound else None)
+
+
 def _load_sessions(keys: Iterable[str]) -> dict[str, Session]:
     engine = import_module(settings.SESSION_ENGINE).SessionStore
     if engine is not SessionStore:
-        return {key: Session(engine(key).load()) for key in keys}
+        return {key: Session(_content(_open(key))) for key in keys}
     sessions = {key: Session() for key in keys}
     sound = [key for key in keys if _is_sound(key)]
     rows = SessionStore.get_model_class().objects
@@ -199,6 +205,11 @@ def _load_sessions(keys: Iterable[str]) -> dict[str, Session]:
         sessions[row.session_key].update(SessionStore(row.session_key).decode(row.session_data))
         sessions[row.session_key].end = row.expire_date
     return sessions
+
+
+def _content(session: Any) -> dict[str, Any]:
+    found: dict[str, Any] = session.load() if session.session_key else {}
+    return found
 
 
 def _is_sound(key: str) -> bool:

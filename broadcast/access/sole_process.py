@@ -12,7 +12,6 @@ A killed process leaves its name behind, which alarms nobody. A process that is 
 import secrets
 from contextlib import suppress
 
-from channels.db import database_sync_to_async
 from django.db import DatabaseError
 
 from .. import lifespan
@@ -21,6 +20,7 @@ from ..installation import is_isolated
 from ..logs import get_logger
 from ..loops import PerLoop
 from ..models import Installation
+from ..models.database import database_sync_to_async
 from .watch import Watch
 
 logger = get_logger(__name__)

@@ -3,9 +3,11 @@
 from typing import Any
 
 from django.conf import settings
+from django.contrib.auth.models import AnonymousUser
 from django.http import HttpRequest, parse_cookie
 
 from ..logs import get_logger
+from ..models import session_rows
 from .origins import header, is_own
 
 logger = get_logger(__name__)
@@ -39,7 +41,7 @@ class Visitor:
         The browser sends its session for a page of another site, port or scheme, too. Such a page
         must not use it: its visitor is nobody, perhaps with a token.
         """
-        key = parse_cookie(header(scope, b"cookie") or "").get(settings.SESSION_COOKIE_NAME, "")
+        key = _session_key(parse_cookie(header(scope, b"cookie") or ""))
         user = scope.get("user")
         if (key or user is not None) and not is_own(scope):
             logger.info("Left out the session of a page at %s", header(scope, b"origin"))
@@ -53,13 +55,29 @@ class Visitor:
     async def of_request(cls, request: HttpRequest) -> "Visitor":
         """The visitor of an HTTP request."""
         token = request.GET.get("token", "") or _bearer(request.headers.get("authorization"))
-        key = request.COOKIES.get(settings.SESSION_COOKIE_NAME, "")
-        return cls(token, key, None if key else await request.auser())
+        key = _session_key(request.COOKIES)
+        return cls(token, key, None if key else await auser_of(request))
 
 
 NOBODY = Visitor()
 #: A program of this machine, which may do whatever can be done there.
 TRUSTED = Visitor()
+
+
+def user_of(request: HttpRequest) -> Any:
+    """The user that Django found; where the project looks for none, nobody is known."""
+    user = getattr(request, "user", None)
+    return AnonymousUser() if user is None else user
+
+
+async def auser_of(request: HttpRequest) -> Any:
+    """The same, in a coroutine."""
+    return await request.auser() if hasattr(request, "auser") else AnonymousUser()
+
+
+def _session_key(cookies: dict[str, str]) -> str:
+    """The key of a session; "": there is none, or this project has no sessions at all."""
+    return cookies.get(settings.SESSION_COOKIE_NAME, "") if session_rows.are_kept() else ""
 
 
 def _bearer(authorization: str | None) -> str:

@@ -11,7 +11,7 @@ from django.db.models import Model, QuerySet
 from django.http import HttpRequest, HttpResponse, HttpResponseNotAllowed
 from django.shortcuts import redirect
 from django.template.response import TemplateResponse
-from django.urls import path
+from django.urls import path, reverse
 from django.utils.cache import add_never_cache_headers
 from django.utils.translation import gettext_lazy as _
 
@@ -35,6 +35,11 @@ class AskingAdmin(ModelAdmin):
     def topic_of(self, one: Any) -> str:
         """The name of the topic at which they are connected."""
         raise NotImplementedError
+
+    def address_of(self, view: str, *args: Any) -> str:
+        """The address of one of these pages, in the site of the admin that they belong to."""
+        name = f"admin:broadcast_{self.opts.model_name}_{view}"
+        return reverse(name, args=args, current_app=self.admin_site.name)
 
     def _view(self, name: str) -> str:
         return f"broadcast_{self.opts.model_name}_{name}"
@@ -71,9 +76,7 @@ class AskingAdmin(ModelAdmin):
             self._do(request, chosen, action, form.cleaned_data)
             # Back to where it was asked for.
             page = request.POST.get("page")
-            return (
-                redirect(f"admin:broadcast_{self.opts.model_name}_change", page) if page else None
-            )
+            return redirect(self.address_of("change", page)) if page else None
         name = request.POST["action"]
         title = dict(self.get_action_choices(request, []))[name]
         return self._page(request, "ask", title=title, chosen=chosen, form=form)
@@ -94,6 +97,8 @@ class AskingAdmin(ModelAdmin):
             self.message_user(request, told % values, messages.SUCCESS)
 
     def _page(self, request: HttpRequest, name: str, **context: Any) -> TemplateResponse:
+        # As Django's own pages do, so that links stay within their site.
+        request.current_app = self.admin_site.name
         context = {**self.admin_site.each_context(request), "opts": self.opts, **context}
         return TemplateResponse(request, f"admin/broadcast/{name}.html", context)
 

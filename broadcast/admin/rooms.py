@@ -41,8 +41,8 @@ class RoomAdmin(VenueAdmin):
     name_field = "room_id"
     list_display = ("title", "room_id", "inside", "peak", "since", "visibility", "is_open")
     list_filter = (IsOpenFilter, "visibility")
-    search_fields = ("title", "room_id", "owner__username")
-    autocomplete_fields = ("owner", "may_enter_users")
+    search_fields = ("title", "room_id")
+    user_fields = ("owner", "may_enter_users")
     fieldsets = (
         (None, {"fields": ("title", "room_id", "owner", "max_peers")}),
         (_("Who may"), {"fields": ("visibility", "may_enter_users", "tokens_valid_from")}),

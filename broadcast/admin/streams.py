@@ -20,6 +20,7 @@ from django.utils.translation import gettext_lazy as _
 from ..backends import get_backend
 from ..hub.publishing import publish
 from ..models import Stream, socket_path
+from ..models.database import written_at
 from .forms import PublishForm, TokenForm
 from .venues import IsOpenFilter, VenueAdmin, figure
 
@@ -58,8 +59,8 @@ class StreamAdmin(VenueAdmin):
         *("access", "is_open", "pages"),
     )
     list_filter = (IsOpenFilter, "visibility", "publishing", "kind")
-    search_fields = ("title", "slug", "description", "owner__username")
-    autocomplete_fields = ("owner", "may_listen_users", "may_publish_users")
+    search_fields = ("title", "slug", "description")
+    user_fields = ("owner", "may_listen_users", "may_publish_users")
     fieldsets = (
         (None, {"fields": ("title", "slug", "description", "owner")}),
         (
@@ -169,4 +170,4 @@ class StreamAdmin(VenueAdmin):
     def _forget(stream: Stream) -> None:
         """A later stream of that name must not have its history."""
         clear = async_to_sync(get_backend().clear)
-        transaction.on_commit(lambda: clear(stream.slug), robust=True)
+        transaction.on_commit(lambda: clear(stream.slug), using=written_at(Stream), robust=True)

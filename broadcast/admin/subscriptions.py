@@ -1,7 +1,7 @@
 """Subscriptions in the admin: which page hears what. To delete one is to unsubscribe the page."""
 
 from datetime import datetime
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 from django.contrib import admin
 from django.http import HttpRequest
@@ -9,12 +9,7 @@ from django.utils import timezone
 from django.utils.translation import gettext_lazy as _
 
 from ..models import Subscription
-
-if TYPE_CHECKING:
-    ModelAdmin = admin.ModelAdmin[Subscription]
-else:
-    # It takes a parameter in the type stubs alone.
-    ModelAdmin = admin.ModelAdmin
+from .users import UsersAdmin
 
 
 class StateFilter(admin.SimpleListFilter):
@@ -32,12 +27,13 @@ class StateFilter(admin.SimpleListFilter):
 
 
 @admin.register(Subscription)
-class SubscriptionAdmin(ModelAdmin):
+class SubscriptionAdmin(UsersAdmin):
     list_display = ("path", "channel_name", "user", "state", "created_at", "expires_at", "page")
     list_display_links = ("path", "channel_name")
     list_filter = (StateFilter, "created_at")
     list_select_related = ("user",)
-    search_fields = ("channel", "path", "digest", "user__username")
+    search_fields = ("channel", "path", "digest")
+    user_fields = ("user",)
     readonly_fields = (
         *("path", "channel_name", "user", "digest", "state"),
         *("epoch", "offset", "heard_epoch", "heard_offset", "created_at", "opened_at", "closed_at"),

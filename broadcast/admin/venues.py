@@ -15,6 +15,7 @@ from ..models import socket_path
 from ..models.venues import Venue
 from .asking import AskingAdmin, Doing
 from .forms import RoomTokenForm
+from .users import UsersAdmin
 
 
 class IsOpenFilter(admin.SimpleListFilter):
@@ -46,7 +47,7 @@ def action_of(do: Callable[[Venue], None], log: str) -> Doing:
     return action
 
 
-class VenueAdmin(AskingAdmin):
+class VenueAdmin(AskingAdmin, UsersAdmin):
     readonly_fields = ("created_at", "closed_at", "tokens_valid_from")
     change_list_template = "admin/broadcast/venue/change_list.html"
     #: The names in the path of the socket of these pages, and what the page of one shows of it.

@@ -6,6 +6,7 @@ from typing import Any
 from django.http import HttpRequest, JsonResponse
 
 from ..access import rules
+from ..access.visitors import auser_of
 from ..backends import Presence, get_backend
 from ..exceptions import NoSuchStream, Unavailable
 from ..http.answers import resource
@@ -43,7 +44,7 @@ async def _describe_all(streams: list[Stream]) -> list[dict[str, Any]]:
 
 
 async def list_streams(request: HttpRequest) -> JsonResponse:
-    user = await request.auser()
+    user = await auser_of(request)
     rows = Stream.objects.listed_for(user).filter(closed_at=None)
     streams = [stream async for stream in rows]
     return JsonResponse({"streams": await _describe_all(streams)})

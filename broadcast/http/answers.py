@@ -17,7 +17,7 @@ from .. import metrics
 from ..exceptions import BadToken, BroadcastError, Unavailable
 from ..models.database import unavailable
 from .decorators import unkept, without_transaction
-from .policy import not_now
+from .policy import not_now, protect
 
 View = Callable[..., Coroutine[Any, Any, HttpResponseBase]]
 
@@ -39,7 +39,7 @@ def resource(**views: View) -> View:
     allowed = sorted([*views, "HEAD"])
 
     async def view(request: HttpRequest, *args: Any, **kwargs: Any) -> HttpResponseBase:
-        return unkept(await respond(request, *args, **kwargs))
+        return protect(unkept(await respond(request, *args, **kwargs)))
 
     async def respond(request: HttpRequest, *args: Any, **kwargs: Any) -> HttpResponseBase:
         answer = views.get("GET" if request.method == "HEAD" else str(request.method))
@@ -100,7 +100,7 @@ def fault(request: HttpRequest, error: Exception) -> JsonResponse:
 @without_transaction
 async def nowhere(request: HttpRequest, path: str) -> JsonResponse:
     """Any other path of the API."""
-    return unkept(JsonResponse({"error": "there is nothing here"}, status=404))
+    return protect(unkept(JsonResponse({"error": "there is nothing here"}, status=404)))
 
 
 # -- what goes wrong before a view is asked: handlers of the URL configuration -------------------

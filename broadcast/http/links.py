@@ -4,13 +4,14 @@ A page's address may carry `?token=…`. The page hands it to its scripts, which
 sockets. No other site and no cache may learn it.
 """
 
-from django.contrib.auth.views import redirect_to_login
 from django.http import HttpRequest, HttpResponse
 from django.http.response import HttpResponseBase
-from django.shortcuts import render
+from django.shortcuts import redirect, render
 from django.utils.cache import add_never_cache_headers
 
+from ..access.visitors import user_of
 from ..exceptions import Forbidden
+from .accounts import login_url
 
 
 def token_of(request: HttpRequest) -> str:
@@ -27,9 +28,13 @@ def with_secret(response: HttpResponseBase, request: HttpRequest) -> HttpRespons
 
 
 def refuse(request: HttpRequest, error: Forbidden) -> HttpResponse:
-    """Ask an unknown visitor to log in; tell a known one, or one with a token, the reason."""
-    if request.user.is_authenticated or token_of(request):
-        # Not raised: Django would log a traceback, although the server did nothing wrong.
-        context = {"exception": str(error)}
-        return render(request, "broadcast/403.html", context, status=error.http_status)
-    return redirect_to_login(request.get_full_path())
+    """Ask an unknown visitor to log in; tell a known one, or one with a token, the reason.
+
+    Where nobody can log in, everybody is told.
+    """
+    known = user_of(request).is_authenticated or token_of(request)
+    if not known and (url := login_url(request)):
+        return redirect(url)
+    # Not raised: Django would log a traceback, although the server did nothing wrong.
+    said = {"exception": str(error)}
+    return render(request, "broadcast/403.html", said, status=error.http_status)

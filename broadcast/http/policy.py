@@ -1,10 +1,27 @@
-"""The policies that browsers keep to with pages, static files and answers of the API."""
+"""The policies that browsers keep to with pages, static files and answers of the API.
 
+A project decides on the policy of its own pages. If it has our middleware, that sets ours wherever
+there is none. Without it we set one on nothing but our own answers:
+
+* On a page if its base template asks for it, as ours does (`{% content_security_policy %}`): a base
+  of the project's own may need scripts of other sites. And not if a middleware looks after
+  policies: it sets the project's (`is_set_elsewhere`).
+* On a page for frames, a recording and an answer of the API always: nothing of the project is in
+  them.
+
+What a project's middleware writes over that is what holds.
+"""
+
+from typing import TypeVar
+
+from django.conf import settings
 from django.http import HttpRequest, HttpResponse
 from django.http.response import HttpResponseBase
 from django.shortcuts import render
 
 from ..exceptions import Unavailable
+
+Response = TypeVar("Response", bound=HttpResponseBase)
 
 CONTENT_SECURITY_POLICY = (
     "default-src 'self'",
@@ -25,16 +42,51 @@ PERMISSIONS_POLICY = ", ".join(
 )
 
 
-def content_security_policy(frame_ancestors: str = "'none'") -> str:
-    """The policy of a page: its own scripts alone, and the sites that may have it in a frame."""
+#: Attributes of requests at which Django's middleware of policies, and django-csp's, keep a nonce.
+NONCES = ("_csp_nonce", "csp_nonce")
+#: The attribute of a request whose page asks for our policy.
+WANTED = "broadcast_policy_is_wanted"
+MIDDLEWARE = "broadcast.middleware.ContentSecurityPolicyMiddleware"
+
+
+def content_security_policy(frame_ancestors: str = "") -> str:
+    """The policy of a page: its own scripts alone, and the sites that may have it in a frame.
+
+    Those are, where nobody says so, the ones that `X_FRAME_OPTIONS` allows for.
+    """
+    if not frame_ancestors:
+        is_same = settings.X_FRAME_OPTIONS.upper() == "SAMEORIGIN"
+        frame_ancestors = "'self'" if is_same else "'none'"
     return "; ".join((*CONTENT_SECURITY_POLICY, f"frame-ancestors {frame_ancestors}"))
 
 
-def protect(response: HttpResponseBase) -> HttpResponseBase:
+def protect(response: Response) -> Response:
     """Have browsers keep to our policy with this answer, where it has none of its own."""
     response.headers.setdefault("Content-Security-Policy", content_security_policy())
     response.headers.setdefault("Permissions-Policy", PERMISSIONS_POLICY)
     response.headers.setdefault("X-Content-Type-Options", "nosniff")
+    return response
+
+
+def is_for_all() -> bool:
+    """Whether the project has our policy on all of its answers."""
+    return MIDDLEWARE in settings.MIDDLEWARE
+
+
+def is_set_elsewhere(request: HttpRequest) -> bool:
+    """Whether a middleware will set the project's own policy, unless there is one by then."""
+    return any(hasattr(request, name) for name in NONCES)
+
+
+def want(request: HttpRequest) -> None:
+    """The page that is rendered for the request runs nothing but files of this site."""
+    setattr(request, WANTED, True)
+
+
+def protect_page(request: HttpRequest, response: Response) -> Response:
+    """Put a page under our policy if it asks for it, and the project has none."""
+    if getattr(request, WANTED, False) and not is_set_elsewhere(request):
+        protect(response)
     return response
 
 

@@ -6,11 +6,7 @@ ended, and messages to pages that are gone. `manage.py prune` drops the same, al
 """
 
 import asyncio
-from importlib import import_module
 
-from channels.db import database_sync_to_async
-from django.conf import settings
-from django.contrib.sessions.backends.db import SessionStore
 from django.utils import timezone
 
 from .. import lifespan
@@ -20,6 +16,8 @@ from ..groups import PAGE_PREFIX
 from ..installation import is_isolated
 from ..loops import PerLoop, repeat, spawn
 from ..models import Subscription, database
+from ..models.database import database_sync_to_async, written_at
+from ..models.session_rows import get_session_model
 
 #: Seconds between two rounds, and between two looks at rows when the last one found few.
 SECONDS, ROWS_SECONDS = 0.25, 60.0
@@ -69,10 +67,10 @@ def drop_sessions(most: int) -> bool:
 
     Other engines have their own way, or `prune`.
     """
-    engine = import_module(settings.SESSION_ENGINE).SessionStore
-    if not issubclass(engine, SessionStore):
+    model = get_session_model()
+    if model is None:
         return False
-    rows = engine.get_model_class()._default_manager
+    rows = model._default_manager.using(written_at(model))
     expired = rows.filter(expire_date__lt=timezone.now()).values_list("pk", flat=True)
     some = list(expired[:most])
     # Their sockets were told when the sessions ended: no signal is needed for each row.

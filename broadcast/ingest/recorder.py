@@ -16,7 +16,6 @@ from concurrent.futures import ThreadPoolExecutor
 from datetime import datetime
 from typing import Any, TypeVar
 
-from channels.db import database_sync_to_async
 from django.core.files.storage import InvalidStorageError
 from django.db import Error as DatabaseError
 from django.utils import timezone
@@ -25,6 +24,7 @@ from ..conf import conf
 from ..logs import get_logger
 from ..media import content_type
 from ..models import Recording, Stream
+from ..models.database import database_sync_to_async
 from ..models.recordings import local_path
 from ..publications import Kind, Publication
 from .backlog import Backlog, Part, Piece

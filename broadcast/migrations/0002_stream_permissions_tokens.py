@@ -3,6 +3,8 @@
 from django.conf import settings
 from django.db import migrations, models
 
+from broadcast.models import user_fields
+
 
 class Migration(migrations.Migration):
 
@@ -15,12 +17,12 @@ class Migration(migrations.Migration):
         migrations.AddField(
             model_name='stream',
             name='may_listen_users',
-            field=models.ManyToManyField(blank=True, help_text='Beside the owner, staff and whoever has the permission on all streams.', related_name='+', to=settings.AUTH_USER_MODEL, verbose_name='users who may listen'),
+            field=user_fields.UsersField(blank=True, help_text='Beside the owner, staff and whoever has the permission on all streams.', related_name='+', to=settings.AUTH_USER_MODEL, verbose_name='users who may listen'),
         ),
         migrations.AddField(
             model_name='stream',
             name='may_publish_users',
-            field=models.ManyToManyField(blank=True, help_text='Beside the owner, staff and whoever has the permission on all streams.', related_name='+', to=settings.AUTH_USER_MODEL, verbose_name='users who may publish'),
+            field=user_fields.UsersField(blank=True, help_text='Beside the owner, staff and whoever has the permission on all streams.', related_name='+', to=settings.AUTH_USER_MODEL, verbose_name='users who may publish'),
         ),
         migrations.AddField(
             model_name='stream',

@@ -4,6 +4,8 @@ import django.db.models.deletion
 from django.conf import settings
 from django.db import migrations, models
 
+from broadcast.models import user_fields
+
 
 class Migration(migrations.Migration):
 
@@ -28,7 +30,7 @@ class Migration(migrations.Migration):
                 ('opened_at', models.DateTimeField(blank=True, null=True, verbose_name='socket opened')),
                 ('closed_at', models.DateTimeField(blank=True, null=True, verbose_name='socket closed')),
                 ('expires_at', models.DateTimeField(db_index=True, verbose_name='expires')),
-                ('user', models.ForeignKey(blank=True, help_text='Whose page it is; it ends with them.', null=True, on_delete=django.db.models.deletion.CASCADE, related_name='+', to=settings.AUTH_USER_MODEL, verbose_name='user')),
+                ('user', user_fields.UserKey(blank=True, help_text='Whose page it is; it ends with them.', null=True, on_delete=django.db.models.deletion.CASCADE, related_name='+', to=settings.AUTH_USER_MODEL, verbose_name='user')),
             ],
             options={
                 'verbose_name': 'subscription',

@@ -5,6 +5,8 @@ import django.db.models.deletion
 from django.conf import settings
 from django.db import migrations, models
 
+from broadcast.models import user_fields
+
 
 class Migration(migrations.Migration):
 
@@ -25,8 +27,8 @@ class Migration(migrations.Migration):
                 ('max_peers', models.PositiveIntegerField(blank=True, help_text='Empty: the default.', null=True, validators=[django.core.validators.MinValueValidator(1)], verbose_name='most members')),
                 ('closed_at', models.DateTimeField(blank=True, null=True, verbose_name='closed')),
                 ('created_at', models.DateTimeField(auto_now_add=True, verbose_name='created')),
-                ('may_enter_users', models.ManyToManyField(blank=True, help_text='Beside the owner, staff and whoever has the permission for all rooms.', related_name='+', to=settings.AUTH_USER_MODEL, verbose_name='users who may enter')),
-                ('owner', models.ForeignKey(blank=True, null=True, on_delete=django.db.models.deletion.SET_NULL, related_name='rooms', to=settings.AUTH_USER_MODEL, verbose_name='owner')),
+                ('may_enter_users', user_fields.UsersField(blank=True, help_text='Beside the owner, staff and whoever has the permission for all rooms.', related_name='+', to=settings.AUTH_USER_MODEL, verbose_name='users who may enter')),
+                ('owner', user_fields.UserKey(blank=True, null=True, on_delete=django.db.models.deletion.SET_NULL, related_name='rooms', to=settings.AUTH_USER_MODEL, verbose_name='owner')),
             ],
             options={
                 'verbose_name': 'room',

@@ -7,15 +7,19 @@ fault of ours, and stays one.
 """
 
 import sys
-from collections.abc import Iterator
+from collections.abc import Callable, Coroutine, Iterator
 from contextlib import contextmanager
-from typing import Any
+from typing import Any, ParamSpec, TypeVar
 
-from django.db import InterfaceError, OperationalError
+from asgiref.sync import SyncToAsync
+from django.db import InterfaceError, OperationalError, connections, models, router
 
 from ..exceptions import Unavailable
 from ..installation import is_isolated
 from ..logs import Sparing, get_logger
+
+P = ParamSpec("P")
+R = TypeVar("R")
 
 logger = get_logger(__name__)
 
@@ -27,6 +31,46 @@ SQLITE_CODES = frozenset((5, 6, 10, 13, 14))
 MYSQL_CODES = frozenset((1040, 1203, 2002, 2003, 2006, 2013))
 
 _lines = Sparing()
+
+
+class Queries(SyncToAsync[P, R]):
+    """A call in a thread, before and after which broken and old connections are closed."""
+
+    def thread_handler(self, loop: Any, *args: Any, **kwargs: Any) -> Any:
+        close_old_connections()
+        try:
+            return super().thread_handler(loop, *args, **kwargs)  # type: ignore[no-untyped-call]
+        finally:
+            close_old_connections()
+
+
+def database_sync_to_async(function: Callable[P, R]) -> Callable[P, Coroutine[Any, Any, R]]:
+    """Channels' function, for code that a view may call, too.
+
+    Channels' own closes the connection of a view in whose transaction it is called: it takes one
+    that does not commit by itself for one that was left so.
+    """
+    return Queries(function)
+
+
+class WrittenManager(models.Manager[Any]):
+    """Rows that are needed as they are now: where they are written, not in a replica of that."""
+
+    def get_queryset(self) -> models.QuerySet[Any]:
+        rows = super().get_queryset()
+        return rows if self._db else rows.using(written_at(self.model))
+
+
+def written_at(model: type[models.Model]) -> str:
+    """The name of the database that rows of the model are written to."""
+    return router.db_for_write(model)
+
+
+def close_old_connections() -> None:
+    """Close connections that are broken, or old, unless somebody is in a transaction there."""
+    for connection in connections.all(initialized_only=True):
+        if not connection.in_atomic_block:
+            connection.close_if_unusable_or_obsolete()
 
 
 def unavailable(error: BaseException | None) -> Unavailable | None:

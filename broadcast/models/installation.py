@@ -4,6 +4,8 @@ from django.db import models
 from django.utils.crypto import get_random_string
 from django.utils.translation import gettext_lazy as _
 
+from .database import WrittenManager
+
 #: Most characters of a prefix: names of groups have less than 100, and a stream's is in them.
 MOST = 20
 #: Characters of a random one.
@@ -50,7 +52,7 @@ class Installation(models.Model):
     #: `access.sole_process`.
     server = models.CharField(_("server"), max_length=16, blank=True, default="")
 
-    objects = InstallationQuerySet.as_manager()
+    objects = WrittenManager.from_queryset(InstallationQuerySet)()
 
     class Meta:
         verbose_name = _("installation")

@@ -7,6 +7,8 @@ from django.db import IntegrityError, models, transaction
 from django.db.models import F
 from django.utils.translation import gettext_lazy as _
 
+from .database import written_at
+
 #: An hour, what is counted, and its value.
 Counted = tuple[datetime, str, int]
 
@@ -14,7 +16,7 @@ Counted = tuple[datetime, str, int]
 class RoomHourQuerySet(models.QuerySet["RoomHour"]):
     def add(self, counts: Mapping[Counted, int]) -> None:
         """Add to what is counted, all or nothing, whatever other processes add meanwhile."""
-        with transaction.atomic():
+        with transaction.atomic(written_at(self.model)):
             for (hour, kind, value), count in sorted(counts.items()):
                 self._add_one({"hour": hour, "kind": kind, "value": value}, count)
 
@@ -22,7 +24,7 @@ class RoomHourQuerySet(models.QuerySet["RoomHour"]):
         if self.filter(**of).update(count=F("count") + count):
             return
         try:
-            with transaction.atomic():
+            with transaction.atomic(written_at(self.model)):
                 self.create(**of, count=count)
         except IntegrityError:
             # Another process was first.

@@ -14,6 +14,8 @@ from django.utils.translation import gettext_lazy as _
 from ..exceptions import RoomClosed
 from ..groups import room_stream
 from ..tokens import Grant
+from .user_fields import UserKey, UsersField
+from .users import has_perm, is_named, is_staff
 from .venues import Venue, VenueQuerySet
 
 if TYPE_CHECKING:
@@ -40,7 +42,7 @@ class Room(Venue):
         unique=True,
         help_text=_("What clients call it: up to 50 characters of any kind."),
     )
-    owner = models.ForeignKey(
+    owner = UserKey(
         settings.AUTH_USER_MODEL,
         verbose_name=_("owner"),
         on_delete=models.SET_NULL,
@@ -51,7 +53,7 @@ class Room(Venue):
     visibility = models.CharField(
         _("visibility"), max_length=10, choices=Visibility, default=Visibility.PUBLIC
     )
-    may_enter_users = models.ManyToManyField(
+    may_enter_users = UsersField(
         settings.AUTH_USER_MODEL,
         verbose_name=_("users who may enter"),
         blank=True,
@@ -90,10 +92,10 @@ class Room(Venue):
             return True
         if not user.is_authenticated:
             return False
-        if user.pk == self.owner_id or user.is_staff:
+        if user.pk == self.owner_id or is_staff(user):
             return True
         permission = "broadcast.enter_room"
-        return user.has_perm(permission) or self.may_enter_users.filter(pk=user.pk).exists()
+        return has_perm(user, permission) or is_named(user, self.may_enter_users)
 
     def check_open(self) -> None:
         """RoomClosed: a person closed it."""

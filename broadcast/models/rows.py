@@ -12,8 +12,7 @@ import asyncio
 import time
 from typing import Any
 
-from asgiref.sync import sync_to_async
-from django.db import close_old_connections, transaction
+from django.db import transaction
 from django.db.models.signals import post_delete, post_save
 
 from .. import lifespan
@@ -21,7 +20,7 @@ from ..exceptions import NoSuchStream
 from ..installation import is_isolated
 from ..loops import spawn
 from . import Room, Stream
-from .database import is_refused
+from .database import database_sync_to_async, is_refused
 
 SECONDS = 2.0
 #: Rows that are kept, and names that have none.
@@ -90,7 +89,7 @@ async def _find(name: Name) -> Any:
 async def _read(name: Name) -> Any:
     forgotten = _forgotten
     model, value = name
-    row = await sync_to_async(_query)(model, value)
+    row = await database_sync_to_async(_query)(model, value)
     if forgotten == _forgotten and not is_isolated("BROADCAST_PREFIX"):
         if len(_rows) > MOST:
             # A client that tries out names must not fill the memory.
@@ -100,11 +99,7 @@ async def _read(name: Name) -> Any:
 
 
 def _query(model: type[Stream] | type[Room], value: str) -> Any:
-    # Not Channels' `database_sync_to_async`: it would end the transaction of a view, since it takes
-    # a connection that does not commit by itself for one that was left so.
     try:
-        if not transaction.get_connection().in_atomic_block:
-            close_old_connections()
         return model.objects.named(value).first()
     except Exception as error:
         if is_refused(error):

@@ -17,6 +17,8 @@ from ..conf import conf
 from ..exceptions import StreamClosed
 from ..tokens import Grant
 from .paths import socket_path
+from .user_fields import UserKey, UsersField
+from .users import has_perm, is_named, is_staff, is_superuser
 from .venues import Venue, VenueQuerySet
 
 if TYPE_CHECKING:
@@ -35,7 +37,7 @@ class StreamQuerySet(VenueQuerySet["Stream"]):
     def has_room_for(self, owner: "AnyUser") -> bool:
         """Whether `owner` may own one more of these; superusers may own any number."""
         most = conf.MAX_STREAMS_PER_OWNER
-        return most is None or owner.is_superuser or self.filter(owner=owner.pk).count() < most
+        return most is None or is_superuser(owner) or self.filter(owner=owner.pk).count() < most
 
     def setup(self) -> list["Stream"]:
         """Make the streams that a new installation starts with; answers those that were missing."""
@@ -75,7 +77,7 @@ class Stream(Venue):
 
     slug = models.SlugField(_("slug"), max_length=70, unique=True)
     description = models.TextField(_("description"), blank=True)
-    owner = models.ForeignKey(
+    owner = UserKey(
         settings.AUTH_USER_MODEL,
         verbose_name=_("owner"),
         on_delete=models.SET_NULL,
@@ -89,14 +91,14 @@ class Stream(Venue):
     publishing = models.CharField(
         _("publishing"), max_length=10, choices=Publishing, default=Publishing.OWNER
     )
-    may_listen_users = models.ManyToManyField(
+    may_listen_users = UsersField(
         settings.AUTH_USER_MODEL,
         verbose_name=_("users who may listen"),
         blank=True,
         related_name="+",
         help_text=_("Beside the owner, staff and whoever has the permission on all streams."),
     )
-    may_publish_users = models.ManyToManyField(
+    may_publish_users = UsersField(
         settings.AUTH_USER_MODEL,
         verbose_name=_("users who may publish"),
         blank=True,
@@ -187,9 +189,22 @@ class Stream(Venue):
     def _is_for(self, user: "AnyUser", permission: str) -> bool:
         if not user.is_authenticated:
             return False
-        if user.pk == self.owner_id or user.is_staff:
+        if user.pk == self.owner_id or is_staff(user):
             return True
-        return user.has_perm(permission) or user.has_perm(permission, self)
+        # A project may have backends that know permissions on single rows, or none of them.
+        return (
+            has_perm(user, permission)
+            or self.names(user, permission)
+            or has_perm(user, permission, self)
+        )
+
+    def names(self, user: "AnyUser", permission: str) -> bool:
+        """Whether this row names the user as one of those that have the permission here."""
+        if permission == "broadcast.listen_stream":
+            return is_named(user, self.may_listen_users)
+        if permission == "broadcast.publish_stream":
+            return is_named(user, self.may_publish_users)
+        return False
 
     def make_token(
         self, grant: Grant | str, max_age: float | None = None, now: float | None = None

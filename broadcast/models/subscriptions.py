@@ -3,14 +3,18 @@
 import math
 from collections.abc import Iterable, Mapping
 from datetime import datetime, timedelta
-from typing import TYPE_CHECKING, NamedTuple
+from typing import TYPE_CHECKING, Any, NamedTuple
 
 from django.conf import settings
+from django.contrib.auth import get_user_model
 from django.db import models
 from django.utils.translation import gettext_lazy as _
 
 from ..conf import conf
 from ..publications import MAX_NAME, Position
+from .database import WrittenManager
+from .user_fields import UserKey, are_apart
+from .users import has_field
 
 if TYPE_CHECKING:
     from .streams import AnyUser
@@ -31,8 +35,24 @@ class Place(NamedTuple):
 class SubscriptionQuerySet(models.QuerySet["Subscription"]):
     def live(self, now: datetime) -> "SubscriptionQuerySet":
         """Those that hold at that time: not expired, and not of a user who was deactivated."""
-        whose = models.Q(user=None) | models.Q(user__is_active=True)
-        return self.filter(whose, expires_at__gt=now)
+        held = self.filter(expires_at__gt=now)
+        if not has_field("is_active"):
+            # Nobody can be deactivated by a row.
+            return held
+        if are_apart(self.model):
+            return held.exclude(user__in=self._deactivated(held))
+        return held.filter(models.Q(user=None) | models.Q(user__is_active=True))
+
+    @staticmethod
+    def _deactivated(held: "SubscriptionQuerySet") -> list[Any]:
+        """The keys of users of these rows who were deactivated, from a database of their own."""
+        keys = list(held.exclude(user=None).values_list("user", flat=True).distinct())
+        users = get_user_model()._default_manager.filter(pk__in=keys, is_active=False)
+        return list(users.values_list("pk", flat=True))
+
+    def has_live(self, digest: str, now: datetime) -> bool:
+        """Whether the page is known at that time."""
+        return self.filter(digest=digest).live(now).exists()
 
     def subscribe(
         self,
@@ -79,7 +99,7 @@ class SubscriptionQuerySet(models.QuerySet["Subscription"]):
     def heard(self, digests: Iterable[str], now: datetime) -> dict[str, set[str]]:
         """The channels that each of these pages hears at that time."""
         found: dict[str, set[str]] = {digest: set() for digest in digests}
-        rows = self.live(now).filter(digest__in=list(found))
+        rows = self.filter(digest__in=list(found)).live(now)
         for digest, channel in rows.values_list("digest", "channel"):
             found[digest].add(channel)
         return found
@@ -91,14 +111,14 @@ class SubscriptionQuerySet(models.QuerySet["Subscription"]):
         """
         found: dict[str, dict[str, datetime]] = {digest: {} for digest in digests}
         early = now + timedelta(seconds=conf.SUBSCRIPTION_AGE / 2)
-        rows = self.live(now).filter(digest__in=list(found), expires_at__lt=early)
+        rows = self.filter(digest__in=list(found), expires_at__lt=early).live(now)
         for digest, channel, end in rows.values_list("digest", "channel", "expires_at"):
             found[digest][channel] = end
         return found
 
     def renew(self, digests: Iterable[str], now: datetime) -> None:
         """The sockets of these pages are open still."""
-        self.live(now).filter(digest__in=list(digests)).update(expires_at=self._end(now))
+        self.filter(digest__in=list(digests)).live(now).update(expires_at=self._end(now))
 
     def close(self, digest: str, heard: Mapping[str, Position], now: datetime) -> None:
         """The page's socket went. `heard`: what it was handed, where that is news."""
@@ -124,7 +144,7 @@ class SubscriptionQuerySet(models.QuerySet["Subscription"]):
 
     def channels(self, now: datetime, prefix: str) -> list[str]:
         """The channels that any page hears, of those that begin so."""
-        heard = self.live(now).filter(channel__startswith=prefix).exclude(channel="")
+        heard = self.filter(channel__startswith=prefix).exclude(channel="").live(now)
         return list(heard.order_by("channel").values_list("channel", flat=True).distinct())
 
     def prune(self, now: datetime) -> list[str]:
@@ -167,7 +187,7 @@ class Subscription(models.Model):
 
     digest = models.CharField(_("digest of the page"), max_length=64)
     channel = models.CharField(_("channel"), max_length=MAX_NAME, blank=True)
-    user = models.ForeignKey(
+    user = UserKey(
         settings.AUTH_USER_MODEL,
         verbose_name=_("user"),
         on_delete=models.CASCADE,
@@ -192,7 +212,7 @@ class Subscription(models.Model):
     closed_at = models.DateTimeField(_("socket closed"), null=True, blank=True)
     expires_at = models.DateTimeField(_("expires"), db_index=True)
 
-    objects = SubscriptionQuerySet.as_manager()
+    objects = WrittenManager.from_queryset(SubscriptionQuerySet)()
 
     class Meta:
         ordering = ("-created_at", "channel")

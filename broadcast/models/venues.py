@@ -10,6 +10,7 @@ from django.utils.translation import gettext_lazy as _
 from .. import tokens
 from ..conf import conf
 from ..tokens import Grant
+from .users import is_staff
 
 if TYPE_CHECKING:
     from django.contrib.auth.models import AnonymousUser, User
@@ -22,7 +23,7 @@ AnyVenue = TypeVar("AnyVenue", bound="Venue")
 class VenueQuerySet(models.QuerySet[AnyVenue]):
     def listed_for(self, user: "AnyUser") -> Self:
         """Those that a list shows to `user`: public ones, one's own, to staff all."""
-        if getattr(user, "is_staff", False):
+        if is_staff(user):
             return self
         public = models.Q(visibility="public")
         return self.filter(public | models.Q(owner=user.pk) if user.pk else public)

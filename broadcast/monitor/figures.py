@@ -26,7 +26,7 @@ from ..consumers import MAX_PING, SocketConsumer
 from ..exceptions import BadRequest, BroadcastError, CloseCode, Forbidden, Unavailable
 from ..hub.starts import query_of
 from ..logs import get_logger
-from ..models import database
+from ..models import database, users
 from ..publications import Kind, Publication, decode_json
 from ..wire.frames import event
 
@@ -55,7 +55,7 @@ SIGNATURES = (
 
 def may_look(user: "AnyUser", what: str) -> bool:
     """Whether the user may see who is at streams, or in rooms."""
-    return bool(getattr(user, "is_staff", False) and user.has_perm(f"broadcast.view_{what}"))
+    return users.is_staff(user) and users.has_perm(user, f"broadcast.view_{what}")
 
 
 def excerpt(publication: Publication) -> dict[str, Any]:

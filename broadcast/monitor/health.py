@@ -16,7 +16,7 @@ from contextlib import suppress
 from threading import Thread
 from typing import Any, NamedTuple
 
-from django.db import connection
+from django.db import connections
 from django.http import HttpRequest, JsonResponse
 
 from .. import lifespan
@@ -118,7 +118,8 @@ def _ask_database() -> None:
     try:
         Stream.objects.exists()
     finally:
-        connection.close()
+        # Whichever database the table is in.
+        connections.close_all()
 
 
 def in_thread(work: Callable[[], object]) -> asyncio.Future[None]:

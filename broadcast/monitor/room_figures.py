@@ -11,12 +11,11 @@ A socket at `/ws/admin/rooms/`, for staff who may view rooms, like the one of st
 
 from typing import Any
 
-from channels.db import database_sync_to_async
-
 from ..access.connections import who_is_at
 from ..backends import get_backend
 from ..groups import room_stream
 from ..models import Room
+from ..models.database import database_sync_to_async
 from .figures import FiguresConsumer
 
 

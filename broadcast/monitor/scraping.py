@@ -15,10 +15,12 @@ from django.utils.crypto import constant_time_compare
 from prometheus_client import CONTENT_TYPE_PLAIN_0_0_4
 
 from .. import metrics
+from ..access.visitors import auser_of
 from ..conf import conf
 from ..exceptions import Forbidden, Unavailable
 from ..http.answers import reading
 from ..hub.relay import all_topics
+from ..models import users
 
 #: Headers of requests that came through a proxy.
 PROXY_HEADERS = ("Forwarded", "Via", "X-Forwarded-For", "X-Forwarded-Host", "X-Real-IP")
@@ -56,6 +58,6 @@ def is_local(request: HttpRequest) -> bool:
 
 async def is_staff(request: HttpRequest) -> bool:
     try:
-        return bool(getattr(await request.auser(), "is_staff", False))
+        return users.is_staff(await auser_of(request))
     except DatabaseError:
         raise Unavailable("the database does not answer") from None

@@ -10,8 +10,6 @@ from functools import cache
 from inspect import iscoroutinefunction
 from typing import Any, Protocol
 
-from channels.db import database_sync_to_async
-
 from .. import metrics
 from ..conf import conf
 from ..exceptions import BadRequest, BroadcastError, Forbidden
@@ -19,6 +17,7 @@ from ..http.threads import own_turn
 from ..logs import get_logger
 from ..loops import PerLoop
 from ..models import database
+from ..models.database import database_sync_to_async
 from ..publications import decode_json, encode_json
 from .calls import PageCall, RouteHandler, is_trusted
 from .handlers import OWN, find_handler

@@ -6,10 +6,8 @@ does no harm.
 """
 
 from functools import partial
-from importlib import import_module
 from typing import Any
 
-from django.conf import settings
 from django.contrib.auth.signals import user_logged_out
 from django.db import transaction
 from django.db.models.signals import post_delete, post_save
@@ -18,7 +16,7 @@ from django.utils import timezone
 
 from ..access.guard import mark
 from ..hub import bus
-from ..models import Subscription
+from ..models import Subscription, session_rows
 from .subscriptions import announce
 
 
@@ -28,15 +26,14 @@ def connect() -> None:
     post_save.connect(_subscription_changed, sender=Subscription)
     post_delete.connect(_subscription_ended, sender=Subscription)
     # Sessions that are not in the database are looked at every few seconds.
-    engine = import_module(settings.SESSION_ENGINE).SessionStore
-    if hasattr(engine, "get_model_class"):
-        post_delete.connect(_session_ended, sender=engine.get_model_class())
+    if model := session_rows.get_session_model():
+        post_delete.connect(_session_ended, sender=model)
 
 
 def _logged_out(request: HttpRequest, **kwargs: Any) -> None:
     session = getattr(request, "session", None)
     if session is not None and session.session_key:
-        _tell_pages(session.session_key)
+        _tell_pages(session.session_key, session_rows.get_alias())
 
 
 def _session_ended(instance: Any, using: str, **kwargs: Any) -> None:

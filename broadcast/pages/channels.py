@@ -11,7 +11,6 @@ import math
 from collections.abc import Iterable, Mapping
 from typing import Any, Protocol
 
-from channels.db import database_sync_to_async
 from django.utils import timezone
 
 from ..exceptions import BadRequest
@@ -20,6 +19,7 @@ from ..hub.relay import get_relay
 from ..hub.starts import Wish, begin_at
 from ..loops import spawn
 from ..models import EVERYONE, Subscription
+from ..models.database import database_sync_to_async
 from ..models.subscriptions import Place
 from ..publications import Position, decode_json
 from ..wire.frames import page_encoding

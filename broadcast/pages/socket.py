@@ -11,7 +11,6 @@ import json
 from types import SimpleNamespace
 from typing import Any, NamedTuple
 
-from channels.db import database_sync_to_async
 from django.db import DatabaseError
 from django.dispatch import Signal
 from django.utils import timezone
@@ -25,6 +24,7 @@ from ..hub.page_writes import get_writes
 from ..hub.starts import query_of
 from ..logs import get_logger
 from ..models import Subscription
+from ..models.database import database_sync_to_async
 from ..signals import socket_joined, socket_left
 from ..wire.frames import TEXT, Message
 from ..wire.sinks import FrameSink

@@ -33,6 +33,7 @@ from ..hub.publishing import apublish_draft
 from ..hub.serving import at_engine
 from ..installation import learn
 from ..models import Subscription
+from ..models.database import written_at
 from ..publications import Draft, Position
 
 if TYPE_CHECKING:
@@ -68,7 +69,7 @@ def topic_of(digest: str) -> str:
 def announce(digest: str, leave: Iterable[str] = ()) -> None:
     """Have the page's socket, wherever that is, look at its subscriptions, and `leave` at once."""
     telling = partial(bus.tell_everybody, bus.PageChanged(digest, list(leave)))
-    transaction.on_commit(telling, robust=True)
+    transaction.on_commit(telling, using=written_at(Subscription), robust=True)
 
 
 class PageSocket:
@@ -173,8 +174,8 @@ class PageSocket:
         """
         said = _as_json(message)
         drafts = [Draft.of({"payload": said, "channel": one}) for one in channel_names(channels)]
-        rows = Subscription.objects.live(timezone.now()).filter(digest=digest)
-        if is_id(digest) and await rows.aexists():
+        is_known = sync_to_async(Subscription.objects.has_live)
+        if is_id(digest) and await is_known(digest, timezone.now()):
             for draft in drafts:
                 await apublish_draft(topic_of(digest), draft)
 

@@ -13,7 +13,6 @@ from contextlib import suppress
 from datetime import datetime
 from typing import Any, Protocol
 
-from channels.db import database_sync_to_async
 from django.utils import timezone
 from django.utils.crypto import constant_time_compare
 
@@ -30,6 +29,7 @@ from ..hub.relay import get_relay
 from ..logs import get_logger
 from ..loops import PerLoop
 from ..models import EVERYONE, Subscription
+from ..models.database import database_sync_to_async
 from .channels import Channels
 from .subscriptions import SOCKET_KEY
 

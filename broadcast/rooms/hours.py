@@ -7,13 +7,12 @@ Who left is noted by the process that had it leave, and written together with ot
 import asyncio
 from collections import Counter
 
-from channels.db import database_sync_to_async
-
 from .. import lifespan, metrics
 from ..backends.rooms import Left
 from ..exceptions import Unavailable
 from ..loops import repeat, spawn
 from ..models import RoomHour, database
+from ..models.database import database_sync_to_async
 from ..models.room_hours import Counted
 from ..models.times import moment
 

@@ -15,15 +15,16 @@ from django.views.decorators.cache import never_cache
 from django.views.decorators.http import require_safe
 
 from ..access import rules
-from ..access.visitors import Visitor
+from ..access.visitors import Visitor, user_of
 from ..backends import get_backend
 from ..exceptions import Forbidden, RoomClosed, Unavailable
-from ..http.decorators import personal
+from ..http.decorators import page, personal
 from ..http.links import refuse, token_of, with_secret
 from ..models import Room, socket_path
+from ..models.users import full_name_of
 from ..tokens import Grant
 from .ice import ice_servers
-from .messages import MOST_ROOM_ID
+from .messages import MOST_NAME, MOST_ROOM_ID
 
 
 class RoomIdConverter:
@@ -62,6 +63,7 @@ class EnterForm(forms.Form):
         return room
 
 
+@page
 @personal
 @require_safe
 def room_list(request: HttpRequest) -> HttpResponseBase:
@@ -71,7 +73,7 @@ def room_list(request: HttpRequest) -> HttpResponseBase:
     form = EnterForm(request.GET if "room" in request.GET else None)
     if form.is_valid():
         return redirect("broadcast:room_page", form.cleaned_data["room"])
-    listed = Room.objects.listed_for(request.user).filter(closed_at=None)
+    listed = Room.objects.listed_for(user_of(request)).filter(closed_at=None)
     rooms = [room for room in listed if has_address(room.room_id)]
     inside = people_in([room.room_id for room in rooms])
     rows = [{"room": room, "people": inside.get(room.room_id, 0)} for room in rooms]
@@ -93,6 +95,7 @@ def people_in(room_ids: list[str]) -> dict[str, int]:
     return {}
 
 
+@page
 @never_cache
 @require_safe
 def room_page(request: HttpRequest, room_id: str) -> HttpResponseBase:
@@ -115,7 +118,7 @@ def room_page(request: HttpRequest, room_id: str) -> HttpResponseBase:
         "room_id": room_id,
         "socket_path": socket_path("signaling"),
         "title": str(room or room_id),
-        "ice_servers": json.dumps(ice_servers(user_of(request), time.time())),
+        "ice_servers": json.dumps(ice_servers(turn_name_of(request), time.time())),
         "name": name_of(request),
         "link": request.build_absolute_uri(request.path),
         "token": token_of(request),
@@ -129,11 +132,15 @@ async def check(room: Room, request: HttpRequest) -> None:
 
 
 def name_of(request: HttpRequest) -> str:
-    """The name of a known user; "" for others."""
-    user = request.user
-    return (user.get_full_name() or user.get_username()) if user.is_authenticated else ""
+    """The name of a known user, to begin with; "" for others."""
+    user = user_of(request)
+    if not user.is_authenticated:
+        return ""
+    # Of an e-mail address the others in the room learn only what stands before the @.
+    return full_name_of(user).partition("@")[0][:MOST_NAME]
 
 
-def user_of(request: HttpRequest) -> str:
+def turn_name_of(request: HttpRequest) -> str:
     """The user's key, for TURN servers, which log it: a number says nothing to them."""
-    return str(request.user.pk) if request.user.is_authenticated else "guest"
+    user = user_of(request)
+    return str(user.pk) if user.is_authenticated else "guest"

@@ -23,9 +23,11 @@ from django.utils.cache import add_never_cache_headers
 from django.views.decorators.http import require_safe
 
 from ..access import rules
+from ..access.visitors import auser_of
 from ..exceptions import Forbidden
-from ..http.decorators import personal, without_transaction
+from ..http.decorators import page, personal, without_transaction
 from ..http.links import refuse, with_secret
+from ..http.policy import protect
 from ..models import Recording, Stream
 from ..models.recordings import get_storage, is_local
 from ..tokens import Grant
@@ -34,6 +36,7 @@ from ..tokens import Grant
 PIECE = 64 * 1024
 
 
+@page
 @personal
 @require_safe
 @without_transaction
@@ -45,9 +48,9 @@ async def recording(request: HttpRequest, slug: str, pk: int) -> HttpResponseBas
     try:
         await rules.check_request(found.stream, Grant.LISTEN, request)
     except Forbidden as error:
-        request.user = await request.auser()
+        request.user = await auser_of(request)
         return refuse(request, error)
-    return protect(await answer(request, found), request, found.stream)
+    return keep_back(await answer(request, found), request, found.stream)
 
 
 async def answer(request: HttpRequest, found: Recording) -> HttpResponse | StreamingHttpResponse:
@@ -122,10 +125,13 @@ async def pieces(file: Any, start: int, end: int) -> AsyncIterator[bytes]:
         file.close()
 
 
-def protect(
+def keep_back(
     response: HttpResponse | StreamingHttpResponse, request: HttpRequest, stream: Stream
 ) -> HttpResponseBase:
-    """No cache keeps what is not for everybody, and no other site is told a token."""
+    """No cache keeps what is not for everybody, no other site is told a token, and a file that says
+    of itself that it is a page runs nothing.
+    """
+    protect(response)
     if stream.visibility == Stream.Visibility.PRIVATE:
         add_never_cache_headers(response)
     return with_secret(response, request)

@@ -13,23 +13,27 @@ from django.views.decorators.cache import never_cache
 from django.views.decorators.clickjacking import xframe_options_exempt
 
 from ..access import rules
+from ..access.visitors import user_of
 from ..backends import Presence, get_backend
 from ..conf import conf
 from ..exceptions import BroadcastError, Forbidden
-from ..http.decorators import personal, without_transaction
+from ..http.decorators import page, personal, without_transaction
 from ..http.links import refuse, token_of, with_secret
-from ..http.policy import content_security_policy
+from ..http.policy import content_security_policy, protect
 from ..models import Stream, socket_path
 from ..models.rows import find_open
+from ..models.users import is_staff
 from ..tokens import Grant
 
 #: Recordings on the page of a stream, the newest ones.
 RECORDINGS = 20
 
 
+@page
 @personal
 def stream_list(request: HttpRequest) -> HttpResponse:
-    streams = list(Stream.objects.listed_for(request.user).filter(closed_at=None))
+    user = user_of(request)
+    streams = list(Stream.objects.listed_for(user).filter(closed_at=None))
     presences = presences_of(stream.slug for stream in streams)
     rows = [
         {
@@ -38,15 +42,18 @@ def stream_list(request: HttpRequest) -> HttpResponse:
             "description": stream.description,
             "live": presences[stream.slug].live,
             "listeners": presences[stream.slug].listeners,
-            "may_publish": stream.may_publish(request.user),
+            "may_publish": stream.may_publish(user),
             "get_absolute_url": stream.get_absolute_url(),
         }
         for stream in streams
     ]
     rows.sort(key=lambda row: not row["live"])
-    return render(request, "broadcast/stream_list.html", {"streams": rows})
+    return render(
+        request, "broadcast/stream_list.html", {"streams": rows, "is_staff": is_staff(user)}
+    )
 
 
+@page
 @personal
 def stream_watch(request: HttpRequest, slug: str) -> HttpResponseBase:
     stream = get_object_or_404(Stream, slug=slug)
@@ -59,7 +66,7 @@ def stream_watch(request: HttpRequest, slug: str) -> HttpResponseBase:
         "stream": stream,
         "live": presence.live,
         "listeners": presence.listeners,
-        "may_publish": stream.may_publish(request.user),
+        "may_publish": stream.may_publish(user_of(request)),
         "embed_url": request.build_absolute_uri(reverse("broadcast:stream_embed", args=[slug])),
         "element_url": request.build_absolute_uri(static("broadcast/element.js")),
         "listener_url": request.build_absolute_uri(stream.listener_path),
@@ -79,16 +86,19 @@ async def stream_embed(request: HttpRequest, slug: str) -> HttpResponse:
     make people press what they do not see. And what it leads to is not told its address, which
     may have a token in it.
     """
-    said: dict[str, object]
+    said: dict[str, object] = {
+        name: request.GET.get(name) for name in ("theme", "history", "token")
+    }
+    status = 200
     try:
-        said, status = {"stream": await stream_to_embed(request, slug)}, 200
+        said["stream"] = await stream_to_embed(request, slug)
     except BroadcastError as error:
-        said, status = {"error": error}, error.http_status
+        said["error"], status = error, error.http_status
     response = render(request, "broadcast/stream_embed.html", said, status=status)
     policy = content_security_policy(frame_ancestors=conf.EMBED_ANCESTORS)
     response.headers["Content-Security-Policy"] = policy
     response.headers["Referrer-Policy"] = "no-referrer"
-    return response
+    return protect(response)
 
 
 async def stream_to_embed(request: HttpRequest, slug: str) -> Stream:
@@ -98,6 +108,7 @@ async def stream_to_embed(request: HttpRequest, slug: str) -> Stream:
     return stream
 
 
+@page
 @personal
 def stream_studio(request: HttpRequest, slug: str) -> HttpResponseBase:
     stream = get_object_or_404(Stream, slug=slug)

@@ -10,6 +10,7 @@ from django.templatetags.static import static
 from django.utils.html import format_html, format_html_join
 from django.utils.safestring import SafeString
 
+from ..http import accounts, policy
 from ..models import Stream, socket_path
 from ..pages import markup
 
@@ -63,7 +64,10 @@ def socket_attributes(context: template.Context) -> SafeString:
 
     Needs `broadcast.middleware.SocketMiddleware` and a template that is rendered for a request.
     """
-    socket = context["request"].socket
+    request = request_of(context)
+    if request is None:
+        raise template.TemplateSyntaxError("socket_attributes needs a request to render for")
+    socket = request.socket
     socket.is_rendered = True
     return markup.socket_attributes(socket.connection_id)
 
@@ -81,8 +85,28 @@ def item_template(context: template.Context, name: str) -> SafeString:
     if not name:
         return SafeString("")
     variables = cast(dict[str, Any], context.flatten())
-    request = context.request if isinstance(context, RequestContext) else None
-    return format_html("<template>{}</template>", render_to_string(name, variables, request))
+    said = render_to_string(name, variables, request_of(context))
+    return format_html("<template>{}</template>", said)
+
+
+@register.simple_tag(takes_context=True)
+def account_links(context: template.Context) -> accounts.AccountLinks | None:
+    """Where the visitor finds the project's admin, logs in and out; None: on no request's page."""
+    request = request_of(context)
+    return accounts.account_links(request) if request else None
+
+
+@register.simple_tag(takes_context=True)
+def content_security_policy(context: template.Context) -> str:
+    """In a base template: pages of Broadcast with this base run nothing but files of this site."""
+    if request := request_of(context):
+        policy.want(request)
+    return ""
+
+
+def request_of(context: template.Context) -> Any:
+    """The request that a page is rendered for, whatever context processors there are; or None."""
+    return context.request if isinstance(context, RequestContext) else context.get("request")
 
 
 def script_once(context: template.Context) -> SafeString:

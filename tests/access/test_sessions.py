@@ -13,7 +13,7 @@ from django.contrib.auth.backends import ModelBackend
 from django.contrib.auth.models import AnonymousUser, User
 from django.contrib.sessions.models import Session
 from django.db import DatabaseError, connection
-from django.test import Client
+from django.test import Client, override_settings
 from django.test.utils import CaptureQueriesContext
 from django.utils import timezone
 
@@ -228,3 +228,12 @@ async def test_the_user_of_a_middleware_may_what_they_may_now() -> None:
     assert await sessions.ask(found, lambda asked: bool(asked.is_staff))
     await User.objects.filter(pk=user.pk).aupdate(is_active=False)
     assert await sessions.ask(found, lambda asked: isinstance(asked, AnonymousUser))
+
+
+@pytest.mark.parametrize("engine", ["db", "cached_db"])
+def test_a_key_that_no_row_has_is_not_looked_up(engine: str) -> None:
+    # PostgreSQL fails at a NUL, and with it the query of all who came together.
+    name = f"django.contrib.sessions.backends.{engine}"
+    with override_settings(SESSION_ENGINE=name), CaptureQueriesContext(connection) as queries:
+        assert sessions._load_sessions(["\0" * 32, "é" * 32]) == {"\0" * 32: {}, "é" * 32: {}}
+    assert not queries.captured_queries

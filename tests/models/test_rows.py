@@ -79,7 +79,7 @@ async def test_a_row_that_is_changed_while_it_is_read_is_not_kept_as_it_was(
 
         return run
 
-    monkeypatch.setattr("broadcast.models.rows.sync_to_async", slowly)
+    monkeypatch.setattr("broadcast.models.rows.database_sync_to_async", slowly)
     reading = asyncio.ensure_future(rows.find_stream("s"))
     await read.wait()
     row.title = "Another"

@@ -6,7 +6,7 @@ from typing import Any
 
 from asgiref.sync import async_to_sync
 from django.core.exceptions import ImproperlyConfigured
-from django.core.management import call_command
+from django.core.management import call_command, get_commands
 from django.core.management.base import BaseCommand, CommandError
 from django.utils import timezone
 
@@ -27,7 +27,8 @@ class Command(BaseCommand):
     )
 
     def handle(self, *args: Any, **options: Any) -> None:
-        call_command("clearsessions")
+        if "clearsessions" in get_commands():
+            call_command("clearsessions")
         pages = Subscription.objects.prune(timezone.now())
         if ended := Recording.objects.end_lost():
             self.stdout.write(f"Ended {ended} recordings of servers that were killed.")
