@@ -19,12 +19,12 @@ from ..access import limits
 from ..access.addresses import address_of
 from ..access.admission import admit, id_of
 from ..access.guard import get_guard
-from ..access.origins import header, is_allowed, is_own
+from ..access.origins import header, is_allowed
 from ..access.visitors import Visitor
 from ..conf import conf
 from ..exceptions import BadRequest, BroadcastError, CloseCode, Forbidden, TooMany, Unavailable
+from ..http import cors
 from ..http.answers import Refusal, describe, failure, not_allowed, resource
-from ..http.decorators import ASKER
 from ..http.transport import EXTENSION, RequestTransport
 from ..hub.joining import join, leave
 from ..hub.listeners import Heard, Listener
@@ -44,13 +44,6 @@ RETRY = (1000, 3000)
 CLOSE_SECONDS = 5.0
 MEDIA_TYPE = "text/event-stream"
 METHODS = ["GET", "HEAD"]
-#: Further methods and headers that a page of an allowed site may send: its browser asks for them
-#: beforehand, and asks again after ten minutes.
-PREFLIGHT = {
-    "Access-Control-Allow-Methods": ", ".join(METHODS),
-    "Access-Control-Allow-Headers": "Accept, Authorization, Cache-Control, Last-Event-ID",
-    "Access-Control-Max-Age": "600",
-}
 
 
 class EventSink(MessageSink):
@@ -146,12 +139,12 @@ class EventStream:
 
     async def _enter(self) -> None:
         method = self.scope["method"]
-        is_preflight = method == "OPTIONS" and header(self.scope, b"origin") is not None
+        is_preflight = cors.is_preflight(self.scope)
         if method not in METHODS and not is_preflight:
             raise not_allowed(method, METHODS)
         self._check_origin()
         if is_preflight:
-            await self._answer(204, PREFLIGHT)
+            await self._answer(204, cors.preflight_headers(self.scope, METHODS))
             await self.send({"type": "http.response.body"})
             return
         if not accepts(header(self.scope, b"accept")):
@@ -216,12 +209,7 @@ class EventStream:
 
     async def _answer(self, status: int, headers: dict[str, str]) -> None:
         headers = {"Cache-Control": "no-store", **headers, "X-Content-Type-Options": "nosniff"}
-        headers["Vary"] = ", ".join((*ASKER, "Origin"))
-        origin = header(self.scope, b"origin")
-        if origin is not None and is_allowed(origin):
-            headers["Access-Control-Allow-Origin"] = origin
-            if is_own(self.scope):
-                headers["Access-Control-Allow-Credentials"] = "true"
+        headers |= cors.answer_headers(self.scope) | {"Vary": ", ".join(cors.VARY)}
         self.begun = True
         pairs = [(name.lower().encode(), value.encode("latin1")) for name, value in headers.items()]
         await self.send({"type": "http.response.start", "status": status, "headers": pairs})

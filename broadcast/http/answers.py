@@ -7,7 +7,7 @@ import sys
 from collections.abc import Callable, Coroutine
 from typing import Any
 
-from django.http import HttpRequest, HttpResponseBase, JsonResponse
+from django.http import HttpRequest, HttpResponse, HttpResponseBase, JsonResponse
 from django.urls import NoReverseMatch, reverse
 from django.utils.log import log_response
 from django.views import defaults
@@ -16,6 +16,7 @@ from django.views.decorators.csrf import csrf_exempt
 from .. import metrics
 from ..exceptions import BadToken, BroadcastError, Unavailable
 from ..models.database import unavailable
+from . import cors
 from .decorators import unkept, without_transaction
 from .policy import not_now, protect
 
@@ -32,18 +33,29 @@ class Refusal(Exception):
 
 
 def resource(**views: View) -> View:
-    """One path: its view for each method. GET answers HEAD, too.
+    """One path of the API: its view for each method. GET answers HEAD, too.
 
-    A POST looks itself after who sends it: it may come without Django's CSRF token.
+    A POST looks itself after who sends it: it may come without Django's CSRF token. Pages of
+    allowed sites may read the answers, and send what it takes: see `cors`.
     """
+    return _answering(views, cross_site=True)
+
+
+def _answering(views: dict[str, View], *, cross_site: bool) -> View:
     allowed = sorted([*views, "HEAD"])
 
     async def view(request: HttpRequest, *args: Any, **kwargs: Any) -> HttpResponseBase:
-        return protect(unkept(await respond(request, *args, **kwargs)))
+        response = await respond(request, *args, **kwargs)
+        if cross_site:
+            cors.open_to_sites(request, response)
+        return protect(unkept(response))
 
     async def respond(request: HttpRequest, *args: Any, **kwargs: Any) -> HttpResponseBase:
         answer = views.get("GET" if request.method == "HEAD" else str(request.method))
         try:
+            if cross_site and cors.is_preflight(scope := cors.scope_of(request)):
+                headers = cors.preflight_headers(scope, allowed)
+                return HttpResponse(status=204, headers=headers)
             if answer is None:
                 raise not_allowed(str(request.method), allowed)
             return await answer(request, *args, **kwargs)
@@ -58,13 +70,19 @@ def resource(**views: View) -> View:
             return fault(request, error)
 
     view.methods = allowed  # type: ignore[attr-defined]
+    view.is_cross_site = cross_site  # type: ignore[attr-defined]
     exempt: View = csrf_exempt(without_transaction(view))
     return exempt
 
 
 def reading(view: View) -> View:
-    """A view for GET and HEAD alone."""
-    return resource(GET=view)
+    """A view for GET and HEAD alone, which no page of another site reads."""
+    return _answering({"GET": view}, cross_site=False)
+
+
+def is_cross_site(view: object) -> bool:
+    """Whether pages of allowed sites may read what the view answers."""
+    return getattr(view, "is_cross_site", False)
 
 
 def not_allowed(method: str, allowed: list[str]) -> Refusal:

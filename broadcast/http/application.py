@@ -26,7 +26,8 @@ from ..access.origins import Application, header
 from ..conf import conf
 from ..exceptions import BroadcastError, TooLarge, TooMany, TooSlow
 from ..logs import Sparing, get_logger
-from .answers import Refusal, describe, failure
+from . import cors
+from .answers import Refusal, describe, failure, is_cross_site
 from .threads import Turn, own_turn
 from .transport import EXTENSION
 
@@ -113,6 +114,8 @@ class Exchange:
             metrics.note_refusal("http", type(error))
         status, said = describe(error)
         said = said | {"Content-Type": "application/json", "Connection": "close"}
+        if self.match and is_cross_site(self.match.func):
+            said |= cors.answer_headers(self.scope) | {"Vary": ", ".join(cors.VARY)}
         headers = [(name.lower().encode(), value.encode("latin1")) for name, value in said.items()]
         body = b"" if self.scope["method"] == "HEAD" else failure(error).content
         start = {"type": "http.response.start", "status": status, "headers": headers}

@@ -235,3 +235,26 @@ def test_a_frame_fits_and_is_readable(
     )
     assert size == [width, 420]
     assert contrast(page, "h1") >= 7
+
+
+def test_a_page_of_an_allowed_site_uses_the_api_and_that_of_another_does_not(
+    people: People, home: str, friend: Elsewhere, stranger: Elsewhere, slug: str
+) -> None:
+    use = """async (url) => {
+      try {
+        const headers = { "Content-Type": "application/json", "Idempotency-Key": "k" };
+        const posted = await fetch(url, { method: "POST", headers, body: '{"tea": 1}' });
+        const read = await fetch(url);
+        return [posted.status, (await read.json()).publications.map(({ data }) => data)];
+      } catch (error) {
+        return error.name;
+      }
+    }"""
+    url = f"{home}/api/streams/{slug}/publications/"
+    answers = {}
+    for site in (friend, stranger):
+        page = people.browser.new_page()
+        page.goto(site.origin + site.page(""))
+        answers[site.origin] = page.evaluate(use, url)
+        page.close()
+    assert answers == {friend.origin: [201, [{"tea": 1}]], stranger.origin: "TypeError"}
