@@ -72,6 +72,9 @@ def get_application(
 class Application:
     """HTTP and sockets, each with its own application, and the life of the server."""
 
+    #: A system check looks for it.
+    serves_broadcast = True
+
     def __init__(self, http: ASGIApplication, websocket: ASGIApplication) -> None:
         self.applications = {"http": http, "websocket": websocket, "lifespan": live}
 

@@ -48,6 +48,7 @@ def route_websockets(own: list[Any]) -> Callable[[dict[str, Any], Any, Any], Awa
         sole_process.look_out()
         await routes(under_root(scope), receive, send)
 
+    application.serves_broadcast = True  # type: ignore[attr-defined]
     return application
 
 

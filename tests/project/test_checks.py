@@ -266,8 +266,8 @@ def test_a_runserver_on_top_of_ours_is_fine(
     class Theirs(Command):
         server_cls = type("TheirServer", (Server,), {})
 
-    monkeypatch.setattr("broadcast.checks.get_commands", lambda: {"runserver": "theirs"})
-    monkeypatch.setattr("broadcast.checks.load_command_class", lambda app, name: Theirs())
+    monkeypatch.setattr("broadcast.checks.project.get_commands", lambda: {"runserver": "theirs"})
+    monkeypatch.setattr("broadcast.checks.project.load_command_class", lambda app, name: Theirs())
     assert ids() == []
 
 
