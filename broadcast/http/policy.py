@@ -12,20 +12,26 @@ there is none. Without it we set one on nothing but our own answers:
 What a project's middleware writes over that is what holds.
 """
 
-from typing import TypeVar
+from functools import lru_cache
+from typing import Any, TypeVar
+from urllib.parse import urlsplit
 
 from django.conf import settings
 from django.http import HttpRequest, HttpResponse
 from django.http.response import HttpResponseBase
 from django.shortcuts import render
+from django.templatetags.static import static
 
 from ..exceptions import Unavailable
+
+#: One of the static files.
+SOME_FILE = "broadcast/mark.svg"
 
 Response = TypeVar("Response", bound=HttpResponseBase)
 
 CONTENT_SECURITY_POLICY = (
-    "default-src 'self'",
-    "img-src 'self' data: blob:",
+    "default-src 'self'{static}",
+    "img-src 'self'{static} data: blob:",
     "media-src 'self' blob:",
     "connect-src 'self' ws: wss:",
     "object-src 'none'",
@@ -50,14 +56,31 @@ MIDDLEWARE = "broadcast.middleware.ContentSecurityPolicyMiddleware"
 
 
 def content_security_policy(frame_ancestors: str = "") -> str:
-    """The policy of a page: its own scripts alone, and the sites that may have it in a frame.
+    """The policy of a page: static files alone, and the sites that may have it in a frame.
 
     Those are, where nobody says so, the ones that `X_FRAME_OPTIONS` allows for.
     """
     if not frame_ancestors:
         is_same = settings.X_FRAME_OPTIONS.upper() == "SAMEORIGIN"
         frame_ancestors = "'self'" if is_same else "'none'"
-    return "; ".join((*CONTENT_SECURITY_POLICY, f"frame-ancestors {frame_ancestors}"))
+    policy = "; ".join((*CONTENT_SECURITY_POLICY, f"frame-ancestors {frame_ancestors}"))
+    storages: Any = settings.STORAGES
+    origin = static_origin(settings.STATIC_URL or "", storages["staticfiles"]["BACKEND"])
+    return policy.format(static=origin and f" {origin}")
+
+
+@lru_cache(maxsize=8)
+def static_origin(url: str, storage: str) -> str:
+    """The other site that the static files come from, such as a CDN; "": they come from this one.
+
+    `url` and `storage` are the settings that decide it.
+    """
+    try:
+        where = urlsplit(static(SOME_FILE))
+    except ValueError:
+        # A storage with hashes in its names, before `collectstatic`.
+        where = urlsplit(url)
+    return f"{where.scheme or 'https'}://{where.netloc}" if where.netloc else ""
 
 
 def protect(response: Response) -> Response:

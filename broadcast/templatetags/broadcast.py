@@ -4,6 +4,7 @@ from typing import Any, cast
 from urllib.parse import urljoin
 
 from django import template
+from django.contrib.staticfiles.storage import staticfiles_storage
 from django.template.context import RequestContext
 from django.template.loader import render_to_string
 from django.templatetags.static import static
@@ -109,6 +110,15 @@ def request_of(context: template.Context) -> Any:
     return context.request if isinstance(context, RequestContext) else context.get("request")
 
 
+def module_url(script: str, name: str) -> str:
+    """The URL by which the element's script imports a module: another one would load it twice."""
+    if getattr(staticfiles_storage, "support_js_module_import_aggregation", False):
+        # The storage has put the hashes of names into the scripts.
+        return static(f"broadcast/{name}.js")
+    # Beside it, and without a hash.
+    return urljoin(script, f"{name}.js")
+
+
 def script_once(context: template.Context) -> SafeString:
     """The element's script, unless this page has it."""
     # The lowest of the dictionaries is that of the whole page; templates it includes have others.
@@ -117,8 +127,7 @@ def script_once(context: template.Context) -> SafeString:
         return SafeString("")
     page[SCRIPT] = True
     script = static("broadcast/element.js")
-    # As it names them itself: beside it, and without a hash.
-    modules = ((urljoin(script, f"{name}.js"),) for name in MODULES)
+    modules = ((module_url(script, name),) for name in MODULES)
     return format_html(
         '{}<script type="module" src="{}"></script>\n',
         format_html_join("", '<link rel="modulepreload" href="{}">\n', modules),

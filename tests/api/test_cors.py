@@ -4,7 +4,6 @@ from typing import Any
 
 import pytest
 from asgiref.sync import sync_to_async
-from asgiref.testing import ApplicationCommunicator
 from django.test import AsyncClient
 from django.urls import get_resolver
 from pytest_django.fixtures import Settings
@@ -12,6 +11,7 @@ from pytest_django.fixtures import Settings
 from broadcast.http.answers import is_cross_site
 from broadcast.models import Stream
 from project.asgi import application
+from tests.rig import asgi
 from tests.rig.doors import InProcessDoor
 from tests.rig.events import hear_in_process
 
@@ -141,24 +141,5 @@ async def test_an_answer_that_django_does_not_make_is_read_too(
     slug = await in_process.stream()
     path = f"/api/streams/{slug}/"
     await sync_to_async(Stream.objects.filter(slug=slug).update)(publishing="anyone")
-    status, headers = await raw("POST", path, b"too large", origin=FRIEND)
+    status, headers, _ = await asgi.ask(application, path, "POST", b"too large", origin=FRIEND)
     assert (status, headers["access-control-allow-origin"]) == (413, FRIEND)
-
-
-async def raw(method: str, path: str, body: bytes, **headers: str) -> Any:
-    """Status and headers, through the ASGI application."""
-    named = {"host": "localhost", "content-length": str(len(body)), **headers}
-    scope = {
-        "type": "http",
-        "method": method,
-        "path": path,
-        "query_string": b"",
-        "scheme": "http",
-        "headers": [(name.encode(), value.encode()) for name, value in named.items()],
-    }
-    communicator = ApplicationCommunicator(application, scope)
-    await communicator.send_input({"type": "http.request", "body": body})
-    start = await communicator.receive_output(10)
-    await communicator.receive_output(10)
-    await communicator.wait()
-    return start["status"], {name.decode(): value.decode() for name, value in start["headers"]}

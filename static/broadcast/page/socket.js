@@ -7,7 +7,7 @@
  * is open; `data-channel` elements show what comes (see `channel-elements.js`), and forms with `data-socket-call` go
  * through the socket (see `socket-forms.js`). The body's `data-socket-state` is the name of the state.
  *
- *     import socket from "./page-socket.js";
+ *     import socket from "broadcast/page-socket.js";
  *     socket.on("news", (payload, { offset }) => …);
  *     const { status, headers, body } = await socket.call("POST", "/vote/", { choice: "tea" });
  *
