@@ -142,7 +142,9 @@ def encode_json(value: Any) -> bytes:
     try:
         text = dump_json(value)
     except (TypeError, ValueError, RecursionError) as error:
-        raise BadRequest(f"not JSON: {error}") from None
+        # Newer versions of Python say behind a colon which value it is: all versions say the same.
+        reason = str(error).partition(":")[0]
+        raise BadRequest(f"not JSON: {reason}") from None
     return encode_text(text)
 
 
