@@ -9,6 +9,7 @@ from django.template.loader import render_to_string
 from django.templatetags.static import static
 from django.utils.html import format_html, format_html_join
 from django.utils.safestring import SafeString
+from django.utils.translation import gettext
 
 from ..http import accounts, policy
 from ..models import Stream, socket_path
@@ -45,16 +46,15 @@ def listener(
     slug = stream.slug if isinstance(stream, Stream) else str(stream or "")
     title = str(stream or "")
     is_media = isinstance(stream, Stream) and stream.kind == Stream.Kind.MEDIA
-    src, label = socket_path("listener", slug), f"Publications of {title}"
+    src, label = socket_path("listener", slug), gettext("Publications of %s") % title
     own = {"src": src, "label": label, "media": is_media}
     attributes = own | attributes
     return format_html(
-        "{}<broadcast-listener{}>{}"
-        "<noscript>Hearing {} needs JavaScript.</noscript></broadcast-listener>",
+        "{}<broadcast-listener{}>{}<noscript>{}</noscript></broadcast-listener>",
         script_once(context),
         format_html_join("", "{}", ((attribute(*pair),) for pair in attributes.items())),
         item_template(context, item),
-        title,
+        gettext("Hearing %s needs JavaScript.") % title,
     )
 
 
@@ -120,7 +120,8 @@ def script_once(context: template.Context) -> SafeString:
     # As it names them itself: beside it, and without a hash.
     modules = ((urljoin(script, f"{name}.js"),) for name in MODULES)
     return format_html(
-        '{}<script type="module" src="{}"></script>\n',
+        '{}{}<script type="module" src="{}"></script>\n',
+        render_to_string("broadcast/_words.html"),
         format_html_join("", '<link rel="modulepreload" href="{}">\n', modules),
         script,
     )
