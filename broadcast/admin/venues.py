@@ -115,9 +115,8 @@ class VenueAdmin(AskingAdmin, UsersAdmin):
 
     @admin.action(permissions=["change"], description=_("Withdraw all tokens"))
     def withdraw_tokens(self, request: HttpRequest, chosen: QuerySet[Any]) -> Any:
-        action = action_of(
-            lambda one: one.withdraw_tokens(timezone.now()), gettext("Withdrew all tokens.")
-        )
+        log = gettext("Withdrew all tokens.")
+        action = action_of(lambda one: one.withdraw_tokens(timezone.now()), log)
         return self._ask(request, chosen, action)
 
     @admin.action(permissions=["change"], description=_("Close, and send everybody away"))

@@ -1,8 +1,8 @@
 """The words of an error for the person at a page.
 
-This is the one place where they are translated. `str(error)` is English always: sockets, MessagePack-
-RPC, the HTTP API, the command line and logs say that, and programs know it by its words. A page that
-shows an error to a person says `words_of(error)` instead.
+This is the one place where they are translated. `str(error)` is English always: sockets,
+MessagePack-RPC, the HTTP API, the command line and logs say that, and programs know it by its
+words. A page that shows an error to a person says `words_of(error)` instead.
 
 To add an error that pages show, add its text to `KNOWN`, up to its colon: what follows one is for
 programmers. A text that is not there, since it has numbers or names in it, is told in other

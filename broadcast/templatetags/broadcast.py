@@ -9,7 +9,7 @@ from django.template.loader import render_to_string
 from django.templatetags.static import static
 from django.utils.html import format_html, format_html_join
 from django.utils.safestring import SafeString
-from django.utils.translation import gettext
+from django.utils.translation import gettext, pgettext
 
 from ..http import accounts, policy
 from ..models import Stream, socket_path
@@ -96,6 +96,20 @@ def account_links(context: template.Context) -> accounts.AccountLinks | None:
     return accounts.account_links(request) if request else None
 
 
+@register.simple_tag
+def words() -> SafeString:
+    """The script with the words of other scripts in the language of the page, to stand before them.
+
+    The catalogue of a language names it. English needs none.
+    """
+    english = "broadcast/words/en.js"
+    # Translators: the static file with the words of the scripts in your language.
+    name = pgettext("static file", "broadcast/words/en.js")
+    if name == english:
+        return SafeString("")
+    return format_html('<script type="module" src="{}"></script>\n', static(name))
+
+
 @register.simple_tag(takes_context=True)
 def content_security_policy(context: template.Context) -> str:
     """In a base template: pages of Broadcast with this base run nothing but files of this site."""
@@ -121,7 +135,7 @@ def script_once(context: template.Context) -> SafeString:
     modules = ((urljoin(script, f"{name}.js"),) for name in MODULES)
     return format_html(
         '{}{}<script type="module" src="{}"></script>\n',
-        render_to_string("broadcast/_words.html"),
+        words(),
         format_html_join("", '<link rel="modulepreload" href="{}">\n', modules),
         script,
     )
