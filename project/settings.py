@@ -62,6 +62,7 @@ MIDDLEWARE = [
     "broadcast.middleware.ContentSecurityPolicyMiddleware",  # first: errors of the others, too
     "django.middleware.security.SecurityMiddleware",
     "django.contrib.sessions.middleware.SessionMiddleware",
+    "django.middleware.locale.LocaleMiddleware",
     "django.middleware.common.CommonMiddleware",
     "django.middleware.csrf.CsrfViewMiddleware",
     "django.contrib.auth.middleware.AuthenticationMiddleware",
@@ -138,6 +139,9 @@ LOGIN_URL = "admin:login"
 LOGIN_REDIRECT_URL = "broadcast:stream_list"
 
 LANGUAGE_CODE = "en-gb"
+# A visitor has the first of them that their browser asks for.
+LANGUAGES = [("en-gb", "English"), ("de", "Deutsch")]
+LOCALE_PATHS = [BASE_DIR / "project" / "locale"]
 TIME_ZONE = "UTC"
 USE_I18N = True
 USE_TZ = True

@@ -13,10 +13,12 @@ from django.shortcuts import redirect
 from django.template.response import TemplateResponse
 from django.urls import path, reverse
 from django.utils.cache import add_never_cache_headers
+from django.utils.translation import gettext
 from django.utils.translation import gettext_lazy as _
 
 from ..access import connections
 from ..exceptions import BroadcastError
+from ..http.words import words_of
 
 if TYPE_CHECKING:
     ModelAdmin = admin.ModelAdmin[Any]
@@ -60,7 +62,7 @@ class AskingAdmin(ModelAdmin):
             return HttpResponse(status=404 if one is None else 403)
         connection = request.POST.get("connection", "")
         async_to_sync(connections.remove)(self.topic_of(one), connection)
-        self.log_change(request, one, "Removed a connection.")
+        self.log_change(request, one, gettext("Removed a connection."))
         return HttpResponse(status=204)
 
     def _ask(
@@ -90,7 +92,7 @@ class AskingAdmin(ModelAdmin):
                 self.log_change(request, one, action(one, said))
                 done += 1
             except BroadcastError as error:
-                self.message_user(request, f"{one}: {error}.", messages.ERROR)
+                self.message_user(request, f"{one}: {words_of(error)}.", messages.ERROR)
         if done:
             told = _("Done with %(count)d %(names)s.")
             values = {"count": done, "names": model_ngettext(self.opts, done)}

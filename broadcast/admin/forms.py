@@ -6,6 +6,7 @@ from django import forms
 from django.utils.translation import gettext_lazy as _
 
 from ..exceptions import BadRequest
+from ..http.words import words_of
 from ..publications import decode_json
 from ..tokens import Grant
 
@@ -34,7 +35,7 @@ class PublishForm(forms.Form):
             try:
                 cleaned["payload"] = decode_json(text)
             except BadRequest as error:
-                self.add_error("message", str(error))
+                self.add_error("message", words_of(error))
         return cleaned
 
 

@@ -6,6 +6,7 @@ from asgiref.sync import async_to_sync
 from django.contrib import admin
 from django.contrib.admin.views.main import ChangeList
 from django.http import HttpRequest
+from django.utils.translation import gettext
 from django.utils.translation import gettext_lazy as _
 
 from ..backends import get_backend
@@ -58,7 +59,7 @@ class RoomAdmin(VenueAdmin):
         return one.stream
 
     def make_token(self, one: Room, said: dict[str, Any]) -> tuple[str, str]:
-        return one.make_token(said["max_age"]), "enter"
+        return one.make_token(said["max_age"]), gettext("Made a token to enter.")
 
     # -- what is shown ----------------------------------------------------------------------
 

@@ -15,17 +15,34 @@ from django.db.models import QuerySet
 from django.http import HttpRequest
 from django.utils import timezone
 from django.utils.html import format_html
+from django.utils.translation import gettext, pgettext_lazy
 from django.utils.translation import gettext_lazy as _
 
 from ..backends import get_backend
 from ..hub.publishing import publish
 from ..models import Stream, socket_path
 from ..models.database import written_at
+from ..tokens import Grant
 from .forms import PublishForm, TokenForm
 from .venues import IsOpenFilter, VenueAdmin, figure
 
 #: The names in the path of the socket of these pages.
 SOCKET = ("admin", "streams")
+
+#: Who may, in a column: the labels of the fields say more than it holds.
+SHORT: dict[str, Any] = {
+    Stream.Visibility.PUBLIC: _("public"),
+    Stream.Visibility.UNLISTED: _("unlisted"),
+    Stream.Visibility.PRIVATE: _("private"),
+    Stream.Publishing.OWNER: pgettext_lazy("who may publish", "owner"),
+    Stream.Publishing.ANYONE: pgettext_lazy("who may publish", "anyone"),
+}
+
+#: What the log says of a token.
+MADE = {
+    Grant.LISTEN: _("Made a token to listen."),
+    Grant.PUBLISH: _("Made a token to publish."),
+}
 
 
 class StreamChangeList(ChangeList):
@@ -92,7 +109,8 @@ class StreamAdmin(VenueAdmin):
         return one.slug
 
     def make_token(self, one: Stream, said: dict[str, Any]) -> tuple[str, str]:
-        return one.make_token(said["grant"], said["max_age"]), said["grant"]
+        made = one.make_token(said["grant"], said["max_age"])
+        return made, str(MADE[said["grant"]])
 
     def get_prepopulated_fields(self, request: HttpRequest, obj: Any = None) -> dict[str, Any]:
         return {} if obj else {"slug": ("title",)}
@@ -128,8 +146,7 @@ class StreamAdmin(VenueAdmin):
 
     @admin.display(description=_("listening, publishing"), ordering="visibility")
     def access(self, stream: Stream) -> str:
-        # The labels say more than a column holds.
-        return f"{stream.visibility}, {stream.publishing}"
+        return f"{SHORT[stream.visibility]}, {SHORT[stream.publishing]}"
 
     @admin.display(description=_("pages"))
     def pages(self, stream: Stream) -> str:
@@ -142,7 +159,7 @@ class StreamAdmin(VenueAdmin):
     def publish_message(self, request: HttpRequest, streams: QuerySet[Stream]) -> Any:
         def action(stream: Stream, said: dict[str, Any]) -> str:
             position = publish(stream, said["payload"])
-            return f"Published a message at offset {position.offset}."
+            return gettext("Published a message at offset %d.") % position.offset
 
         return self._ask(request, streams, action, PublishForm)
 
@@ -150,7 +167,7 @@ class StreamAdmin(VenueAdmin):
     def clear_history(self, request: HttpRequest, streams: QuerySet[Stream]) -> Any:
         def action(stream: Stream, said: dict[str, Any]) -> str:
             async_to_sync(get_backend().clear)(stream.slug)
-            return "Cleared the history."
+            return gettext("Cleared the history.")
 
         return self._ask(request, streams, action)
 

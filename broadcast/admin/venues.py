@@ -9,6 +9,7 @@ from django.db.models import Model, QuerySet
 from django.http import HttpRequest, HttpResponse
 from django.utils import timezone
 from django.utils.html import format_html
+from django.utils.translation import gettext
 from django.utils.translation import gettext_lazy as _
 
 from ..models import socket_path
@@ -63,7 +64,7 @@ class VenueAdmin(AskingAdmin, UsersAdmin):
         return one.pk
 
     def make_token(self, one: Any, said: dict[str, Any]) -> tuple[str, str]:
-        """A token as it was asked for, and what it is for."""
+        """A token as it was asked for, and what the log says of it."""
         raise NotImplementedError
 
     def get_readonly_fields(self, request: HttpRequest, obj: Any = None) -> Any:
@@ -105,23 +106,24 @@ class VenueAdmin(AskingAdmin, UsersAdmin):
         made: list[tuple[Model, str]] = []
 
         def action(one: Any, said: dict[str, Any]) -> str:
-            token, purpose = self.make_token(one, said)
+            token, log = self.make_token(one, said)
             made.append((one, token))
-            return f"Made a token to {purpose}."
+            return log
 
         answer = self._ask(request, chosen, action, self.token_form)
         return self._tell_tokens(request, made) if made else answer
 
     @admin.action(permissions=["change"], description=_("Withdraw all tokens"))
     def withdraw_tokens(self, request: HttpRequest, chosen: QuerySet[Any]) -> Any:
-        action = action_of(lambda one: one.withdraw_tokens(timezone.now()), "Withdrew all tokens.")
+        log = gettext("Withdrew all tokens.")
+        action = action_of(lambda one: one.withdraw_tokens(timezone.now()), log)
         return self._ask(request, chosen, action)
 
     @admin.action(permissions=["change"], description=_("Close, and send everybody away"))
     def close(self, request: HttpRequest, chosen: QuerySet[Any]) -> Any:
-        action = action_of(lambda one: one.close(timezone.now()), "Closed.")
+        action = action_of(lambda one: one.close(timezone.now()), gettext("Closed."))
         return self._ask(request, chosen, action)
 
     @admin.action(permissions=["change"], description=_("Reopen"))
     def reopen(self, request: HttpRequest, chosen: QuerySet[Any]) -> Any:
-        return self._ask(request, chosen, action_of(lambda one: one.reopen(), "Reopened."))
+        return self._ask(request, chosen, action_of(lambda one: one.reopen(), gettext("Reopened.")))

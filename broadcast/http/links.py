@@ -12,6 +12,7 @@ from django.utils.cache import add_never_cache_headers
 from ..access.visitors import user_of
 from ..exceptions import Forbidden
 from .accounts import login_url
+from .words import words_of
 
 
 def token_of(request: HttpRequest) -> str:
@@ -36,5 +37,5 @@ def refuse(request: HttpRequest, error: Forbidden) -> HttpResponse:
     if not known and (url := login_url(request)):
         return redirect(url)
     # Not raised: Django would log a traceback, although the server did nothing wrong.
-    said = {"exception": str(error)}
+    said = {"exception": words_of(error)}
     return render(request, "broadcast/403.html", said, status=error.http_status)

@@ -11,6 +11,7 @@ from django import forms
 from django.http import Http404, HttpRequest
 from django.http.response import HttpResponseBase
 from django.shortcuts import redirect, render
+from django.utils.translation import gettext_lazy as _
 from django.views.decorators.cache import never_cache
 from django.views.decorators.http import require_safe
 
@@ -51,15 +52,15 @@ class EnterForm(forms.Form):
     """Which room to enter."""
 
     room = forms.CharField(
-        label="Name of the room",
+        label=_("Name of the room"),
         max_length=MOST_ROOM_ID,
-        error_messages={"max_length": f"A room's name has at most {MOST_ROOM_ID} characters."},
+        error_messages={"max_length": _("A room's name has at most %(limit_value)d characters.")},
     )
 
     def clean_room(self) -> str:
         room: str = self.cleaned_data["room"]
         if not has_address(room):
-            raise forms.ValidationError("A room cannot have this name.")
+            raise forms.ValidationError(_("A room cannot have this name."))
         return room
 
 

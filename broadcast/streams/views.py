@@ -20,6 +20,7 @@ from ..exceptions import BroadcastError, Forbidden
 from ..http.decorators import page, personal, without_transaction
 from ..http.links import refuse, token_of, with_secret
 from ..http.policy import content_security_policy, protect
+from ..http.words import words_of
 from ..models import Stream, socket_path
 from ..models.rows import find_open
 from ..models.users import is_staff
@@ -93,7 +94,7 @@ async def stream_embed(request: HttpRequest, slug: str) -> HttpResponse:
     try:
         said["stream"] = await stream_to_embed(request, slug)
     except BroadcastError as error:
-        said["error"], status = error, error.http_status
+        said["error"], said["said"], status = error, words_of(error), error.http_status
     response = render(request, "broadcast/stream_embed.html", said, status=status)
     policy = content_security_policy(frame_ancestors=conf.EMBED_ANCESTORS)
     response.headers["Content-Security-Policy"] = policy

@@ -10,6 +10,7 @@ from django.template.loader import render_to_string
 from django.templatetags.static import static
 from django.utils.html import format_html, format_html_join
 from django.utils.safestring import SafeString
+from django.utils.translation import gettext, pgettext
 
 from ..http import accounts, policy
 from ..models import Stream, socket_path
@@ -46,16 +47,15 @@ def listener(
     slug = stream.slug if isinstance(stream, Stream) else str(stream or "")
     title = str(stream or "")
     is_media = isinstance(stream, Stream) and stream.kind == Stream.Kind.MEDIA
-    src, label = socket_path("listener", slug), f"Publications of {title}"
+    src, label = socket_path("listener", slug), gettext("Publications of %s") % title
     own = {"src": src, "label": label, "media": is_media}
     attributes = own | attributes
     return format_html(
-        "{}<broadcast-listener{}>{}"
-        "<noscript>Hearing {} needs JavaScript.</noscript></broadcast-listener>",
+        "{}<broadcast-listener{}>{}<noscript>{}</noscript></broadcast-listener>",
         script_once(context),
         format_html_join("", "{}", ((attribute(*pair),) for pair in attributes.items())),
         item_template(context, item),
-        title,
+        gettext("Hearing %s needs JavaScript.") % title,
     )
 
 
@@ -97,6 +97,20 @@ def account_links(context: template.Context) -> accounts.AccountLinks | None:
     return accounts.account_links(request) if request else None
 
 
+@register.simple_tag
+def words() -> SafeString:
+    """The script with the words of other scripts in the language of the page, to stand before them.
+
+    The catalogue of a language names it. English needs none.
+    """
+    english = "broadcast/words/en.js"
+    # Translators: the static file with the words of the scripts in your language.
+    name = pgettext("static file", "broadcast/words/en.js")
+    if name == english:
+        return SafeString("")
+    return format_html('<script type="module" src="{}"></script>\n', static(name))
+
+
 @register.simple_tag(takes_context=True)
 def content_security_policy(context: template.Context) -> str:
     """In a base template: pages of Broadcast with this base run nothing but files of this site."""
@@ -129,7 +143,8 @@ def script_once(context: template.Context) -> SafeString:
     script = static("broadcast/element.js")
     modules = ((module_url(script, name),) for name in MODULES)
     return format_html(
-        '{}<script type="module" src="{}"></script>\n',
+        '{}{}<script type="module" src="{}"></script>\n',
+        words(),
         format_html_join("", '<link rel="modulepreload" href="{}">\n', modules),
         script,
     )
