@@ -113,6 +113,8 @@ class Host:
             "PATH": os.environ["PATH"],
             "PYTHONPATH": os.pathsep.join((str(self.folder), str(ROOT))),
             "DJANGO_SETTINGS_MODULE": "shop.settings",
+            # A file that is changed within a second, and keeps its size, would be the old one.
+            "PYTHONDONTWRITEBYTECODE": "1",
         }
         return subprocess.run(
             [sys.executable, *arguments],
