@@ -9,8 +9,9 @@ import pytest
 os.environ["DJANGO_ALLOW_ASYNC_UNSAFE"] = "true"
 
 
-@pytest.fixture(scope="session")
+@pytest.fixture(scope="module")
 def browser():
+    """Of one module: while Playwright runs, no other tests can be coroutines."""
     sync_api = pytest.importorskip("playwright.sync_api")
     with sync_api.sync_playwright() as playwright:
         # As root, which containers have, Chromium does without its sandbox.
@@ -31,7 +32,7 @@ def new_page(browser, broadcast_server):
         context = browser.new_context(base_url=broadcast_server.url)
         contexts.append(context)
         if user:
-            context.add_cookies([{**session_of(user), "url": broadcast_server.url}])
+            context.add_cookies([session_of(user) | {"url": broadcast_server.url}])
         page = context.new_page()
         page.goto(path)
         return page

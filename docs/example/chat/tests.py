@@ -7,7 +7,7 @@ from django.test import Client, TransactionTestCase
 
 from shop.asgi import application
 
-ORIGIN = (b"origin", b"http://testserver")
+ORIGIN = (b"origin", b"http://localhost")
 
 
 class ChatTests(TransactionTestCase):
