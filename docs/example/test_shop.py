@@ -1,9 +1,9 @@
 """With pytest: the fixtures `published` and `broadcast_server`, and a page that is pushed to."""
 
 import pytest
+from broadcast.models import Stream
 from django.contrib.auth import get_user_model
 
-from broadcast.models import Stream
 from orders.models import Order, Tea
 
 

@@ -3,11 +3,10 @@
 from functools import partial
 from typing import Any
 
+from broadcast import publish
 from django.db import transaction
 from django.db.models.signals import post_save
 from django.dispatch import receiver
-
-from broadcast import publish
 
 from .models import Order
 

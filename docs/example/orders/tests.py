@@ -1,13 +1,12 @@
 """With Django's test runner: what is told, and to whom."""
 
-from channels.testing import WebsocketCommunicator
-from django.contrib.auth import get_user_model
-from django.test import TestCase, TransactionTestCase
-
 from broadcast import apublish
 from broadcast.models import Stream
 from broadcast.routing import websocket_application
 from broadcast.testing import FreshMixin, capture
+from channels.testing import WebsocketCommunicator
+from django.contrib.auth import get_user_model
+from django.test import TestCase, TransactionTestCase
 
 from .models import Order, Tea
 

@@ -1,11 +1,10 @@
+from broadcast.subscriptions import SocketRequest
 from django.contrib import messages
 from django.contrib.admin.views.decorators import staff_member_required
 from django.contrib.auth.decorators import login_required
 from django.http import HttpRequest, HttpResponse
 from django.shortcuts import get_object_or_404, redirect, render
 from django.views.decorators.http import require_POST
-
-from broadcast.subscriptions import SocketRequest
 
 from .models import Order, Tea
 from .signals import BOARD, COUNTER

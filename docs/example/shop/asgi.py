@@ -3,7 +3,6 @@ import os
 os.environ.setdefault("DJANGO_SETTINGS_MODULE", "shop.settings")
 
 from broadcast.asgi import get_application  # Broadcast: it sets Django up
-
 from channels.auth import AuthMiddlewareStack
 from channels.security.websocket import AllowedHostsOriginValidator
 from django.urls import path
