@@ -14,6 +14,7 @@ from typing import Any
 import pytest
 
 from tests.rig import films
+from tests.rig.chromium import chromium
 from tests.rig.postgres import PostgresProcess
 from tests.rig.processes import RedisProcess
 
@@ -21,6 +22,7 @@ from tests.rig.processes import RedisProcess
 NEEDS: dict[Any, str] = {
     RedisProcess: "needs_redis",
     PostgresProcess: "needs_postgres",
+    chromium: "needs_browser",
     films.ffmpeg: "needs_ffmpeg",
     subprocess: "needs_processes",
 }
