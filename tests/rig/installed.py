@@ -16,7 +16,7 @@ FILE = re.compile(r"^```\w+\n(?:# |<!-- )(\S+)(?: -->)?\n(.*?)^```", re.M | re.S
 #: Files that the guide adds lines to; others it writes.
 ADDED_TO = {"mysite/settings.py", "mysite/urls.py"}
 
-#: What belongs to a test: a port of its own, templates, tracebacks that can be seen.
+#: What belongs to a test: a port of its own, templates, records that name their loggers.
 SETTINGS = """
 TEMPLATES[0]["DIRS"] = [BASE_DIR / "mysite/templates"]
 BROADCAST_RPC_PORT = {rpc_port}
@@ -24,7 +24,8 @@ BROADCAST_REDIS_URL = __import__("os").environ.get("BROADCAST_REDIS_URL", "")
 LOGGING = {{
     "version": 1,
     "disable_existing_loggers": False,
-    "handlers": {{"console": {{"class": "logging.StreamHandler"}}}},
+    "formatters": {{"line": {{"format": "%(levelname)s %(name)s: %(message)s"}}}},
+    "handlers": {{"console": {{"class": "logging.StreamHandler", "formatter": "line"}}}},
     "root": {{"handlers": ["console"], "level": "WARNING"}},
 }}
 """
@@ -66,6 +67,12 @@ class Project:
         self.environment.succeed("manage.py", "shell", "-c", script, cwd=self.directory)
 
 
+#: An error that one of them told of, or a line of theirs in a traceback.
+FAULT = re.compile(
+    r"^(?:ERROR|CRITICAL) (?:broadcast|channels|django).*|^.*(?:packages/broadcast|/mysite)/.*",
+    re.M,
+)
+
 #: How each server is told its port.
 PORTS = {
     "runserver": ("--noreload", "127.0.0.1:{port}"),
@@ -105,6 +112,10 @@ class Site:
     @property
     def ws(self) -> str:
         return f"ws://127.0.0.1:{self.port}"
+
+    def faults(self) -> list[str]:
+        """What Broadcast, Django or the project logged as faults. Servers have their own ways."""
+        return FAULT.findall(self.log.read_text())
 
     def stop(self) -> float:
         """Ask it to end; answers the seconds that it took. subprocess.TimeoutExpired: more."""

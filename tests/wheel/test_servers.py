@@ -23,7 +23,6 @@ END = 10.0
 SERVERS = ["runserver", "serve", "daphne", "uvicorn", "hypercorn", "gunicorn"]
 #: Of these an application does not hear that they begin.
 WITHOUT_A_LIFESPAN = {"daphne"}
-FAULTS = ("Traceback", "ERROR", "CRITICAL", "Exception")
 
 
 @pytest.fixture(scope="module")
@@ -39,7 +38,7 @@ def site(request: pytest.FixtureRequest, project: Project) -> Iterator[Site]:
         yield site
 
 
-@pytest.fixture
+@pytest.fixture(scope="module")
 def window() -> Iterator[Browser]:
     with chromium() as browser:
         yield browser
@@ -117,8 +116,7 @@ def test_it_ends_soon_with_sockets_and_event_streams_open_and_has_logged_no_faul
         events = f"{site.url}/live/api/streams/news/events/"
         stack.enter_context(urlopen(events, timeout=PATIENCE))
         assert site.stop() < END
-    log = site.log.read_text()
-    assert not [fault for fault in FAULTS if fault in log], log
+    assert site.faults() == [], site.log.read_text()
 
 
 def test_from_nothing_to_a_push_in_a_browser(
