@@ -26,7 +26,8 @@ SCRIPT = "broadcast.element"
 MODULES = [
     *("element/announcer", "element/attributes", "element/element", "element/entries"),
     *("element/item", "element/log", "element/view"),
-    *("socket/connection", "socket/listener", "socket/states", "socket/stream"),
+    *("socket/connection", "socket/language", "socket/listener", "socket/states"),
+    "socket/stream",
     *("video/append-queue", "video/bytes", "video/live-edge", "video/media", "video/mp4"),
     *("video/player", "video/player-view", "video/webm", "video/webm-joiner"),
 ]
