@@ -103,12 +103,12 @@ def wanted(name: str, language: str) -> set[Message]:
 def _updated(name: str, language: str) -> Iterator[Path]:
     """A copy of the catalogue, brought up to date."""
     with tempfile.TemporaryDirectory() as folder:
+        others = {ROOT / other for other in OTHERS.get(name, ())}
         for source in SOURCES[name]:
-            ours = [ROOT / other for other in OTHERS.get(name, ())]
             shutil.copytree(
                 ROOT / source,
                 Path(folder, source),
-                ignore=lambda at, names: {one for one in names if Path(at, one) in ours},
+                ignore=lambda at, names: {one for one in names if Path(at, one) in others},
             )
         Path(folder, "locale").symlink_to(Path(folder, name, "locale"))
         before = Path.cwd()
