@@ -50,7 +50,7 @@ def things(settings: Settings) -> dict[str, Any]:
     """One of everything, with names that are no words."""
     settings.ROOT_URLCONF = __name__
     now = timezone.now()
-    root = User.objects.create_superuser("xx", password="xx")
+    root = User.objects.create(username="xx", is_staff=True, is_superuser=True)
     media = Stream.objects.create(slug="xx", title="xx", kind="media", publishing="anyone")
     Stream.objects.create(slug="xx-1", title="xx", description="xx", publishing="anyone")
     Stream.objects.create(slug="xx-2", title="xx", visibility="private", owner=root)
