@@ -103,13 +103,13 @@ def wanted(name: str, language: str) -> set[Message]:
 def _updated(name: str, language: str) -> Iterator[Path]:
     """A copy of the catalogue, brought up to date."""
     with tempfile.TemporaryDirectory() as folder:
-        others = {ROOT / other for other in OTHERS.get(name, ())}
+        left_out = [ROOT / other for other in OTHERS.get(name, ())]
+
+        def others(at: str, names: list[str]) -> set[str]:
+            return {one for one in names if Path(at, one) in left_out}
+
         for source in SOURCES[name]:
-            shutil.copytree(
-                ROOT / source,
-                Path(folder, source),
-                ignore=lambda at, names: {one for one in names if Path(at, one) in others},
-            )
+            shutil.copytree(ROOT / source, Path(folder, source), ignore=others)
         Path(folder, "locale").symlink_to(Path(folder, name, "locale"))
         before = Path.cwd()
         os.chdir(folder)

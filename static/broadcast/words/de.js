@@ -3,6 +3,7 @@
  *
  * Of what counts things there is a form for each category of `Intl.PluralRules`. The words are those of
  * `locale/de/LC_MESSAGES/django.po`, whose head has a glossary.
+ * Long words of narrow buttons have soft hyphens.
  */
 const WORDS = {
   // the state of a connection
@@ -236,7 +237,7 @@ const WORDS = {
   "No microphone": "Kein Mikrofon",
   "Camera on": "Kamera an",
   "Camera off": "Kamera aus",
-  "Share screen": "Bildschirm zeigen",
+  "Share screen": "Bild\u00adschirm zeigen",
   "Stop sharing": "Nicht mehr zeigen",
   "camera off": "Kamera aus",
   "microphone off": "Mikrofon aus",
