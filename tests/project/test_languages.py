@@ -1,5 +1,6 @@
 """Pages, the admin and errors in the language of their visitor."""
 
+import re
 from datetime import timedelta
 from typing import Any
 
@@ -194,6 +195,19 @@ def test_a_language_that_is_read_from_the_right_is_said_to_be(
     settings.LANGUAGES = [("ar", "Arabic")]
     settings.LANGUAGE_CODE = "ar"
     assert '<html lang="ar" dir="rtl">' in client.get(page).content.decode()
+
+
+@pytest.mark.parametrize(
+    "page", ["/", "/streams/xx/", "/streams/xx/embed/", "/admin/broadcast/stream/"]
+)
+def test_the_words_of_scripts_stand_once_on_a_page_before_its_scripts(
+    page: str, german: Client, things: dict[str, Any]
+) -> None:
+    german.force_login(things["root"])
+    text = german.get(page).content.decode()
+    ours = re.findall(r'<script type="module" src="([^"]*)"', text)
+    assert ours[0].endswith("broadcast/words/de.js"), ours
+    assert len(ours) == len(set(ours)) >= 2, ours
 
 
 def test_numbers_of_people_are_counted_in_german(

@@ -1,6 +1,6 @@
 """The catalogues of translations: what is in them, and what the sources want in them.
 
-    python -m tests.rig.catalogues
+    DJANGO_SETTINGS_MODULE=project.settings python -m tests.rig.catalogues
 
 brings them up to date: texts that are new come in, empty, and those that nobody says any more go.
 Run it again when they are translated: it compiles them. It needs gettext.

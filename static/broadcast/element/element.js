@@ -7,6 +7,7 @@
  * - `token`: a grant for a private stream; it goes out as a sub-protocol, and so into no access log;
  * - `limit`: items kept on the page, 200;
  * - `label`: what a screen reader calls the list;
+ * - `lang`: the language it speaks, and with it all that scripts say on the page, see `language.js`;
  * - `media`: it shows video and sound; without it, it finds that out from what comes, and changes its size then;
  * - `paused`: the list stands still, and what comes waits; a picture stands still, and goes on live.
  * The attribute `state` follows the listener's state, for style sheets. A `<template>` in the element says how an item

@@ -64,6 +64,22 @@ def test_what_a_page_shows_itself_is_not_shown_twice(
     expect(publications(page)).to_have_text(["shown", "shown too"])
 
 
+def test_it_speaks_the_language_of_the_page_elsewhere_whose_words_are_there(
+    people: People, home: str, friend: Elsewhere, slug: str, publish: Publish
+) -> None:
+    words = f'<script type="module" src="{home}/static/broadcast/words/de.js"></script>'
+    for body in (
+        words + element(home, slug, lang="de"),
+        f'{words}<div lang="de-AT">{element(home, slug)}</div>',
+    ):
+        page = people.open(friend.page(body), friend.origin)
+        expect(detail(page)).to_have_text("Alles erscheint hier, sobald es gesendet wird.")
+        expect(page.get_by_role("button", name="Liste anhalten")).to_be_visible()
+    for body in (words + element(home, slug), element(home, slug, lang="de")):
+        page = people.open(friend.page(body), friend.origin)
+        expect(detail(page)).to_have_text("Everything appears here as it is sent.")
+
+
 HOSTILE = "<img src=x onerror='document.title=1'><script>document.title=1</script>&amp;"
 
 TEMPLATE = """<template>
