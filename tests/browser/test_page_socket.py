@@ -11,8 +11,9 @@ import pytest
 from playwright.sync_api import Browser, Locator, Page, WebSocketRoute, expect
 
 from tests.browser.conftest import Line, People
+from tests.rig import documents
+from tests.rig.documents import blocks
 from tests.rig.processes import Installation, ServerProcess
-from tests.rig.readme import README, blocks
 
 ENVIRONMENT = {
     "DJANGO_SETTINGS_MODULE": "tests.settings",
@@ -98,7 +99,9 @@ def heard(page: Page, last: Any) -> list[Any]:
 def test_the_documented_lines_open_a_socket_that_hears_a_push(
     people: People, shared_site: ServerProcess
 ) -> None:
-    snippet = next(block for block in blocks(README, "js") if "wsUrl" in block)
+    snippet = next(
+        block for block in blocks(documents.page("how-to/pages"), "js") if "wsUrl" in block
+    )
     page = people.open("/bare/")
     page.evaluate(f"{snippet}\nwindow.heard = []; window.missed = [];")
     page.evaluate("() => (socket.onmessage = ({ data }) => heard.push(JSON.parse(data))) && 0")

@@ -19,8 +19,9 @@ from tests.browser.embedding.elsewhere import (
     publications,
     state,
 )
+from tests.rig import documents
+from tests.rig.documents import blocks
 from tests.rig.processes import PATIENCE, ServerProcess
-from tests.rig.readme import blocks, section
 
 #: What a browser says of a page that may not be shown in a frame, and of one that says no.
 REFUSED_FRAME = re.compile("^(Refused to (display|frame)|Framing) ")
@@ -54,10 +55,11 @@ def test_the_tag_puts_working_listeners_into_a_page_of_a_project(
     assert page.locator("script").count() == 1
 
 
-def test_the_example_of_the_readme_works_in_a_page_of_a_site_that_is_allowed(
+def test_the_example_of_the_documentation_works_in_a_page_of_a_site_that_is_allowed(
     people: People, home: str, friend: Elsewhere, slug: str, publish: Publish
 ) -> None:
-    example = next(block for block in blocks(section("Embedding"), "html") if "<template>" in block)
+    shown = blocks(documents.page("how-to/embed"), "html")
+    example = next(block for block in shown if "<template>" in block)
     example = example.replace("http://127.0.0.1:8000", home).replace("/demo/", f"/{slug}/")
     page = people.open(friend.page(example), friend.origin)
     expect(state(page)).to_have_text("Live")

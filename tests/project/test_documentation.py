@@ -1,4 +1,4 @@
-"""The README's promises that a machine can check: its tour, its settings, its commands."""
+"""What the documentation promises and a machine can check: its tour, its examples, its tables."""
 
 import json
 import re
@@ -19,16 +19,16 @@ from django.test import RequestFactory
 from broadcast.conf import Conf, Setting
 from broadcast.pages.subscriptions import PageSocket
 from broadcast.rooms import peers as rooms
+from tests.rig.documents import README, blocks, page, section
 from tests.rig.doors import Door, InProcessDoor
 from tests.rig.processes import ROOT, ServerProcess
-from tests.rig.readme import README, blocks, section
 from tests.rig.rooms import error, meet
 
 
 def test_the_examples_of_the_http_api_work(servers: Callable[[str], ServerProcess]) -> None:
     server = servers("broadcast")
     outputs = []
-    (examples,) = (one for one in blocks(section("Wire protocol"), "sh") if "/api/" in one)
+    (examples,) = (one for one in blocks(page("reference/http"), "sh") if "/api/" in one)
     for line in examples.replace("http://127.0.0.1:8000", server.url).splitlines():
         done = subprocess.run(
             line, shell=True, capture_output=True, text=True, timeout=60, check=False
@@ -58,7 +58,7 @@ class Started(ServerProcess):
 
 
 def test_the_quick_tour_works_line_by_line(tmp_path: Path) -> None:
-    tour = section("A quick tour")
+    tour = page("tour")
     with Started("broadcast", tmp_path, setup="") as server:
         outputs = []
         for line in "".join(blocks(tour, "sh")).splitlines():
@@ -102,7 +102,7 @@ async def test_the_event_of_ones_own_is_answered_in_rooms(
     in_process: Door, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(rooms, "handlers", {})
-    (code,) = (one for one in blocks(section("Rooms"), "python") if "room_handler" in one)
+    (code,) = (one for one in blocks(page("how-to/rooms"), "python") if "room_handler" in one)
     exec(code, {})
     _, (first, second), (own, _) = await meet(in_process)
     await first.tell("hand")
@@ -112,7 +112,7 @@ async def test_the_event_of_ones_own_is_answered_in_rooms(
         assert await socket.event() == {"event": "hand", "up": True, "sender_id": own}
 
 
-#: What is done with the code of the README, in another process than the server.
+#: What is done with the code of how-to/push.md, in another process than the server.
 USE = """
 from django.test import RequestFactory
 
@@ -134,7 +134,7 @@ for _ in range(2):
 
 
 def test_what_is_pushed_from_code_is_heard(tmp_path: Path) -> None:
-    text = section("Pushing from your code")
+    text = page("how-to/push")
     shell = re.findall(r"`\.venv/bin/python manage\.py shell -c '(.*)'`", text)
     assert len(shell) == 1
     with ServerProcess("broadcast", tmp_path, setup="") as server:
@@ -161,13 +161,13 @@ def test_what_is_pushed_from_code_is_heard(tmp_path: Path) -> None:
 
 
 def test_the_view_of_the_example_is_the_whole_of_its_module() -> None:
-    (view,) = blocks(section("An example: a vote"), "python")
+    (view,) = blocks(section(page("how-to/pages"), "An example: a vote"), "python")
     assert view == (ROOT / "project/vote/views.py").read_text()
     assert len(view.splitlines()) < 30
 
 
 async def test_the_views_and_the_handler_of_page_sockets_work(in_process: InProcessDoor) -> None:
-    views, handler = blocks(section("Pages that are pushed to, and that call views"), "python")
+    views, handler, _ = blocks(page("how-to/pages"), "python")
     names: dict[str, Any] = {"render": lambda request, name: HttpResponse(name)}
     exec(views + handler, {"HttpResponse": HttpResponse, **names}, names)
     request: Any = RequestFactory().get("/")
@@ -188,10 +188,9 @@ async def test_the_views_and_the_handler_of_page_sockets_work(in_process: InProc
 
 
 def test_every_setting_is_in_the_table_with_its_default() -> None:
-    table = dict(re.findall(r"^\| `(BROADCAST_\w+)` \| `?(.*?)`? \|", README, re.M))
-    both = re.search(
-        r"\| `BROADCAST_RPC_HOST`, `BROADCAST_RPC_PORT` \| `(.*?)`, `(.*?)` \|", README
-    )
+    text = page("reference/settings")
+    table = dict(re.findall(r"^\| `(BROADCAST_\w+)` \| `?(.*?)`? \|", text, re.M))
+    both = re.search(r"\| `BROADCAST_RPC_HOST`, `BROADCAST_RPC_PORT` \| `(.*?)`, `(.*?)` \|", text)
     assert both
     table["BROADCAST_RPC_HOST"], table["BROADCAST_RPC_PORT"] = both.groups()
     defaults = {
@@ -216,11 +215,11 @@ def in_words(default: object) -> str:
 
 def test_every_command_is_in_the_table() -> None:
     ours = {name for name, app in get_commands().items() if app == "broadcast"}
-    assert ours == set(re.findall(r"^\| `(\w+)", section("Commands"), re.M)) - {"manage"}
+    assert ours == set(re.findall(r"^\| `(\w+)", page("reference/commands"), re.M)) - {"manage"}
 
 
 def test_the_project_is_set_up_and_tested_by_the_two_commands_it_names() -> None:
-    setup, tests = blocks(section("Start"), "sh")
+    setup, tests = blocks(section(README, "Start"), "sh")
     assert setup == (
         "python3 -m venv .venv && .venv/bin/pip install -r requirements.txt && "
         ".venv/bin/python manage.py start\n"
