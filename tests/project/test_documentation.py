@@ -19,7 +19,7 @@ from django.test import RequestFactory
 from broadcast.conf import Conf, Setting
 from broadcast.pages.subscriptions import PageSocket
 from broadcast.rooms import peers as rooms
-from tests.rig.documents import README, blocks, page, section
+from tests.rig.documents import blocks, page, section
 from tests.rig.doors import Door, InProcessDoor
 from tests.rig.processes import ROOT, ServerProcess
 from tests.rig.rooms import error, meet
@@ -216,12 +216,3 @@ def in_words(default: object) -> str:
 def test_every_command_is_in_the_table() -> None:
     ours = {name for name, app in get_commands().items() if app == "broadcast"}
     assert ours == set(re.findall(r"^\| `(\w+)", page("reference/commands"), re.M)) - {"manage"}
-
-
-def test_the_project_is_set_up_and_tested_by_the_two_commands_it_names() -> None:
-    setup, tests = blocks(section(README, "Start"), "sh")
-    assert setup == (
-        "python3 -m venv .venv && .venv/bin/pip install -r requirements.txt && "
-        ".venv/bin/python manage.py start\n"
-    )
-    assert tests == "tests/run\n"
