@@ -44,3 +44,12 @@ def section(text: str, title: str) -> str:
 
 def blocks(text: str, language: str) -> list[str]:
     return re.findall(rf"^```{language}\n(.*?)^```", text, re.M | re.S)
+
+
+def rows(text: str) -> list[list[str]]:
+    """The rows of the tables of a text, without their heads: the text of each cell."""
+    found: list[list[str]] = []
+    for table in re.findall(r"(?:^\|.*\n?)+", text, re.M):
+        _, _, *lines = table.splitlines()
+        found += ([cell.strip() for cell in re.split(r"(?<!\\)\|", line)[1:-1]] for line in lines)
+    return found
