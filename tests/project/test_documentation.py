@@ -4,6 +4,7 @@ import json
 import re
 import subprocess
 import sys
+import time
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
@@ -13,10 +14,15 @@ import pytest
 from asgiref.sync import sync_to_async
 from django.contrib.sessions.backends.db import SessionStore
 from django.http import HttpResponse
+from django.template import Context, Template
 from django.test import RequestFactory
 
+from broadcast.conf import SETTINGS
+from broadcast.exceptions import BadToken
+from broadcast.models import Room, Stream
 from broadcast.pages.subscriptions import PageSocket
 from broadcast.rooms import peers as rooms
+from broadcast.tokens import Grant
 from tests.rig.documents import blocks, page, section
 from tests.rig.doors import Door, InProcessDoor
 from tests.rig.processes import ROOT, ServerProcess
@@ -35,6 +41,10 @@ def test_the_examples_of_the_http_api_work(servers: Callable[[str], ServerProces
         assert done.returncode == (28 if "max-time" in line else 0), line
         outputs.append(done.stdout)
     first, second, history, events = outputs
+    (shown,) = blocks(page("reference/http"), "json")
+    answer = json.loads(shown)
+    assert answer.keys() == json.loads(history).keys()
+    assert answer["publications"][0].keys() == json.loads(history)["publications"][0].keys()
     assert json.loads(second)["offset"] == json.loads(first)["offset"] + 1
     found = json.loads(history)
     said = [(one["type"], one["data"]) for one in found["publications"]]
@@ -184,3 +194,56 @@ async def test_the_views_and_the_handler_of_page_sockets_work(in_process: InProc
     assert {"payload": {"home": 1}, "channel": "scores.home"} in said
     assert {"payload": "Ada is here", "channel": "guests"} in said
     assert {"id": 3, "status": 200, "headers": {}, "body": "Hello AnonymousUser"} in said
+
+
+def test_tokens_are_made_and_withdrawn_as_documented(db: None) -> None:
+    make, withdraw = blocks(page("how-to/private-streams"), "python")
+    stream = Stream.objects.create(slug="news", visibility="private")
+    token = eval(make.partition("#")[0], {"stream": stream})
+    stream.check_token(token, Grant.LISTEN, time.time() + 3500)
+    exec(withdraw, {"stream": stream})
+    with pytest.raises(BadToken, match="withdrawn"):
+        stream.check_token(token, Grant.LISTEN, time.time())
+
+
+def test_tokens_of_rooms_are_made_as_documented(db: None) -> None:
+    _, make, _ = blocks(page("how-to/rooms"), "python")
+    room = Room.objects.create(room_id="standup", visibility="private")
+    token = eval(make.partition("#")[0], {"room": room})
+    room.check_token(token, Grant.ENTER, time.time() + 3500)
+
+
+def test_the_servers_of_rooms_are_set_as_documented(settings: Any) -> None:
+    given, _, _ = blocks(page("how-to/rooms"), "python")
+    names: dict[str, Any] = {}
+    exec(given, names)
+    del names["__builtins__"]
+    for name, value in names.items():
+        setattr(settings, name, value)
+    assert set(names) == {"BROADCAST_ICE_SERVERS", "BROADCAST_TURN_SECRET"}
+    assert [SETTINGS[name].fault() for name in names] == ["", ""]
+
+
+def test_the_tags_of_the_documentation_render(settings: Any) -> None:
+    tags, _, _ = blocks(page("how-to/embed"), "html")
+    loader = "django.template.loaders.locmem.Loader"
+    templates = {"ferries/item.html": "<li data-text></li>"}
+    options = {"loaders": [(loader, templates)]}
+    backend = "django.template.backends.django.DjangoTemplates"
+    settings.TEMPLATES = [{"BACKEND": backend, "OPTIONS": options}]
+    stream = Stream(slug="news", title="News")
+    shown = Template(tags).render(Context({"stream": stream, "token": "a token"}))
+    first, second = re.findall("<broadcast-listener(.*?)>", shown)
+    assert 'src="/ws/listener/news/"' in first and 'history="20"' in first
+    assert 'token="a token"' in second and 'class="wide"' in second
+    assert "<template><li data-text></li></template>" in shown
+
+
+def test_the_imports_of_the_reference_work() -> None:
+    for block in blocks(page("reference/python"), "python"):
+        exec(block, {})
+
+
+def test_the_stream_of_the_how_to_is_the_one_that_ffmpeg_feeds() -> None:
+    make, feed = blocks(page("how-to/video"), "sh")
+    assert feed.startswith(make)

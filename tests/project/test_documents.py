@@ -47,3 +47,8 @@ def anchors(path: Path) -> set[str]:
     """The ends of addresses of a page's sections, as a Git host and the site make them."""
     titles = headings(path.read_text())
     return {re.sub(r"[^\w -]", "", title).lower().replace(" ", "-") for title in titles}
+
+
+@pytest.mark.parametrize("document", NAMES)
+def test_no_page_is_longer_than_300_lines(document: str) -> None:
+    assert len((ROOT / document).read_text().splitlines()) < 300

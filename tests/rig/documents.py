@@ -1,6 +1,7 @@
 """The documentation, by pages, sections and blocks of code."""
 
 import re
+from pathlib import Path
 
 from tests.rig.launcher import ROOT
 
@@ -14,6 +15,12 @@ DOCUMENTS = [
     ROOT / "tests/bench/README.md",
     *sorted(path for path in DOCS.rglob("*.md") if DOCS / "example" not in path.parents),
 ]
+
+
+def name_of(path: Path) -> str:
+    """The name of a page, as `page` takes it; of one outside of docs/ its path."""
+    folder = DOCS if DOCS in path.parents else ROOT
+    return str(path.relative_to(folder).with_suffix(""))
 
 
 def page(name: str) -> str:
@@ -43,7 +50,12 @@ def section(text: str, title: str) -> str:
 
 
 def blocks(text: str, language: str) -> list[str]:
-    return re.findall(rf"^```{language}\n(.*?)^```", text, re.M | re.S)
+    return [code for one, code in all_blocks(text) if one == language]
+
+
+def all_blocks(text: str) -> list[tuple[str, str]]:
+    """The language and the code of each block between fences, in their order."""
+    return re.findall(r"^```(\S*)\n(.*?)^```$", text, re.M | re.S)
 
 
 def rows(text: str) -> list[list[str]]:
