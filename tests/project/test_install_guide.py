@@ -4,9 +4,9 @@ import re
 
 import pytest
 
+from tests.rig.documents import blocks
 from tests.rig.installed import FILE, GUIDE, commands
 from tests.rig.launcher import ROOT
-from tests.rig.readme import blocks
 
 CSS = ROOT / "static/broadcast"
 EXAMPLE = ROOT / "docs/example"
