@@ -1,4 +1,4 @@
-"""`docs/tutorial.md`: each command is typed, each file is written, and what it says is seen is seen."""
+"""`docs/tutorial.md`: each command is typed, each file written, and all that it shows is seen."""
 
 import re
 from collections.abc import Callable, Iterator
@@ -9,10 +9,10 @@ from playwright.sync_api import Browser, Page, expect
 
 from tests.rig.chromium import chromium
 from tests.rig.processes import PATIENCE, RedisProcess
-from tests.rig.tutorial import Reader, Step, steps
+from tests.rig.tutorial import OPEN, Reader, Step, steps
 
-#: Shown by a page whose socket is open.
-OPEN = "body[data-socket-state=open]"
+#: What a form says of its call.
+ANSWER = "form [data-socket-message]"
 SAVE = 'python manage.py shell -c "from scores.models import Match; Match.objects.get().save()"'
 FLOODLIGHTS = "Floodlights go on at half-time"
 
@@ -108,9 +108,9 @@ def see_the_button_count(visit: Visit, step: Step) -> None:
     referee, nobody, _ = visit.windows
     referee.get_by_role("button", name="Goal for Harbour").click()
     expect_score(visit.windows, 3, 0)
-    expect(referee.get_by_role("status")).to_have_text(step.says("Counted."))
+    expect(referee.locator(ANSWER)).to_have_text(step.says("Counted."))
     nobody.get_by_role("button", name="Goal for Hill").click()
-    expect(nobody.get_by_role("status")).to_have_text(step.says("Only a referee counts goals."))
+    expect(nobody.locator(ANSWER)).to_have_text(step.says("Only a referee counts goals."))
     expect_score(visit.windows, 3, 0)
 
 

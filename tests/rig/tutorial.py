@@ -19,6 +19,10 @@ from tests.rig.launcher import ROOT
 from tests.rig.processes import PATIENCE, free_port, wait_until_it_answers
 
 PAGE = ROOT / "docs/tutorial.md"
+#: Shown by a page whose socket is open.
+OPEN = "body[data-socket-state=open]"
+#: How often a page is loaded until it has what was written, and after how many it is saved again.
+ATTEMPTS, SAVE_AGAIN = 60, 20
 #: Seconds that a command may take.
 SECONDS = 100
 
@@ -116,6 +120,8 @@ class Reader:
         if is_added:
             text = f"{file.read_text()}\n\n{text}"
         file.write_text(text)
+        if file.suffix == ".py":
+            self.saved = file
 
     def type(self, line: str) -> str:
         """Run a command, which has to succeed, and answer what it printed; or start a server."""
@@ -189,19 +195,22 @@ class Reader:
 
     def window(self, browser: Browser) -> Page:
         """A window in which nobody is logged in."""
-        return browser.new_context(viewport={"width": 560, "height": 560}).new_page()
+        return browser.new_context(viewport={"width": 480, "height": 740}).new_page()
 
     def load_until(self, page: Page, selector: str) -> None:
         """Load the page at `/` until it shows what was just written, and `runserver` took up."""
-        deadline = time.monotonic() + PATIENCE
-        while time.monotonic() < deadline:
+        for number in range(1, ATTEMPTS + 1):
             # No server answers while it starts again.
             with suppress(Error):
                 page.goto(self.url)
                 page.locator(selector).wait_for(timeout=1000)
                 wait_until_it_answers(self.rpc_port, self._running)
                 return
-        raise AssertionError(f"{selector} did not come: {page.content()}")
+            if number % SAVE_AGAIN == 0:
+                # Django does not see what is saved while it starts.
+                self.saved.touch()
+            time.sleep(0.2)
+        raise AssertionError(f"{selector} did not come: {page.inner_text('body')[:1000]}")
 
     def log_in(self, page: Page) -> None:
         """As the step says that makes the user."""

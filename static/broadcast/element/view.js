@@ -32,6 +32,7 @@ STYLE.replaceSync(`
     font-family: inherit;
     font-size: 1rem;
     line-height: 1.5;
+    text-align: start; /* also in a page whose texts are centred */
   }
   :host([hidden]) { display: none; }
   * { box-sizing: border-box; margin: 0; }

@@ -124,6 +124,15 @@ def test_the_page_says_how_an_item_looks_and_hostile_content_stays_text(
     expect(binary).to_be_in_viewport()
 
 
+def test_texts_begin_at_the_side_in_a_page_whose_texts_are_centred(
+    people: People, home: str, friend: Elsewhere, slug: str, publish: Publish
+) -> None:
+    page = open_element(people, home, friend, slug, "<style>body { text-align: center }</style>")
+    publish("text")
+    for part in (state(page), publications(page)):
+        expect(part).to_have_css("text-align", "start")
+
+
 def test_an_element_can_be_moved_taken_out_and_put_in_again(
     people: People, home: str, friend: Elsewhere, slug: str, publish: Publish
 ) -> None:
