@@ -5,14 +5,15 @@ from inspect import isclass, signature
 
 from django.core.management import get_commands
 from django.template import Library
-from django.urls import get_resolver
 from prometheus_client.metrics import MetricWrapperBase
 
 import broadcast
 from broadcast import checks, exceptions, metrics, publish, testing
+from broadcast.api import schema
 from broadcast.conf import Conf, Setting
 from broadcast.exceptions import BroadcastError, CloseCode, RoomError
 from broadcast.pages.subscriptions import PageSocket
+from broadcast.rooms.peers import EVENTS
 from broadcast.rpc.methods import METHODS
 from broadcast.templatetags import broadcast as tags
 from tests.rig.documents import page, rows, section
@@ -176,11 +177,61 @@ def test_every_method_of_messagepack_rpc_is_in_the_table() -> None:
 
 
 def test_every_call_of_the_http_api_is_in_the_table() -> None:
-    patterns = get_resolver("broadcast.urls").url_patterns
-    paths = {f"/{one.pattern}".replace("slug:", "") for one in patterns}
-    api = {path for path in paths if path.startswith("/api/")}
-    table = "".join(row[0] for row in rows(page("reference/http")))
-    assert api == set(re.findall(r"/api/[\w/<>]*", table))
+    described = schema.paths().items()
+    calls = {
+        (method.upper(), path.replace("{", "<").replace("}", ">"))
+        for path, operations in described
+        for method in operations
+        if method != "parameters"
+    }
+    first, *_ = tables(page("reference/http"))
+    found = {
+        (method, path)
+        for cell, _ in first
+        for method in re.findall(r"`([A-Z]+) ", cell)
+        for path in re.findall(r"/api/[\w/<>]*", cell)
+    }
+    assert calls == found
+
+
+# -- on the wire ----------------------------------------------------------------------------
+
+
+def told_by(*paths: str) -> set[str]:
+    """The events that these modules of broadcast/, or folders of them, make."""
+    files = [path for one in paths for path in (ROOT / "broadcast").glob(one)]
+    assert files
+    code = "".join(path.read_text() for path in files)
+    found = re.findall(r'(?:(?:\bevent|_tell_newest)\(\s*|"event": ?)"(\w+)"', code)
+    return {*found, *re.findall(r'\bevent\("\w+" if .* else "(\w+)"\)', code)}
+
+
+def events_in(text: str) -> set[str]:
+    return set(re.findall(r'"event":"(\w+)"', "".join("|".join(row) for row in rows(text))))
+
+
+def test_every_event_of_streams_is_in_the_tables() -> None:
+    told = told_by("hub/*.py", "wire/frames.py", "streams/*er.py", "consumers.py")
+    assert {"joined", "skipped", "accepted"} < told
+    assert told - events_in(page("reference/websocket")) == set()
+
+
+def test_every_event_of_an_event_stream_is_in_the_table() -> None:
+    told = told_by("hub/*.py", "wire/sse.py", "api/events.py")
+    table = rows(section(page("reference/http"), "Server-Sent Events"))
+    named = {name for row in table for name in names(row[0])}
+    assert told | {"binary"} == named - {"message"}
+
+
+def test_every_event_of_rooms_is_in_the_tables() -> None:
+    text = page("reference/rooms")
+    client, server = tables(text)[:2]
+    assert events_of(client, 0) == {*EVENTS}
+    assert events_of(server, 0) == told_by("rooms/messages.py", "rooms/signaling.py")
+
+
+def events_of(table: list[list[str]], column: int) -> set[str]:
+    return {re.findall(r'"event":"(\w+)"', row[column])[0] for row in table}
 
 
 # -- in pages -------------------------------------------------------------------------------
