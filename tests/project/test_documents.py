@@ -6,11 +6,7 @@ from pathlib import Path
 import pytest
 
 ROOT = Path(__file__).parent.parent.parent
-DOCUMENTS = [
-    "CONTRIBUTING.md",
-    "docs/architecture.md",
-    "static/broadcast/README.md",
-]
+DOCUMENTS = ["CONTRIBUTING.md", "docs/architecture.md", "static/broadcast/README.md"]
 
 
 def named(text: str) -> set[str]:
