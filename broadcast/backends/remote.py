@@ -46,11 +46,10 @@ class Client:
             self.socket = socket.create_connection((host.strip("[]"), port), timeout)
         except OSError as error:
             raise Unavailable(
-                f"no server answers at {host}:{port} ({error.strerror or error}). "
-                "Without a shared channel layer, and among greenlets, publishing from another "
-                "process goes through the MessagePack-RPC port of a running server. `manage.py "
-                "serve` and `runserver` have one, `manage.py rpcserver` is one beside Redis; plain "
-                "Daphne has none: set BROADCAST_REDIS_URL"
+                f"no server answers at {host}:{port} ({error.strerror or error}): start it with "
+                "`manage.py start`, `serve` or `runserver` (plain Daphne has no such port), or set "
+                "BROADCAST_REDIS_URL. Without a Redis, and among greenlets, other processes "
+                "publish through the MessagePack-RPC port of a running server"
             ) from None
         self.socket.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
         self.unpacker = msgpack.Unpacker(max_buffer_size=conf.RPC_MAX_OBJECT, strict_map_key=False)

@@ -69,7 +69,8 @@ def written_at(model: type[models.Model]) -> str:
 def close_old_connections() -> None:
     """Close connections that are broken, or old, unless somebody is in a transaction there."""
     for connection in connections.all(initialized_only=True):
-        if not connection.in_atomic_block:
+        # One without a connection would be connected to be looked at.
+        if connection.connection is not None and not connection.in_atomic_block:
             connection.close_if_unusable_or_obsolete()
 
 
