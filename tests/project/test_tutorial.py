@@ -124,6 +124,7 @@ def see_the_button_count(visit: Visit, step: Step) -> None:
 
 def see_what_referees_are_told(visit: Visit, step: Step) -> None:
     visit.reader.follow(step, blocks=2)
+    visit.reader.load_until(visit.referee, "broadcast-listener[state=idle]")
     visit.open_windows()
     referee, nobody, _ = visit.windows
     expect(nobody.locator("broadcast-listener")).to_have_count(0)
