@@ -82,7 +82,7 @@ streams = gauge(
     "streams", "Streams that are heard or fed here; once for each process that has them."
 )
 listeners = gauge("listeners", "Sockets that hear a stream.")
-full_listeners = gauge("full_listeners", "Of the listeners those whose sockets take no more now.")
+full_listeners = gauge("full_listeners", "Listeners whose sockets take no more now.")
 streamers = gauge("streamers", "Sockets that feed a stream.")
 pages = gauge("pages", "Sockets of pages.")
 rooms = gauge("rooms", "Rooms with a member here; once for each process that has one.")
@@ -145,8 +145,8 @@ joins = counter(
     ["new", "recovered", "unrecovered"],
 )
 streamer_joins = counter("streamer_joins", "Streamers that came in.")
-room_errors = counter("room_errors", "What clients of rooms were told that is wrong.")
-relays = counter("relays", "What members of rooms said to each other.")
+room_errors = counter("room_errors", "Errors that clients of rooms were told.")
+relays = counter("relays", "Messages that members of rooms sent to each other.")
 room_peaks = histogram(
     "room_peaks", "Most members at a time of rooms that ended.", (1, 2, 3, 4, 5, 10, 20, 50, 100)
 )
@@ -157,14 +157,15 @@ room_minutes = histogram(
 )
 page_calls = counter(
     "page_calls",
-    "What pages asked for on their sockets. answered: with a status below 400; refused: below 500; "
+    "Calls of pages on their sockets. answered: with a status below 400; refused: below 500; "
     "failed: from 500 on.",
     ["outcome"],
     ["answered", "refused", "failed"],
 )
 refusals = counter(
     "refusals",
-    "What was refused, by door (socket, http, rpc) and reason: the error's name, or origin.",
+    "Requests and sockets that were refused, by door (socket, http, rpc) and reason: the error's "
+    "name, or origin.",
     ["door", "reason"],
 )
 

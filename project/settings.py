@@ -3,8 +3,9 @@
 `SECRET_KEY`, `DEBUG`, `ALLOWED_HOSTS`, `DATABASE_URL`, `REDIS_URL`, `RECORDINGS_DIR`, `HTTPS`,
 `HSTS_SECONDS`,
 `BROADCAST_PREFIX`, `BROADCAST_PROXIES`, `BROADCAST_RPC_HOST`, `BROADCAST_RPC_PORT`,
-`BROADCAST_RPC_SECRET` and `BROADCAST_METRICS_TOKEN`; the README says what each is for. Without any
-of them the project runs in one process, on SQLite, reachable from its machine only.
+`BROADCAST_RPC_SECRET` and `BROADCAST_METRICS_TOKEN`; docs/reference/settings.md says
+what each is for. Without any of them the project runs in one process, on SQLite, reachable from
+its machine only.
 """
 
 import logging

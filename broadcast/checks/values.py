@@ -10,6 +10,9 @@ from ..conf import SETTINGS, conf
 
 TAG = "broadcast"
 
+#: Where all settings are explained.
+TABLE = "docs/reference/settings.md"
+
 #: What should not be larger than what, and what happens when it is.
 SIZES = (
     ("MAX_FRAME", "MAX_MEDIA_FRAME", "who feeds a media stream may send less than anybody else"),
@@ -40,7 +43,7 @@ def check_names(**kwargs: Any) -> list[CheckMessage]:
 
 def _similar(name: str) -> str:
     similar = get_close_matches(name, SETTINGS, n=1, cutoff=0.8)
-    return f"Did you mean {similar[0]}?" if similar else "The README has a table of all settings."
+    return f"Did you mean {similar[0]}?" if similar else f"All settings are in {TABLE}."
 
 
 @register(TAG)

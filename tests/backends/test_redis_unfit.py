@@ -26,8 +26,9 @@ from broadcast.exceptions import Unavailable
 from broadcast.monitor import faults, health
 from broadcast.monitor.faults import DEAF, find_faults
 from tests.rig.backends import append, use_redis
+from tests.rig.documents import page
 from tests.rig.doors import eventually
-from tests.rig.processes import PREFIX, ROOT, RedisProcess, ServerProcess, free_port
+from tests.rig.processes import PREFIX, RedisProcess, ServerProcess, free_port
 from tests.rig.stand_ins import SentinelProcess
 
 SECRET = "open-sesame"
@@ -141,11 +142,11 @@ async def test_a_user_who_may_publish_and_not_subscribe_is_noticed(
         await find_faults()
 
 
-async def test_the_rights_that_the_readme_names_are_enough(
+async def test_the_rights_that_the_documentation_names_are_enough(
     redis: RedisProcess, settings: Any
 ) -> None:
-    readme = (ROOT / "README.md").read_text()
-    (line,) = [one for one in readme.splitlines() if one.startswith("ACL SETUSER ")]
+    lines = page("how-to/several-servers").splitlines()
+    (line,) = [one for one in lines if one.startswith("ACL SETUSER ")]
     redis.command(*line.replace(">password", f">{SECRET}").split())
     use_redis(settings, f"redis://broadcast:{SECRET}@127.0.0.1:{redis.port}/0")
     assert await find_faults() == []

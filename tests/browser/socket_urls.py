@@ -11,6 +11,8 @@ from django.urls import include, path
 from django.views.decorators.csrf import csrf_exempt
 
 from broadcast.pages.subscriptions import SocketRequest
+from tests.rig import documents
+from tests.rig.documents import blocks
 
 SCRIPT = """<script type="module" src="{% static 'broadcast/page-socket.js' %}"></script>"""
 
@@ -45,6 +47,12 @@ PAGE = Template(
     </body></html>"""
 )
 BARE = Template("<!doctype html><html lang='en'><title>Bare</title><body><p>Nothing</body></html>")
+#: The blocks of the how-to, in a page; its form calls a view that does not lead away.
+DOCUMENTED = Template(
+    "{% load static %}<!doctype html><html lang='en'><title>As documented</title><body>"
+    + "".join(blocks(documents.page("how-to/pages"), "html")).replace("/vote/", "/echo/")
+    + "</body></html>"
+)
 
 
 def page(request: SocketRequest) -> HttpResponse:
@@ -56,6 +64,11 @@ def bare(request: SocketRequest) -> HttpResponse:
     """A page without a script of ours."""
     request.socket.subscribe("chan1")
     return HttpResponse(BARE.render(RequestContext(request)))
+
+
+def documented(request: SocketRequest) -> HttpResponse:
+    request.socket.subscribe("score", "vote", "log")
+    return HttpResponse(DOCUMENTED.render(RequestContext(request)))
 
 
 @csrf_exempt
@@ -90,6 +103,7 @@ def elsewhere(request: SocketRequest, where: str) -> HttpResponse:
 urlpatterns = [
     path("page/", page),
     path("bare/", bare),
+    path("documented/", documented),
     path("push/<channel>/", push),
     path("echo/", echo),
     path("slow/", slow),

@@ -1,6 +1,7 @@
 """A browser's `EventSource` on a page of this site: it hears, and comes back by itself."""
 
 import json
+import re
 import time
 from collections.abc import Iterator
 from pathlib import Path
@@ -12,6 +13,8 @@ import pytest
 from playwright.sync_api import Browser, Page
 
 from tests.browser.conftest import PATIENCE, Line, People
+from tests.rig import documents
+from tests.rig.documents import blocks
 from tests.rig.processes import ServerProcess
 
 LISTEN = """() => {
@@ -53,6 +56,19 @@ def until_heard(page: Page, text: str) -> list[str]:
 
 def told(page: Page, name: str) -> list[Any]:
     return [json.loads(data) for one, data in page.evaluate("told") if one == name]
+
+
+def test_the_lines_of_the_documentation_hear_with_the_position(
+    people: People, site: ServerProcess
+) -> None:
+    (lines,) = blocks(documents.page("reference/http"), "js")
+    page = people.open("/")
+    lines = lines.replace("/demo/", "/news/")
+    page.evaluate(f"() => {{ {lines} Object.assign(window, {{ source, heard: [], told: [] }}); }}")
+    until(page, "source.readyState === EventSource.OPEN")
+    with page.expect_console_message() as said:
+        publish(site, "Ferry leaves at nine")
+    assert re.fullmatch(r"\w+:\d+ Ferry leaves at nine", said.value.text)
 
 
 def test_who_was_cut_off_comes_back_and_has_missed_nothing(

@@ -11,8 +11,9 @@ import pytest
 from playwright.sync_api import Browser, Locator, Page, WebSocketRoute, expect
 
 from tests.browser.conftest import Line, People
+from tests.rig import documents
+from tests.rig.documents import blocks
 from tests.rig.processes import Installation, ServerProcess
-from tests.rig.readme import README, blocks
 
 ENVIRONMENT = {
     "DJANGO_SETTINGS_MODULE": "tests.settings",
@@ -92,13 +93,50 @@ def heard(page: Page, last: Any) -> list[Any]:
     return found
 
 
+# -- as documented --------------------------------------------------------------------------
+
+
+def test_the_elements_of_the_documentation_show_what_comes_and_its_form_calls(
+    people: People, shared_site: ServerProcess
+) -> None:
+    page = people.open("/documented/")
+    listen(page)
+    push(shared_site, "score", 3)
+    push(shared_site, "vote", {"tea": {"votes": 4}})
+    push(shared_site, "log", {"who": "Ada"})
+    heard(page, {"who": "Ada"})
+    expect(page.locator("b[data-channel=score]")).to_have_text("3")
+    expect(page.locator("b[data-channel=vote]")).to_have_text("4")
+    expect(page.locator("ul[data-channel=log] li b")).to_have_text("Ada")
+    page.get_by_role("button", name="Tea").click()
+    expect(page.get_by_text("Thank you.")).to_be_visible()
+
+
+def test_the_module_of_the_documentation_hears_and_calls(
+    people: People, shared_site: ServerProcess
+) -> None:
+    (module,) = blocks(documents.page("how-to/pages"), "js")
+    first, *lines = module.splitlines()
+    assert first == 'import socket from "../broadcast/page-socket.js";'
+    loaded = 'const { default: socket } = await import("/static/broadcast/page-socket.js");'
+    page = people.open("/page/")
+    said: list[str] = []
+    page.on("console", lambda message: said.append(message.text))
+    listen(page)
+    script = "\n".join([loaded, *lines, "return status;"])
+    assert page.evaluate(f"async () => {{ {script} }}") == 302
+    push(shared_site, "news", "Ferry leaves at nine")
+    heard(page, "Ferry leaves at nine")
+    assert said == ["Ferry leaves at nine"]
+
+
 # -- hearing --------------------------------------------------------------------------------
 
 
 def test_the_documented_lines_open_a_socket_that_hears_a_push(
     people: People, shared_site: ServerProcess
 ) -> None:
-    snippet = next(block for block in blocks(README, "js") if "wsUrl" in block)
+    (snippet,) = blocks(documents.page("reference/page-socket"), "js")
     page = people.open("/bare/")
     page.evaluate(f"{snippet}\nwindow.heard = []; window.missed = [];")
     page.evaluate("() => (socket.onmessage = ({ data }) => heard.push(JSON.parse(data))) && 0")
@@ -413,9 +451,8 @@ def expect_votes(page: Page, tea: int, coffee: int) -> None:
 
 def test_a_vote_at_one_server_is_seen_at_both(browser: Browser, installation: Installation) -> None:
     people = People(browser, "")
-    pages = [people.open("/", server.url) for server in installation.servers]
+    pages = [people.open("/vote/", server.url) for server in installation.servers]
     for page in pages:
-        page.get_by_role("link", name="a vote").click()
         expect(page.get_by_text("votes appear here as they come")).to_be_visible()
     first, second = pages
     before = first.locator(".socket-words").bounding_box()

@@ -107,7 +107,8 @@ def test_a_name_that_is_nearly_one_is_told_which(settings: Settings) -> None:
     nearly, not_at_all = found()
     assert nearly.id == not_at_all.id == "broadcast.W001"
     assert nearly.hint == "Did you mean BROADCAST_HISTORY_COUNT?"
-    assert "BROADCAST_VOLUME" in not_at_all.msg and "README" in not_at_all.hint
+    assert "BROADCAST_VOLUME" in not_at_all.msg
+    assert "docs/reference/settings.md" in not_at_all.hint
 
 
 MIB = 1024 * 1024

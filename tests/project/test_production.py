@@ -18,9 +18,9 @@ import pytest
 from django.core.checks.security.base import _check_secret_key
 
 from project.settings import local_secret_key
+from tests.rig.documents import blocks, page
 from tests.rig.doors import Closed, Refused, ServerDoor
 from tests.rig.processes import PATIENCE, ROOT, ServerProcess, prepared_database
-from tests.rig.readme import blocks, section
 
 #: How a proxy passes on what somebody at 203.0.113.7 asks of https://www.example.org.
 PROXIED = {
@@ -38,8 +38,8 @@ Stream.objects.setup()
 
 
 def documented() -> dict[str, str]:
-    """The environment that the README shows for production."""
-    (shown,) = (block for block in blocks(section("In production"), "sh") if "HTTPS=" in block)
+    """The environment that the documentation shows for production."""
+    (shown,) = (block for block in blocks(page("how-to/deploy"), "sh") if "HTTPS=" in block)
     return dict(re.findall(r"^(?:export )?([A-Z_]+)=(\S+)$", shown, re.M))
 
 

@@ -19,10 +19,10 @@ from tqdm import tqdm
 from broadcast.exceptions import BadRequest
 from broadcast.management.commands.publish import segments
 from broadcast.publications import Mark
+from tests.rig.documents import blocks, page
 from tests.rig.doors import ServerDoor, Socket, door_of, eventually
 from tests.rig.films import assert_plays, block, cluster, cut, film, webm
 from tests.rig.processes import ROOT, ServerProcess
-from tests.rig.readme import blocks, section
 from tests.rig.viewers import bytes_of, hear, recordings_on
 
 #: A header and its first segment, and one more.
@@ -33,8 +33,8 @@ PUBLISH = [sys.executable, "manage.py", "publish"]
 
 
 def examples() -> list[str]:
-    """The lines of the README, shorter and without waiting."""
-    (found,) = (one for one in blocks(section("Live video"), "sh") if "ffmpeg" in one)
+    """The lines of the documentation, shorter and without waiting."""
+    (found,) = (one for one in blocks(page("how-to/video"), "sh") if "ffmpeg" in one)
     changes = {".venv/bin/python": sys.executable, "-re ": "", "-t 5": "-t 2"}
     for old, new in changes.items():
         assert old in found
@@ -42,7 +42,7 @@ def examples() -> list[str]:
     return found.splitlines()
 
 
-# The command of the README plays five seconds of film, at the pace of a camera.
+# The command of the documentation plays five seconds of film, at the pace of a camera.
 async def test_what_ffmpeg_writes_into_a_pipe_is_broadcast(our_door: ServerDoor) -> None:
     make, broadcast = examples()
     await shell(our_door, make)

@@ -1,228 +1,70 @@
-"""The README's promises that a machine can check: its tour, its settings, its commands."""
+"""The README: its two commands, its ten lines, and the lines that add Broadcast to a project."""
 
-import json
-import re
-import subprocess
-import sys
-from collections.abc import Callable
 from pathlib import Path
-from typing import Any
 from urllib.parse import urlsplit
 
-import pytest
-from asgiref.sync import sync_to_async
-from django.contrib.sessions.backends.db import SessionStore
-from django.core.management import get_commands
-from django.http import HttpResponse
-from django.test import RequestFactory
+from django.template import Context, Template
 
-from broadcast.conf import Conf, Setting
-from broadcast.pages.subscriptions import PageSocket
-from broadcast.rooms import peers as rooms
-from tests.rig.doors import Door, InProcessDoor
-from tests.rig.processes import ROOT, ServerProcess
-from tests.rig.readme import README, blocks, section
-from tests.rig.rooms import error, meet
+from tests.rig.documents import README, blocks, section
+from tests.rig.hosts import Host, fresh_project
+from tests.rig.launcher import ROOT
+from tests.rig.processes import ServerProcess
 
 
-def test_the_examples_of_the_http_api_work(servers: Callable[[str], ServerProcess]) -> None:
-    server = servers("broadcast")
-    outputs = []
-    (examples,) = (one for one in blocks(section("Wire protocol"), "sh") if "/api/" in one)
-    for line in examples.replace("http://127.0.0.1:8000", server.url).splitlines():
-        done = subprocess.run(
-            line, shell=True, capture_output=True, text=True, timeout=60, check=False
-        )
-        # curl exits so when it was to hear no longer.
-        assert done.returncode == (28 if "max-time" in line else 0), line
-        outputs.append(done.stdout)
-    first, second, history, events = outputs
-    assert json.loads(second)["offset"] == json.loads(first)["offset"] + 1
-    found = json.loads(history)
-    said = [(one["type"], one["data"]) for one in found["publications"]]
-    assert said == [("text", "Ferry leaves at nine"), ("json", {"ferry": 9})]
-    assert events.splitlines()[6:11] == [
-        f"id: {found['epoch']}:{found['offset'] - 1}",
-        "data: Ferry leaves at nine",
-        "",
-        f"id: {found['epoch']}:{found['offset']}",
-        'data: {"ferry":9}',
-    ]
-
-
-class Started(ServerProcess):
-    """A server that is started as the tour starts it, at another port."""
-
-    def _launch(self) -> subprocess.Popen[bytes]:
-        return self._execute("manage.py", "start", "--port", str(self.port))
-
-
-def test_the_quick_tour_works_line_by_line(tmp_path: Path) -> None:
-    tour = section("A quick tour")
-    with Started("broadcast", tmp_path, setup="") as server:
-        outputs = []
-        for line in "".join(blocks(tour, "sh")).splitlines():
-            # The tour's server is at the default port, the test's is not.
-            command = line.replace(".venv/bin/python", sys.executable)
-            command = command.replace("listen demo", f"listen demo --url {server.ws}")
-            done = subprocess.run(
-                command,
-                shell=True,
-                cwd=ROOT,
-                env=server.environment,
-                capture_output=True,
-                text=True,
-                timeout=60,
-                check=False,
-            )
-            assert done.returncode == 0, (line, done.stderr)
-            outputs.append(done.stdout)
-        listened = next(output for output in outputs if "Ferry" in output)
-        assert listened.splitlines()[:3] == ["4", "5", '{"headline": "Ferry leaves at nine"}']
-        assert server.manage("publish", "news", "from another process").returncode == 0
-        python = blocks(tour, "python")
-        assert len(python) == 2
-        publishing, streaming = python
-        done = server.manage("shell", "-v0", "-c", publishing)
-        assert done.returncode == 0, done.stderr
-        streaming = streaming.replace("127.0.0.1:8000", urlsplit(server.url).netloc)
-        done = server.manage("shell", "-v0", "-c", streaming)
-        assert done.returncode == 0, done.stderr
-        heard = server.manage(
-            *("listen", "demo", "--url", server.ws, "--history", "2", "--count", "2")
-        )
-        assert heard.stdout == "a line of text\n(10 bytes)\n"
-        heard = server.manage(
-            *("listen", "news", "--url", server.ws, "--history", "2", "--count", "2")
-        )
-        assert heard.stdout.splitlines()[0] == '{"headline": "Ferry leaves at nine"}'
-
-
-async def test_the_event_of_ones_own_is_answered_in_rooms(
-    in_process: Door, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    monkeypatch.setattr(rooms, "handlers", {})
-    (code,) = (one for one in blocks(section("Rooms"), "python") if "room_handler" in one)
-    exec(code, {})
-    _, (first, second), (own, _) = await meet(in_process)
-    await first.tell("hand")
-    assert await first.event() == error("a hand is up or not")
-    await first.tell("hand", up=True)
-    for socket in (first, second):
-        assert await socket.event() == {"event": "hand", "up": True, "sender_id": own}
-
-
-#: What is done with the code of the README, in another process than the server.
-USE = """
-from django.test import RequestFactory
-
-assert goal(RequestFactory().post("/goal/", {"team": "home"})).status_code == 204
-form = GroupForm({"name": "sailors"})
-assert form.is_valid()
-with transaction.atomic():
-    form.save()
-    User.objects.create_user("ada")
-try:
-    with transaction.atomic():
-        User.objects.create_user("nobody")
-        raise ValueError
-except ValueError:
-    pass
-for _ in range(2):
-    report.apply(["a report"], task_id="its id")
-"""
-
-
-def test_what_is_pushed_from_code_is_heard(tmp_path: Path) -> None:
-    text = section("Pushing from your code")
-    shell = re.findall(r"`\.venv/bin/python manage\.py shell -c '(.*)'`", text)
-    assert len(shell) == 1
-    with ServerProcess("broadcast", tmp_path, setup="") as server:
-        row = "from broadcast.models import Stream; Stream.objects.create(slug='news')"
-        assert server.manage("shell", "-v0", "-c", row).returncode == 0
-        done = server.manage("shell", "-v0", "-c", "\n".join([*blocks(text, "python"), USE]))
-        assert done.returncode == 0, done.stderr
-        done = server.manage("shell", "-v0", "-c", shell[0])
-        assert re.fullmatch(r"Position\(epoch='\w+', offset=5\)\n", done.stdout), done.stderr
-        listening = ("listen", "news", "--url", server.ws, "--history", "5", "--count", "5")
-        heard = server.manage(*listening)
-        assert heard.stdout.splitlines() == [
-            '{"goal": "home"}',
-            '{"group": "sailors"}',
-            '{"joined": "ada"}',
-            "a report",
-            "Hello",
-        ], heard.stderr
-        server.stop()
-        done = server.manage("shell", "-v0", "-c", shell[0])
-        assert done.returncode == 1
-        assert "Unavailable: no server answers at 127.0.0.1" in done.stderr
-        assert "start it with `manage.py start`" in done.stderr
-
-
-def test_the_view_of_the_example_is_the_whole_of_its_module() -> None:
-    (view,) = blocks(section("An example: a vote"), "python")
-    assert view == (ROOT / "project/vote/views.py").read_text()
-    assert len(view.splitlines()) < 30
-
-
-async def test_the_views_and_the_handler_of_page_sockets_work(in_process: InProcessDoor) -> None:
-    views, handler = blocks(section("Pages that are pushed to, and that call views"), "python")
-    names: dict[str, Any] = {"render": lambda request, name: HttpResponse(name)}
-    exec(views + handler, {"HttpResponse": HttpResponse, **names}, names)
-    request: Any = RequestFactory().get("/")
-    request.session = SessionStore()
-    request.socket = PageSocket(request)
-    await sync_to_async(names["board"])(request)
-    await request.socket.asubscribe("guests")
-    await request.session.asave()
-    path = f"/?socket_connection_id={request.socket.connection_id}"
-    cookie = {"Cookie": f"sessionid={request.session.session_key}"}
-    socket = await in_process.connect(path, headers=cookie)
-    assert (await sync_to_async(names["goal"])(request)).status_code == 204
-    await socket.send(json.dumps({"id": 3, "action": "greet", "name": "Ada"}))
-    said = [json.loads(str(await socket.receive())) for _ in range(3)]
-    assert {"payload": {"home": 1}, "channel": "scores.home"} in said
-    assert {"payload": "Ada is here", "channel": "guests"} in said
-    assert {"id": 3, "status": 200, "headers": {}, "body": "Hello AnonymousUser"} in said
-
-
-def test_every_setting_is_in_the_table_with_its_default() -> None:
-    table = dict(re.findall(r"^\| `(BROADCAST_\w+)` \| `?(.*?)`? \|", README, re.M))
-    both = re.search(
-        r"\| `BROADCAST_RPC_HOST`, `BROADCAST_RPC_PORT` \| `(.*?)`, `(.*?)` \|", README
-    )
-    assert both
-    table["BROADCAST_RPC_HOST"], table["BROADCAST_RPC_PORT"] = both.groups()
-    defaults = {
-        setting.name: setting.default
-        for setting in vars(Conf).values()
-        if isinstance(setting, Setting)
-    }
-    assert {name: in_words(default) for name, default in defaults.items()} == table
-
-
-def in_words(default: object) -> str:
-    if default == "":
-        return "none"
-    if isinstance(default, bool):
-        return str(default)
-    if isinstance(default, int) and default % (1024 * 1024) == 0:
-        return f"{default // 1024 // 1024} MiB"
-    if isinstance(default, int) and default % 1024 == 0 and default >= 65536:
-        return f"{default // 1024} KiB"
-    return f"{default:g}" if isinstance(default, float) else str(default) or "none"
-
-
-def test_every_command_is_in_the_table() -> None:
-    ours = {name for name, app in get_commands().items() if app == "broadcast"}
-    assert ours == set(re.findall(r"^\| `(\w+)", section("Commands"), re.M)) - {"manage"}
+def test_it_is_short() -> None:
+    assert len(README.splitlines()) <= 150
 
 
 def test_the_project_is_set_up_and_tested_by_the_two_commands_it_names() -> None:
-    setup, tests = blocks(section("Start"), "sh")
+    setup, tests = blocks(section(README, "Start"), "sh")
     assert setup == (
         "python3 -m venv .venv && .venv/bin/pip install -r requirements.txt && "
         ".venv/bin/python manage.py start\n"
     )
     assert tests == "tests/run\n"
+
+
+def test_what_its_lines_publish_they_hear(tmp_path: Path) -> None:
+    (lines,) = blocks(section(README, "Publish and hear"), "python")
+    with ServerProcess("broadcast", tmp_path) as server:
+        lines = lines.replace("127.0.0.1:8000", urlsplit(server.url).netloc)
+        done = server.manage("shell", "-v0", "-c", lines)
+    assert done.stdout == '{"headline":"Ferry leaves at nine"}\n', done.stderr
+
+
+def test_its_template_has_the_element() -> None:
+    (template,) = blocks(section(README, "Publish and hear"), "html")
+    assert 'src="/ws/listener/demo/"' in Template(template).render(Context())
+
+
+#: Where a project finds templates and scripts of Broadcast that is not installed.
+FROM_HERE = f"""
+TEMPLATES[0]["DIRS"] = [{str(ROOT / "templates")!r}]
+STATICFILES_DIRS = [{str(ROOT / "static")!r}]
+ALLOWED_HOSTS = ["testserver"]
+LOGGING_CONFIG = None
+"""
+
+
+class Bare(Host):
+    """A project that was just begun, with the lines of the README and nothing else."""
+
+    def __init__(self, folder: Path) -> None:
+        self.folder = folder
+        for path, text in fresh_project().items():
+            self.write(path, text)
+        for block in blocks(section(README, "In your own project"), "python"):
+            first, _, text = block.replace("mysite", "shop").partition("\n")
+            path = first.removeprefix("# ")
+            (self.write if path.endswith("asgi.py") else self.append)(path, text)
+        self.append("shop/settings.py", FROM_HERE)
+
+
+def test_its_lines_add_broadcast_to_a_project(tmp_path: Path) -> None:
+    told = Bare(tmp_path).run("""
+        from shop.asgi import application
+
+        page = Client().get("/live/")
+        tell(status=page.status_code, sockets=application.serves_broadcast)
+    """)
+    assert told == {"status": 200, "sockets": True}

@@ -1,4 +1,4 @@
-"""The tutorial: each command is typed, each file is written, and what it says is seen is seen."""
+"""`docs/tutorial.md`: each command is typed, each file written, and all that it shows is seen."""
 
 import re
 from collections.abc import Callable, Iterator

@@ -8,8 +8,8 @@ import sys
 from contextlib import suppress
 from pathlib import Path
 
+from tests.rig.documents import blocks, page
 from tests.rig.launcher import ROOT
-from tests.rig.readme import blocks
 
 #: Options of pytest in that project, where Broadcast is not installed with its plugin.
 PYTEST = ("-m", "pytest", "-q", "-p", "broadcast.testing.plugin", "-p", "no:cacheprovider")
@@ -96,7 +96,7 @@ def succeeded(done: subprocess.CompletedProcess[str]) -> str:
 def examples() -> dict[str, str]:
     """The examples of `docs/testing.md` by the path that each names in its first line."""
     found = {}
-    for block in blocks((ROOT / "docs/testing.md").read_text(), "python"):
+    for block in blocks(page("testing"), "python"):
         named = re.match(r"# (\S+\.py)\n", block)
         assert named, block
         found[named.group(1)] = block

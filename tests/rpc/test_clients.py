@@ -2,7 +2,7 @@
 
 `rpc_clients/` has a program for each, which does the same: a call, one that is answered with an
 error, a notification, 70 kB of text and of bytes, and `push_data`. `rpc_clients/install` gets what
-they need. The examples of the README are run, too.
+they need. The examples of the documentation are run, too.
 """
 
 import asyncio
@@ -16,9 +16,9 @@ from typing import NamedTuple
 
 import pytest
 
+from tests.rig.documents import blocks, page
 from tests.rig.doors import ServerDoor, door_of
 from tests.rig.processes import ROOT, ServerProcess
-from tests.rig.readme import blocks, section
 
 INSTALLED = ROOT / ".tests-clients"
 PROGRAMS = ROOT / "tests" / "rpc_clients"
@@ -114,10 +114,10 @@ EXAMPLES = {
     ("language", "number"),
     [(language, number) for language, run in EXAMPLES.items() for number in range(len(run))],
 )
-async def test_an_example_of_the_readme_pushes(
+async def test_an_example_of_the_documentation_pushes(
     installed: None, door: ServerDoor, tmp_path: Path, language: str, number: int
 ) -> None:
-    code = blocks(section("Push from any program"), language)[number]
+    code = blocks(page("how-to/push-from-programs"), language)[number]
     [said] = re.findall(r"Hello from [\w ]+", code)
     assert "18800" in code
     example = tmp_path / "example"
@@ -136,8 +136,8 @@ async def test_an_example_of_the_readme_pushes(
     assert (await everyone.told())[1] == said
 
 
-def test_every_example_of_the_readme_is_run() -> None:
-    text = section("Push from any program")
+def test_every_example_of_the_documentation_is_run() -> None:
+    text = page("how-to/push-from-programs")
     assert {language: len(blocks(text, language)) for language in EXAMPLES} == {
         language: len(run) for language, run in EXAMPLES.items()
     }

@@ -7,8 +7,8 @@ import time
 import msgpack
 
 from broadcast.rpc.methods import encode_answer
+from tests.rig import documents
 from tests.rig.doors import ServerDoor
-from tests.rig.readme import section
 from tests.rig.rpc import connected
 
 
@@ -89,13 +89,13 @@ async def test_history_is_read_page_by_page_and_says_what_is_missing(our_door: S
 async def test_a_program_that_reaches_the_port_reads_private_streams_too(
     our_door: ServerDoor,
 ) -> None:
-    """As the README says: there are no users here. Where there are others, there is a secret."""
+    """As its page says: there are no users here. Where there are others, there is a secret."""
     slug = await our_door.stream("private")
     async with connected(our_door.process) as client:
         assert (await client.call("publish", slug, "for few"))[2] is None
         _, _, error, said = await client.call("history", slug)
         assert error is None and said["publications"][0]["data"] == "for few"
-    assert "read any, private ones too" in section("Push from any program")
+    assert "read any, private ones too" in documents.page("reference/rpc")
 
 
 async def test_a_page_of_history_has_some_size_at_most(our_door: ServerDoor) -> None:

@@ -15,6 +15,7 @@ from tests.browser.embedding.elsewhere import (
     publications,
     state,
 )
+from tests.rig.documents import blocks, page
 from tests.rig.processes import ServerProcess
 
 #: Notes the events of all listeners of a page, as they bubble.
@@ -62,6 +63,32 @@ def test_what_a_page_shows_itself_is_not_shown_twice(
     )
     publish("own 1", "shown", "own 2", "shown too")
     expect(publications(page)).to_have_text(["shown", "shown too"])
+
+
+def test_it_speaks_the_language_of_the_page_elsewhere_whose_words_are_there(
+    people: People, home: str, friend: Elsewhere, slug: str, publish: Publish
+) -> None:
+    words = f'<script type="module" src="{home}/static/broadcast/words/de.js"></script>'
+    for body in (
+        words + element(home, slug, lang="de"),
+        f'{words}<div lang="de-AT">{element(home, slug)}</div>',
+    ):
+        page = people.open(friend.page(body), friend.origin)
+        expect(detail(page)).to_have_text("Alles erscheint hier, sobald es gesendet wird.")
+        expect(page.get_by_role("button", name="Liste anhalten")).to_be_visible()
+    for body in (words + element(home, slug), element(home, slug, lang="de")):
+        page = people.open(friend.page(body), friend.origin)
+        expect(detail(page)).to_have_text("Everything appears here as it is sent.")
+
+
+def test_it_speaks_the_language_of_the_page_elsewhere_as_documented(
+    people: People, home: str, friend: Elsewhere, slug: str
+) -> None:
+    (block,) = blocks(page("how-to/languages"), "html")
+    body = block.replace("ws://", "").replace("http://127.0.0.1:8000", home).replace("demo", slug)
+    window = people.open(friend.page(body), friend.origin)
+    expect(window.locator("broadcast-listener")).to_have_attribute("lang", "de")
+    expect(window.get_by_role("button", name="Liste anhalten")).to_be_visible()
 
 
 HOSTILE = "<img src=x onerror='document.title=1'><script>document.title=1</script>&amp;"

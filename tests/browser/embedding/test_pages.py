@@ -19,8 +19,9 @@ from tests.browser.embedding.elsewhere import (
     publications,
     state,
 )
+from tests.rig import documents
+from tests.rig.documents import blocks
 from tests.rig.processes import PATIENCE, ServerProcess
-from tests.rig.readme import blocks, section
 
 #: What a browser says of a page that may not be shown in a frame, and of one that says no.
 REFUSED_FRAME = re.compile("^(Refused to (display|frame)|Framing) ")
@@ -54,10 +55,10 @@ def test_the_tag_puts_working_listeners_into_a_page_of_a_project(
     assert page.locator("script").count() == 1
 
 
-def test_the_example_of_the_readme_works_in_a_page_of_a_site_that_is_allowed(
+def test_the_example_of_the_documentation_works_in_a_page_of_a_site_that_is_allowed(
     people: People, home: str, friend: Elsewhere, slug: str, publish: Publish
 ) -> None:
-    example = next(block for block in blocks(section("Embedding"), "html") if "<template>" in block)
+    _, example, _ = blocks(documents.page("how-to/embed"), "html")
     example = example.replace("http://127.0.0.1:8000", home).replace("/demo/", f"/{slug}/")
     page = people.open(friend.page(example), friend.origin)
     expect(state(page)).to_have_text("Live")
@@ -113,6 +114,29 @@ def test_a_stream_is_heard_in_a_frame_of_any_site(
     publish("Ferry leaves at nine")
     expect(publications(inside)).to_have_text(["Ferry leaves at nine"])
     expect(publications(inside).first).to_be_in_viewport()
+
+
+def test_the_frame_of_the_documentation_works_in_a_page_of_any_site(
+    people: People, home: str, stranger: Elsewhere, slug: str, publish: Publish
+) -> None:
+    _, _, example = blocks(documents.page("how-to/embed"), "html")
+    example = example.replace("http://127.0.0.1:8000", home).replace("/demo/", f"/{slug}/")
+    page = people.open(stranger.page(example), stranger.origin)
+    inside = page.frame_locator("iframe")
+    expect(state(inside)).to_have_text("Live")
+    publish("Ferry leaves at nine")
+    expect(publications(inside)).to_have_text(["Ferry leaves at nine"])
+
+
+def test_the_player_of_the_documentation_has_the_place_of_a_picture_elsewhere(
+    people: People, home: str, site: ServerProcess, friend: Elsewhere
+) -> None:
+    (example,) = blocks(documents.page("how-to/video"), "html")
+    example = example.replace("http://127.0.0.1:8000", home)
+    example = example.replace("/cam/", f"/{site.unused_stream('film')}/")
+    page = people.open(friend.page(example), friend.origin)
+    expect(page.locator("broadcast-listener video")).to_be_visible()
+    expect(state(page)).to_have_text("Waiting for the streamer")
 
 
 def test_a_token_goes_from_the_frame_to_the_socket_as_a_protocol_and_nowhere_else(
