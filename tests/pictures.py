@@ -44,6 +44,7 @@ def main() -> None:
             reader.load_until(referee, seen)
         reader.log_in(referee)
         reader.follow(fifth)
+        reader.load_until(referee, ".publication")
         for page in (referee, nobody):
             page.goto(reader.url)
             page.locator(OPEN).wait_for()

@@ -202,7 +202,7 @@ class Reader:
     def load_until(self, page: Page, selector: str) -> None:
         """Load the page at `/` until it shows what was just written, and `runserver` took up."""
         for number in range(1, ATTEMPTS + 1):
-            # No server answers while it starts again.
+            # No server answers while it starts again; templates it looks at once a second.
             with suppress(Error):
                 page.goto(self.url)
                 page.locator(selector).wait_for(timeout=1000)
