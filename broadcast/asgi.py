@@ -82,6 +82,8 @@ class Application:
         application = self.applications.get(scope["type"])
         if application is None:
             raise ValueError(f"no application for the scope type {scope['type']!r}")
+        # Daphne alone does not tell that it begins, and its first request may be one for a page.
+        serve_here()
         await application(scope, receive, send)
 
 

@@ -37,6 +37,7 @@ SECONDS = 1.0
 #: How the prefix of a test run begins; the rest of it is random.
 TEST_PREFIX = "test-"
 
+_modules = sys.modules
 _prefix = ""
 #: The thread that reads it for an event loop.
 _reader: Thread | None = None
@@ -54,7 +55,7 @@ def is_test_run() -> bool:
     backend, too, which people use elsewhere, and a test may override `ALLOWED_HOSTS`, which has
     "testserver". So this asks for what Django itself looks at, to refuse a second set-up.
     """
-    utils: Any = sys.modules.get("django.test.utils")
+    utils: Any = _modules.get("django.test.utils")
     return utils is not None and hasattr(utils._TestState, "saved_data")
 
 
@@ -69,7 +70,7 @@ def is_isolated(*wishes: str) -> bool:
 
 def get_prefix() -> str:
     """The prefix. Unavailable: the database does not tell it, or has not been set up."""
-    if is_isolated("BROADCAST_PREFIX"):
+    if is_test_run() and is_isolated("BROADCAST_PREFIX"):
         # A test may have no database, and what it does in a Redis that it asks for is its own.
         return _test_prefix()
     if _prefix:

@@ -12,8 +12,13 @@ from django.utils.decorators import sync_and_async_middleware
 from .access.origins import OriginMiddleware as OriginMiddleware
 from .exceptions import Unavailable
 from .http.policy import not_now, protect
+from .logs import Sparing, get_logger
 from .models import database
 from .pages.markup import socket_attributes, with_attributes
+
+logger = get_logger(__name__)
+#: Pages that cannot say their connection id.
+_bodiless = Sparing()
 
 
 @sync_and_async_middleware
@@ -57,7 +62,7 @@ def SocketMiddleware(get_response: Callable[..., Any]) -> Callable[..., Any]:
             response: HttpResponseBase = await get_response(request)
             if request.socket.is_new:
                 await request.socket.akey()
-                render_socket(request.socket, response)
+                render_socket(request, response)
             return response
 
         middleware.process_exception = excuse  # type: ignore[attr-defined]
@@ -68,7 +73,7 @@ def SocketMiddleware(get_response: Callable[..., Any]) -> Callable[..., Any]:
         response: HttpResponseBase = get_response(request)
         if request.socket.is_new:
             request.socket.key()
-            render_socket(request.socket, response)
+            render_socket(request, response)
         return response
 
     sync_middleware.process_exception = excuse  # type: ignore[attr-defined]
@@ -81,16 +86,31 @@ def excuse(request: HttpRequest, exception: Exception) -> HttpResponse | None:
     return not_now(request, error) if error else None
 
 
-def render_socket(socket: Any, response: Any) -> None:
+def render_socket(request: Any, response: Any) -> None:
     """Have the page say its connection id; and nobody keep it for another visitor."""
     patch_cache_control(response, private=True)
     is_page = response.get("Content-Type", "").split(";")[0].strip().lower() == "text/html"
-    if socket.is_rendered or not is_page or response.streaming or "Content-Encoding" in response:
+    is_whole = not response.streaming and "Content-Encoding" not in response
+    if request.socket.is_rendered or not is_page or not is_whole:
         return
     try:
         page = response.content.decode(response.charset)
     except UnicodeDecodeError:
         return
-    response.content = with_attributes(page, socket_attributes(socket.connection_id))
+    said = with_attributes(page, socket_attributes(request.socket.connection_id))
+    if said == page and response.status_code == 200:
+        warn_of_no_body(request.path)
+    response.content = said
     if "Content-Length" in response:
         response["Content-Length"] = str(len(response.content))
+
+
+def warn_of_no_body(path: str) -> None:
+    """Whoever wrote the page would only see that nothing comes."""
+    if (more := _bodiless.more()) is not None:
+        logger.warning(
+            "The page %s will hear nothing: the view used request.socket, and the page has no "
+            "<body> tag to say the connection id in%s",
+            path,
+            more,
+        )

@@ -90,7 +90,10 @@ class StreamAdmin(VenueAdmin):
             },
         ),
         (_("Content"), {"fields": ("kind", "content_type", "record")}),
-        (_("History"), {"fields": ("history_count", "history_bytes", "history_seconds")}),
+        (
+            pgettext_lazy("of a stream", "History"),
+            {"fields": ("history_count", "history_bytes", "history_seconds")},
+        ),
         (_("When"), {"fields": ("created_at", "closed_at")}),
     )
     actions = (

@@ -9,6 +9,7 @@ bounded memory, slow clients by cursor, looked after by the guard, counted as a 
 import asyncio
 import random
 import time
+from contextlib import suppress
 from typing import Any
 
 from django.conf import settings
@@ -42,6 +43,8 @@ logger = get_logger(__name__)
 RETRY = (1000, 3000)
 #: Seconds in which a client that is sent away takes what was written to it before.
 CLOSE_SECONDS = 5.0
+#: Seconds in which a client takes the end of an answer that the server cuts.
+CUT_SECONDS = 1.0
 MEDIA_TYPE = "text/event-stream"
 METHODS = ["GET", "HEAD"]
 
@@ -121,6 +124,10 @@ class EventStream:
         except Exception:
             logger.exception("The events of %r cannot be heard", self.slug)
             await self._refuse(Refusal(500, "the server failed"))
+        except asyncio.CancelledError:
+            # So do other servers, at their end, with what goes on for longer than they wait. They
+            # take an exception for a fault, and an answer without an end as well.
+            await self._cut()
         finally:
             for task in (self.sink.task, self.gone):
                 if task:
@@ -249,6 +256,15 @@ class EventStream:
     async def _gone(self) -> None:
         while (await self.receive())["type"] != "http.disconnect":
             pass
+
+    async def _cut(self) -> None:
+        """End the answer here, if the client takes that soon."""
+        if self.sink.task:
+            self.sink.task.cancel()
+        if self.begun:
+            with suppress(TimeoutError):
+                async with asyncio.timeout(CUT_SECONDS):
+                    await self.send({"type": "http.response.body", "body": b""})
 
     def remove(self, error: BroadcastError) -> None:
         """Send it away; when it comes again, the status of the answer tells it to stay away."""

@@ -194,7 +194,7 @@ def redis_servers() -> Sequence[str]:
 
     ImproperlyConfigured: redis-py, which reads them, is not installed.
     """
-    if is_isolated(*ENGINE):
+    if is_test_run() and is_isolated(*ENGINE):
         return ()
     return conf.REDIS_URLS or _split(conf.REDIS_URL)
 
@@ -224,6 +224,9 @@ def get_backend() -> Backend:
     theirs is all that there is, unless they ask for something else.
     """
     global _backend, _made
+    if _backend is not None and not is_test_run():
+        # Each publication asks.
+        return _backend
     isolation = _isolation()
     made, of = _made
     # The test environment may have been set up since, or a test asks for another engine now.
@@ -235,9 +238,6 @@ def get_backend() -> Backend:
 
 def _isolation() -> tuple[bool, bool]:
     """Whether tests keep to this process that ask for no engine, and for no server."""
-    if not is_test_run():
-        # Each publication asks.
-        return False, False
     return is_isolated(*ENGINE), is_isolated(*SERVER)
 
 

@@ -48,8 +48,9 @@ class Client:
             raise Unavailable(
                 f"no server answers at {host}:{port} ({error.strerror or error}). "
                 "Without a shared channel layer, and among greenlets, publishing from another "
-                "process goes through the MessagePack-RPC port of a running server: start it with "
-                "`manage.py start`, or beside Redis with `manage.py rpcserver`"
+                "process goes through the MessagePack-RPC port of a running server. `manage.py "
+                "serve` and `runserver` have one, `manage.py rpcserver` is one beside Redis; plain "
+                "Daphne has none: set BROADCAST_REDIS_URL"
             ) from None
         self.socket.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
         self.unpacker = msgpack.Unpacker(max_buffer_size=conf.RPC_MAX_OBJECT, strict_map_key=False)

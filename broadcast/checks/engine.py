@@ -31,6 +31,9 @@ def check_channel_layer(**kwargs: Any) -> list[CheckMessage]:
         message = f"CHANNEL_LAYERS has no {alias!r}: nothing that is published is heard."
     except ImportError as error:
         message = f"The channel layer {alias!r} cannot be imported: {error}."
+        if layer_path() == REDIS_LAYER:
+            hint = "Its package comes with the extra: install django-broadcast-live[redis]."
+            return [Error(message, hint=hint, id="broadcast.E001")]
     else:
         return []
     hint = (

@@ -20,7 +20,7 @@ from django.utils.module_loading import import_string
 from .. import lifespan
 from ..backends import redis_servers
 from ..conf import conf
-from ..installation import is_isolated
+from ..installation import is_isolated, is_test_run
 
 #: The alias of the layer that Broadcast makes where the project has none of that name.
 OWN = "broadcast"
@@ -61,6 +61,10 @@ def get_layer() -> Any:
 
     In tests it stays in this process, unless they ask for another.
     """
+    made = channel_layers.backends.get(conf.CHANNEL_LAYER)
+    if made is not None and not is_test_run():
+        # Each publication asks. A change of the settings drops what was made.
+        return made
     if _is_ours():
         if OWN not in channel_layers.backends:
             channel_layers.set(OWN, _make())

@@ -18,15 +18,16 @@ from ..pages import markup
 
 register = template.Library()
 
-#: Where the rendering of a page notes that the element's script stands in it.
-SCRIPT = "broadcast.element"
+#: Where the rendering of a page notes that a script stands in it: the element's, that of words.
+SCRIPT, WORDS = "broadcast.element", "broadcast.words"
 
 #: All modules that the element's script needs: a browser that is told so does not find it out
 #: file after file, and has a picture the sooner.
 MODULES = [
     *("element/announcer", "element/attributes", "element/element", "element/entries"),
     *("element/item", "element/log", "element/view"),
-    *("socket/connection", "socket/listener", "socket/states", "socket/stream"),
+    *("socket/connection", "socket/language", "socket/listener", "socket/states"),
+    "socket/stream",
     *("video/append-queue", "video/bytes", "video/live-edge", "video/media", "video/mp4"),
     *("video/player", "video/player-view", "video/webm", "video/webm-joiner"),
 ]
@@ -97,16 +98,16 @@ def account_links(context: template.Context) -> accounts.AccountLinks | None:
     return accounts.account_links(request) if request else None
 
 
-@register.simple_tag
-def words() -> SafeString:
+@register.simple_tag(takes_context=True)
+def words(context: template.Context) -> SafeString:
     """The script with the words of other scripts in the language of the page, to stand before them.
 
-    The catalogue of a language names it. English needs none.
+    The catalogue of a language names it. English needs none, and a page needs it once.
     """
     english = "broadcast/words/en.js"
     # Translators: the static file with the words of the scripts in your language.
     name = pgettext("static file", "broadcast/words/en.js")
-    if name == english:
+    if name == english or not is_first(context, WORDS):
         return SafeString("")
     return format_html('<script type="module" src="{}"></script>\n', static(name))
 
@@ -133,18 +134,24 @@ def module_url(script: str, name: str) -> str:
     return urljoin(script, f"{name}.js")
 
 
-def script_once(context: template.Context) -> SafeString:
-    """The element's script, unless this page has it."""
+def is_first(context: template.Context, name: str) -> bool:
+    """Whether it is asked for the first time while the page is rendered."""
     # The lowest of the dictionaries is that of the whole page; templates it includes have others.
     page = cast(dict[str, Any], context.render_context.dicts[0])
-    if SCRIPT in page:
+    is_new = name not in page
+    page[name] = True
+    return is_new
+
+
+def script_once(context: template.Context) -> SafeString:
+    """The element's script, unless this page has it."""
+    if not is_first(context, SCRIPT):
         return SafeString("")
-    page[SCRIPT] = True
     script = static("broadcast/element.js")
     modules = ((module_url(script, name),) for name in MODULES)
     return format_html(
         '{}{}<script type="module" src="{}"></script>\n',
-        words(),
+        words(context),
         format_html_join("", '<link rel="modulepreload" href="{}">\n', modules),
         script,
     )

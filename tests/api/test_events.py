@@ -271,6 +271,19 @@ async def test_in_silence_a_comment_comes(in_process: InProcessDoor, settings: A
         assert await hearing.texts(1) == ["and goes on"]
 
 
+async def test_a_server_that_waits_no_longer_has_its_end_and_no_fault(
+    in_process: InProcessDoor,
+) -> None:
+    slug = await in_process.stream()
+    async with hear_in_process(slug) as hearing:
+        await hearing.event()
+        # As uvicorn and hypercorn do at their end.
+        hearing.communicator.future.cancel()
+        assert await hearing.rest() == ([], True)
+        await hearing.communicator.future
+    assert (await get_backend().presence([slug]))[slug].here == 0
+
+
 async def test_a_new_history_ends_it_and_who_comes_back_is_told(
     in_process: InProcessDoor,
 ) -> None:

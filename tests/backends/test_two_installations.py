@@ -186,7 +186,7 @@ def test_a_start_that_finds_its_port_taken_by_a_stranger_says_so_and_does_not_an
     said = servers["same number"].log.read_text()
     port = servers["ours"].rpc_port
     assert said.count("No MessagePack-RPC here: another installation ('our-own') listens") == 1
-    assert f"Broadcast is at {servers['same number'].url}/ . Stop with Control-C." in said
+    assert f"Broadcast is at {servers['same number'].url}/ (no MessagePack-RPC). Stop with" in said
     assert f"MessagePack-RPC at 127.0.0.1:{port}" in servers["ours"].log.read_text()
 
 

@@ -9,14 +9,14 @@ shows, each of them, from what the camera drew to what is on the screen.
 """
 
 import argparse
-import shutil
 import statistics
 from collections.abc import Sequence
 
 from playwright.sync_api import Browser, sync_playwright
 
-from tests.browser.conftest import CHROMIUM_ARGUMENTS, People
+from tests.browser.conftest import People
 from tests.browser.video import NOTE_FIRST_PICTURE, ages, broadcast, wait_until_live
+from tests.rig import chromium
 
 from . import report
 from .__main__ import choose_cores
@@ -67,7 +67,7 @@ def main() -> None:
     print("| milliseconds | number | p50 | p90 | most |\n|---|---:|---:|---:|---:|")
     with started(cores) as (_, port), sync_playwright() as playwright:
         browser = playwright.chromium.launch(
-            executable_path=shutil.which("chromium"), args=CHROMIUM_ARGUMENTS
+            executable_path=chromium.executable(), args=chromium.ARGUMENTS
         )
         home = f"http://127.0.0.1:{port}"
         broadcast(People(browser, home), SLUG)

@@ -17,23 +17,10 @@ from playwright.sync_api import (
     ConsoleMessage,
     Page,
     expect,
-    sync_playwright,
 )
 
+from tests.rig.chromium import chromium
 from tests.rig.processes import ServerProcess, prepared_database
-
-CHROMIUM_ARGUMENTS = [
-    "--no-sandbox",
-    "--disable-gpu",
-    "--disable-quic",
-    "--no-first-run",
-    "--disable-background-networking",
-    "--disable-component-update",
-    "--disable-sync",
-    # A camera and a microphone that show and say something, and are given to any page.
-    "--use-fake-device-for-media-stream",
-    "--use-fake-ui-for-media-stream",
-]
 
 #: Milliseconds within which a page must show what is expected of it.
 PATIENCE = 30_000
@@ -175,14 +162,8 @@ class People:
 def browser() -> Iterator[Browser]:
     """Chromium. Of one module: while Playwright runs, Django takes its thread for a coroutine's."""
     expect.set_options(timeout=PATIENCE)
-    executable = shutil.which("chromium")
-    assert executable, "chromium is missing: install the package chromium"
-    with sync_playwright() as playwright:
-        browser = playwright.chromium.launch(
-            executable_path=executable, args=CHROMIUM_ARGUMENTS, headless=True
-        )
+    with chromium() as browser:
         yield browser
-        browser.close()
 
 
 @pytest.fixture(scope="session")

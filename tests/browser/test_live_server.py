@@ -1,11 +1,10 @@
 """A browser test of a project: the example of `docs/testing.md`."""
 
-import shutil
 from pathlib import Path
 
 import pytest
 
-from tests.browser.conftest import CHROMIUM_ARGUMENTS
+from tests.rig import chromium
 from tests.rig.processes import free_port
 from tests.rig.shop import Shop
 
@@ -18,7 +17,7 @@ from playwright.sync_api import sync_playwright
 @pytest.fixture(scope="session")
 def browser():
     with sync_playwright() as playwright:
-        arguments = {CHROMIUM_ARGUMENTS!r}
+        arguments = {chromium.ARGUMENTS!r}
         browser = playwright.chromium.launch(executable_path=EXECUTABLE, args=arguments)
         yield browser
         browser.close()
@@ -55,9 +54,7 @@ def test_the_example_with_a_browser_works(tmp_path: Path, database: str) -> None
         BROADCAST_RPC_PORT=str(free_port()),
         TEST_DATABASE=database,
     )
-    executable = shutil.which("chromium")
-    assert executable, "chromium is missing: install the package chromium"
-    page = PAGE.replace("EXECUTABLE", repr(executable))
+    page = PAGE.replace("EXECUTABLE", repr(chromium.executable()))
     shop.write("conftest.py", shop.examples["conftest.py"] + page)
     shop.write("test_z.py", AFTERWARDS)
     shop.write_examples("test_browser.py")

@@ -116,7 +116,7 @@ MIDDLEWARE = [
     "django.middleware.csrf.CsrfViewMiddleware",
 ]
 TEMPLATES[0]["OPTIONS"]["context_processors"] = []
-SILENCED_SYSTEM_CHECKS = ["broadcast.W014"]
+SILENCED_SYSTEM_CHECKS = ["broadcast.W011", "broadcast.W014"]
 """
 ONLY_OURS = """
 from django.urls import include, path

@@ -33,6 +33,7 @@ from django.db import connections, transaction
 from django.core.management import call_command
 from django.utils import timezone
 from io import StringIO
+from django.test import override_settings
 from broadcast import Position, installation
 from broadcast.hub.housekeeping import drop_expired
 from broadcast.management.commands.start import Command
@@ -46,7 +47,8 @@ out = StringIO()
 Command(stdout=out).migrate()
 Command(stdout=out).set_up()
 tell(set_up="Made the user 'admin'" in out.getvalue())
-tell(prefix=installation.get_prefix() == Installation.objects.get().prefix)
+with override_settings(BROADCAST_PREFIX=""):
+    tell(prefix=installation.get_prefix() == Installation.objects.get().prefix)
 root = User.objects.get()
 ann, eve = (User.objects.create_user(name, password="x") for name in ("ann", "eve"))
 

@@ -15,6 +15,7 @@ const PUBLIC = [
 
 // Each folder, and the others that it may import from.
 const BELOW = {
+  words: [],
   socket: [],
   video: ["socket"],
   element: ["socket", "video"],

@@ -28,6 +28,7 @@ from broadcast.exceptions import BadRequest, CloseCode, StreamClosed
 from broadcast.hub import housekeeping
 from broadcast.hub.page_writes import get_writes
 from broadcast.hub.relay import get_relay
+from broadcast.logs import Sparing
 from broadcast.models import Subscription, rows
 from broadcast.models.subscriptions import SubscriptionQuerySet
 from broadcast.pages import channels as page_channels
@@ -110,6 +111,18 @@ def test_the_tag_renders_the_attribute_and_nothing_adds_another(pages: Client) -
     page = answer.content.decode()
     assert re.fullmatch('<body data-socket-connection-id="[0-9a-f]{64}">', page)
     assert "socket_key" in pages.session
+
+
+def test_a_page_that_cannot_say_its_id_is_named_in_the_log_and_no_other_is(
+    pages: Client, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
+) -> None:
+    monkeypatch.setattr(middleware, "_bodiless", Sparing())
+    for path in ("/page/", "/template-page/", "/plain-page/", "/bodiless-page/?status=404"):
+        pages.get(path)
+    assert "<body>" not in caplog.text
+    assert pages.get("/bodiless-page/?status=200").content == b"<!doctype html><h1>Score</h1>"
+    (record,) = (one for one in caplog.records if one.name == "broadcast.middleware")
+    assert record.getMessage().startswith("The page /bodiless-page/ will hear nothing")
 
 
 def test_behind_a_prefix_the_page_says_where_its_socket_is() -> None:
@@ -381,8 +394,9 @@ def test_what_a_view_does_in_a_transaction_leaves_that_whole(
 
 def test_a_page_in_another_encoding_than_it_says_stays_as_it_is() -> None:
     response = HttpResponse(b"<body>\xe4")
-    page = PageSocket(Request(), ID)
-    middleware.render_socket(page, response)
+    request: Any = Request()
+    request.socket = PageSocket(request, ID)
+    middleware.render_socket(request, response)
     assert response.content == b"<body>\xe4"
 
 

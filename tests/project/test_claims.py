@@ -42,7 +42,8 @@ def test_the_tests_that_claim_a_block_are_there_and_read_the_page(name: str) -> 
         path, test = claim.split("::")
         text = (ROOT / "tests" / path).read_text()
         assert re.search(rf"^(async )?def {test}\(", text, re.M), claim
-        named = {"README": "README", "testing": "docs/testing.md"}.get(name, f'"{name}"')
+        guides = {one: f"docs/{one}.md" for one in ("install", "testing", "tutorial")}
+        named = (guides | {"README": "README"}).get(name, f'"{name}"')
         assert named in text or reads_all(text) or name == "how-to/pages", claim
 
 

@@ -322,7 +322,7 @@ def test_an_address_of_ipv6_has_its_brackets_once(
     monkeypatch.setattr(ServeCommand, "serve", lambda self, *where: announce(self, *where, True))
     monkeypatch.setattr(ServeCommand, "end_lost_recordings", lambda self: None)
     call_command(ServeCommand(), host=host, port=80, stdout=out)
-    assert "http://[::1]:80/ , MessagePack-RPC at [::1]:18800." in out.getvalue()
+    assert "http://[::1]:80/ (MessagePack-RPC at [::1]:18800)." in out.getvalue()
 
 
 @pytest.mark.django_db

@@ -22,7 +22,7 @@ def named(text: str) -> set[str]:
 
 @pytest.mark.parametrize("document", NAMES)
 def test_what_a_document_names_is_there(document: str) -> None:
-    folders = [ROOT, DOCS, (ROOT / document).parent]
+    folders = [ROOT, ROOT / "static", ROOT / "templates", DOCS, (ROOT / document).parent]
     names = named((ROOT / document).read_text())
     missing = [name for name in names if not any((one / name).exists() for one in folders)]
     assert missing == []

@@ -11,7 +11,7 @@ from tests.rig.launcher import ROOT
 TESTS = ROOT / "tests"
 MODULES = sorted(TESTS.rglob("test_*.py"))
 #: Folders of tests that belong to no package of `broadcast`.
-OTHERS = {"browser", "ground", "host", "project"}
+OTHERS = {"browser", "ground", "host", "project", "wheel"}
 
 
 def dotted(path: Path) -> str:

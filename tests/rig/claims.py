@@ -30,6 +30,19 @@ CLAIMS: dict[str, list[str]] = {
     "CONTRIBUTING": [f"{CANNOT}a fresh clone, and the whole suite"],
     "tour": [_TOUR] * 4,
     "testing": [_TESTING] * 8,
+    "install": [
+        "project/test_install_guide.py"
+        "::test_every_block_is_a_file_of_the_project_or_is_looked_at_here",
+    ]
+    * 12,
+    "tutorial": [
+        "project/test_tutorial.py::test_it_leads_from_an_empty_folder_to_two_workers",
+    ]
+    * 28,
+    "how-to/languages": [
+        "browser/embedding/test_element.py"
+        "::test_it_speaks_the_language_of_the_page_elsewhere_as_documented",
+    ],
     "how-to/push": [_PUSHED] * 4,
     "how-to/push-from-programs": [_PROGRAMS] * 6,
     "how-to/pages": [

@@ -55,7 +55,7 @@ def blocks(text: str, language: str) -> list[str]:
 
 def all_blocks(text: str) -> list[tuple[str, str]]:
     """The language and the code of each block between fences, in their order."""
-    return re.findall(r"^```(\S*)\n(.*?)^```$", text, re.M | re.S)
+    return re.findall(r"^```(\S*)[^\n]*\n(.*?)^```$", text, re.M | re.S)
 
 
 def rows(text: str) -> list[list[str]]:

@@ -24,16 +24,14 @@ MARK = "--told--"
 SECONDS = 100
 
 #: What of our templates is installed with the package: no page of a whole site.
-INSTALLED = ("base.html", "broadcast", "admin/broadcast")
+INSTALLED = ("broadcast", "admin/broadcast")
 
 #: What every project has, to use Broadcast; the database is for a test, not for a power cut.
 SETTINGS = f"""
 from pathlib import Path
 
-INSTALLED_APPS = ["broadcast", "daphne", *INSTALLED_APPS, "channels"]
+INSTALLED_APPS = ["broadcast", *INSTALLED_APPS]
 MIDDLEWARE = [*MIDDLEWARE, "broadcast.middleware.SocketMiddleware"]
-CHANNEL_LAYERS = {{"default": {{"BACKEND": "broadcast.layers.MemoryLayer"}}}}
-ASGI_APPLICATION = "shop.asgi.application"
 ALLOWED_HOSTS = ["testserver"]
 TEMPLATES[0]["DIRS"] = [BASE_DIR / "templates", BASE_DIR / "installed"]
 STATICFILES_DIRS = [Path({str(ROOT)!r}) / "static"]
@@ -54,7 +52,21 @@ URLS = """
 from django.contrib import admin
 from django.urls import include, path
 
-urlpatterns = [path("admin/", admin.site.urls), path("live/", include("broadcast.urls"))]
+urlpatterns = [
+    path("admin/", admin.site.urls),
+    path("live/", include("broadcast.urls.monitor")),
+    path("live/", include("broadcast.urls")),
+]
+"""
+
+ASGI = """
+import os
+
+os.environ.setdefault("DJANGO_SETTINGS_MODULE", "shop.settings")
+
+from broadcast.asgi import get_application
+
+application = get_application()
 """
 
 
@@ -77,6 +89,7 @@ class Host:
             self.write(path, text)
         self.append("shop/settings.py", SETTINGS + dedent(settings))
         self.write("shop/urls.py", dedent(urls))
+        self.write("shop/asgi.py", ASGI)
         for path in INSTALLED:
             link = folder / "installed" / path
             link.parent.mkdir(parents=True, exist_ok=True)

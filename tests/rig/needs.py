@@ -13,7 +13,8 @@ from typing import Any
 
 import pytest
 
-from tests.rig import films
+from tests.rig import catalogues, films
+from tests.rig.chromium import chromium
 from tests.rig.postgres import PostgresProcess
 from tests.rig.processes import RedisProcess
 
@@ -21,7 +22,9 @@ from tests.rig.processes import RedisProcess
 NEEDS: dict[Any, str] = {
     RedisProcess: "needs_redis",
     PostgresProcess: "needs_postgres",
+    chromium: "needs_browser",
     films.ffmpeg: "needs_ffmpeg",
+    catalogues.wanted: "needs_gettext",
     subprocess: "needs_processes",
 }
 #: The markers of parameters of fixtures that start what they are asked for.
@@ -36,6 +39,7 @@ LEFT_OUT = {
     "needs_postgres": "PostgreSQL",
     "needs_redis": "Redis",
     "needs_ffmpeg": "ffmpeg",
+    "needs_gettext": "gettext",
     "needs_processes": "processes of their own",
     "slow": "more time",
 }

@@ -49,6 +49,12 @@ def template_page(request: Any) -> HttpResponse:
     return HttpResponse(template.render(Context({"request": request})))
 
 
+def bodiless_page(request: Any) -> HttpResponse:
+    """HTML that says no `<body>`, with the `status` that is asked for."""
+    request.socket.subscribe("a")
+    return HttpResponse("<!doctype html><h1>Score</h1>", status=int(request.GET["status"]))
+
+
 def plain_page(request: HttpRequest) -> HttpResponse:
     return HttpResponse(MARKUP)
 
@@ -204,6 +210,7 @@ urlpatterns = [
     path("page/", page),
     path("async-page/", async_page),
     path("template-page/", template_page),
+    path("bodiless-page/", bodiless_page),
     path("plain-page/", plain_page),
     path("do/<str:action>/", do),
     path("is-closed/", is_closed),

@@ -132,9 +132,9 @@ class Command(ServerCommand):
 
     def announce(self, host: str, port: int, has_rpc: bool) -> None:
         where = address(conf.RPC_HOST, conf.RPC_PORT)
-        rpc = f", MessagePack-RPC at {where}" if has_rpc else ""
+        rpc = f"MessagePack-RPC at {where}" if has_rpc else "no MessagePack-RPC"
         self.stdout.write(
-            f"Broadcast is at http://{address(host, port)}/ {rpc}. Stop with Control-C."
+            f"Broadcast is at http://{address(host, port)}/ ({rpc}). Stop with Control-C."
         )
         # Into a pipe it would come with the end of the process.
         self.stdout.flush()

@@ -4,6 +4,8 @@
  * The list of publications itself is no live region. A `role="log"` would be read item by item, and a stream of some
  * speed would never let its listener go.
  */
+import { sayCount, text } from "../socket/language.js";
+
 const EVERY = 5000; // milliseconds from one sentence to the next
 const EXCERPT = 120; // characters of a publication
 
@@ -66,7 +68,8 @@ export class Announcer {
     const newest = excerpt(this.#newest);
     if (this.#publications === 0) return [];
     if (this.#publications === 1) return [newest];
-    return [`${this.#publications} new publications, the newest: ${newest}`];
+    const words = text("{count} new publications, the newest: {newest}");
+    return [sayCount(this.#publications, words, words, { newest })];
   }
 
   #forget() {

@@ -4,6 +4,8 @@
  * They show themselves; without scripts the field can be selected by hand. Where the browser keeps the clipboard to
  * itself, as on pages that came without TLS, the field is selected and the person is told what to press.
  */
+import { say } from "../socket/language.js";
+
 const told = document.querySelector("[data-copied]");
 
 for (const button of document.querySelectorAll("[data-copy]")) {
@@ -12,7 +14,7 @@ for (const button of document.querySelectorAll("[data-copy]")) {
   button.addEventListener("click", async () => {
     const copied = await copy(field.value);
     if (!copied) field.select();
-    told.textContent = copied ? "Copied." : "Selected: press Ctrl+C, or ⌘C, to copy it.";
+    told.textContent = copied ? say("Copied.") : say("Selected: press Ctrl+C, or ⌘C, to copy it.");
   });
 }
 

@@ -7,6 +7,7 @@
  * - `token`: a grant for a private stream; it goes out as a sub-protocol, and so into no access log;
  * - `limit`: items kept on the page, 200;
  * - `label`: what a screen reader calls the list;
+ * - `lang`: the language it speaks, and with it all that scripts say on the page, see `language.js`;
  * - `media`: it shows video and sound; without it, it finds that out from what comes, and changes its size then;
  * - `paused`: the list stands still, and what comes waits; a picture stands still, and goes on live.
  * The attribute `state` follows the listener's state, for style sheets. A `<template>` in the element says how an item
@@ -28,14 +29,14 @@
  */
 import { Announcer } from "./announcer.js";
 import { reflect } from "./attributes.js";
-import { sentence } from "../socket/connection.js";
 import { itemOf, removeItems } from "./item.js";
 import { buildView } from "./view.js";
 import { Listener } from "../socket/listener.js";
 import { isPublication, Log } from "./log.js";
 import { isMediaType, readHeader } from "../video/media.js";
 import { PlayerView } from "../video/player-view.js";
-import { count, joinedWords, listenerWords, pictureWords, skippedWords } from "../socket/states.js";
+import { joinedWords, listenerWords, pictureWords, skippedWords } from "../socket/states.js";
+import { say, sayCount, sayServer } from "../socket/language.js";
 
 const LIMIT = 200;
 const COUNTDOWN = 250; // milliseconds between two looks at the seconds until the next attempt
@@ -122,7 +123,7 @@ export class BroadcastListener extends HTMLElement {
 
   attributeChangedCallback(name, before, now) {
     if (before === now) return;
-    if (name === "label") this.#parts.scroller.setAttribute("aria-label", this.label || "Publications");
+    if (name === "label") this.#parts.scroller.setAttribute("aria-label", this.label || say("Publications"));
     else if (name === "limit") this.#log.limit = this.limit;
     else if (name === "paused") this.#pause(now !== null);
     else if (name === "media") this.#showPicture();
@@ -166,7 +167,7 @@ export class BroadcastListener extends HTMLElement {
     this.#view?.connect();
     if (this.#source !== this.src) this.#change(this.src);
     if (!this.src) {
-      this.#became({ name: "gone", reason: "This listener was given no address: src is missing." });
+      this.#became({ name: "gone", reason: say("This listener was given no address: src is missing.") });
       return;
     }
     this.#hear();
@@ -249,7 +250,7 @@ export class BroadcastListener extends HTMLElement {
   #showRetry(state) {
     const { retry } = this.#parts;
     retry.hidden = !(state.name === "reconnecting" && state.at !== null) && !["gone", "closed"].includes(state.name);
-    setText(retry, state.name === "reconnecting" ? "Try now" : "Try again");
+    setText(retry, state.name === "reconnecting" ? say("Try now") : say("Try again"));
   }
 
   #tell(state) {
@@ -297,13 +298,13 @@ export class BroadcastListener extends HTMLElement {
   }
 
   #reset() {
-    this.#log.note("A new recording begins.");
+    this.#log.note(say("A new recording begins."));
     this.#view?.player.interrupt();
   }
 
   /** Why a listener is not let in, its state says. */
   #complained(message) {
-    if (this.#listener.isJoined) this.#log.note(sentence(message), "bad");
+    if (this.#listener.isJoined) this.#log.note(sayServer(message, "The server did not take what was sent."), "bad");
   }
 
   /** False: somebody prevented what would be done. */
@@ -357,9 +358,14 @@ export class BroadcastListener extends HTMLElement {
   #tellNewer(number) {
     this.#newer = number;
     const { newer } = this.#parts;
-    setText(newer, `${count(number, "newer publication")}${this.paused ? ", paused" : ""} ↓`);
+    setText(newer, this.#newerWords(number));
     newer.hidden = number === 0;
     if (number > 0) this.#parts.empty.hidden = true;
+  }
+
+  #newerWords(number) {
+    if (this.paused) return sayCount(number, "{count} newer publication, paused ↓", "{count} newer publications, paused ↓");
+    return sayCount(number, "{count} newer publication ↓", "{count} newer publications ↓");
   }
 
   #showNewest() {

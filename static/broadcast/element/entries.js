@@ -4,12 +4,12 @@
  * An entry is drawn as an `<li>`, or in the way that the page wants it, see `item.js`.
  */
 import { bytes } from "../socket/states.js";
+import { locale, say } from "../socket/language.js";
 
 const TEXT_SHOWN = 4000; // characters; the rest is for download
 /** The bytes of all entries of a list together. */
 export const BYTES_KEPT = 64 * 1024 * 1024;
 
-const TIME = new Intl.DateTimeFormat("en-GB", { timeStyle: "medium" });
 
 /** First bytes of images that browsers show. */
 const IMAGES = [
@@ -109,22 +109,22 @@ class PublicationEntry extends Entry {
   content() {
     const time = make("time", "", this.timeText);
     time.dateTime = this.time.toISOString();
-    time.title = "when it came to this page";
+    time.title = say("when it came to this page");
     const body = make("div", "body");
     body.append(...this.body());
     return [make("span", "offset", `#${this.offset}`), body, time];
   }
 
   get timeText() {
-    return TIME.format(this.time);
+    return this.time.toLocaleTimeString(locale("en-GB"), { timeStyle: "medium" });
   }
 
   download(blob, name) {
-    const link = make("a", "download", "Download");
+    const link = make("a", "download", say("Download"));
     // Never under the type it claims to have: opened in a tab, it would be a page of this site.
     link.href = this.urlOf(new Blob([blob], { type: "application/octet-stream" }));
     link.download = name;
-    link.setAttribute("aria-label", `Download ${name}`);
+    link.setAttribute("aria-label", say("Download {name}", { name }));
     return link;
   }
 
@@ -159,7 +159,7 @@ class TextEntry extends PublicationEntry {
     if (this.shown.length <= TEXT_SHOWN) return [shown];
     const blob = new Blob([this.shown]);
     const name = `publication-${this.offset}.${this.kind === "json" ? "json" : "txt"}`;
-    return [shown, this.line(`… ${bytes(blob.size)} in all `, this.download(blob, name))];
+    return [shown, this.line(`${say("… {size} in all", { size: bytes(blob.size) })} `, this.download(blob, name))];
   }
 }
 
@@ -172,12 +172,15 @@ class BinaryEntry extends PublicationEntry {
   }
 
   get text() {
-    return this.type ? `Image (${this.type}), ${bytes(this.size)}` : `Binary data, ${bytes(this.size)}`;
+    const size = bytes(this.size);
+    return this.type ? say("Image ({type}), {size}", { type: this.type, size }) : say("Binary data, {size}", { size });
   }
 
   body() {
     const name = `publication-${this.offset}.${this.type ? this.type.slice("image/".length) : "bin"}`;
-    const line = this.line(`${this.type ? "Image" : "Binary"}, ${bytes(this.size)} `, this.download(this.blob, name));
+    const size = bytes(this.size);
+    const words = this.type ? say("Image, {size}", { size }) : say("Binary, {size}", { size });
+    const line = this.line(`${words} `, this.download(this.blob, name));
     return this.type ? [this.preview(this.blob, this.type, name), line] : [line];
   }
 }
@@ -195,12 +198,14 @@ export class FileEntry extends PublicationEntry {
   }
 
   get text() {
-    return `File ${this.name}, ${this.progress}`;
+    return say("File {name}, {progress}", { name: this.name, progress: this.progress });
   }
 
   get progress() {
     if (this.received >= this.total) return bytes(this.total);
-    return `${bytes(this.received)} of ${bytes(this.total)}${this.stopped ? "; the rest did not come" : ""}`;
+    const values = { received: bytes(this.received), total: bytes(this.total) };
+    if (this.stopped) return say("{received} of {total}; the rest did not come", values);
+    return say("{received} of {total}", values);
   }
 
   get isComplete() {
@@ -223,7 +228,7 @@ export class FileEntry extends PublicationEntry {
   body() {
     const title = make("p", "file", this.name);
     if (this.received < this.total) return [title, this.line(this.progress)];
-    if (this.total > BYTES_KEPT) return [title, this.line(`${bytes(this.total)}, too large to be kept here`)];
+    if (this.total > BYTES_KEPT) return [title, this.line(say("{size}, too large to be kept here", { size: bytes(this.total) }))];
     const blob = new Blob(this.parts);
     const line = this.line(`${bytes(this.total)} `, this.download(blob, this.name));
     return this.type ? [title, this.preview(blob, this.type, this.name), line] : [title, line];

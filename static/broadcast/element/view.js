@@ -3,6 +3,7 @@
  *
  * A page changes it from outside with the custom properties `--broadcast-…` and with `::part(…)`.
  */
+import { say } from "../socket/language.js";
 
 const STYLE = new CSSStyleSheet();
 STYLE.replaceSync(`
@@ -31,6 +32,7 @@ STYLE.replaceSync(`
     font-family: inherit;
     font-size: 1rem;
     line-height: 1.5;
+    text-align: start; /* also in a page whose texts are centred */
   }
   :host([hidden]) { display: none; }
   * { box-sizing: border-box; margin: 0; }
@@ -152,19 +154,19 @@ STYLE.replaceSync(`
   }
 `);
 
-const MARKUP = `
+const markup = () => `
   <div class="status" part="status">
     <span class="dot" aria-hidden="true"></span>
     <strong class="label" part="label"></strong>
     <span class="detail" part="detail"></span>
-    <button class="retry" type="button" hidden>Try now</button>
-    <button class="pause" type="button" aria-pressed="false" aria-label="Pause the list" title="Pause the list"></button>
+    <button class="retry" type="button" hidden>${say("Try now")}</button>
+    <button class="pause" type="button" aria-pressed="false" aria-label="${say("Pause the list")}" title="${say("Pause the list")}"></button>
   </div>
   <div class="stage">
-    <div class="scroller" part="scroller" tabindex="0" role="region" aria-label="Publications">
+    <div class="scroller" part="scroller" tabindex="0" role="region" aria-label="${say("Publications")}">
       <ol class="list" part="publications"></ol>
     </div>
-    <p class="empty">Nothing was published yet.</p>
+    <p class="empty">${say("Nothing was published yet.")}</p>
     <button class="newer" type="button" hidden></button>
   </div>
   <p class="spoken" role="status"></p>
@@ -175,6 +177,6 @@ const PARTS = ["stage", "label", "detail", "retry", "pause", "scroller", "list",
 /** Fill a shadow root; answers its parts by the names of their classes. */
 export function buildView(root) {
   root.adoptedStyleSheets = [STYLE];
-  root.innerHTML = MARKUP;
+  root.innerHTML = markup();
   return Object.fromEntries(PARTS.map((name) => [name, root.querySelector(`.${name}`)]));
 }

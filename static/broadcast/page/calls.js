@@ -10,6 +10,7 @@
  *
  * It knows nothing of sockets: `send` is given, and it is told when there is a connection and when there is none.
  */
+import { say } from "../socket/language.js";
 
 export class CallError extends Error {
   name = "CallError";
@@ -59,17 +60,17 @@ export class Calls {
 
   /** The connection was lost, over which everything was sent: nothing of it is answered any more. */
   lose() {
-    for (const id of this.#waiting.keys()) this.#fail(id, "The connection was lost before the answer came.", "lost");
+    for (const id of this.#waiting.keys()) this.#fail(id, say("The connection was lost before the answer came."), "lost");
   }
 
   /** There will be no connection any more. */
   close() {
-    for (const id of this.#waiting.keys()) this.#fail(id, "The connection is closed.", "closed");
+    for (const id of this.#waiting.keys()) this.#fail(id, say("The connection is closed."), "closed");
   }
 
   #isTooLate(id) {
     const { sent } = this.#waiting.get(id);
-    this.#fail(id, sent ? "No answer came in time." : "There was no connection in time.", "time");
+    this.#fail(id, sent ? say("No answer came in time.") : say("There was no connection in time."), "time");
   }
 
   #fail(id, words, reason) {

@@ -14,6 +14,7 @@
  * where that is a plain text.
  */
 import { sentence } from "../socket/connection.js";
+import { say } from "../socket/language.js";
 
 const TEXT_SHOWN = 200; // characters: more is no message for a person
 
@@ -48,14 +49,14 @@ function objectOf(fields) {
 }
 
 function make(form, socket, call) {
-  say(form, () => "");
+  tell(form, () => "");
   socket.call(...call).then(
     (answer) => {
-      say(form, ({ dataset }) => (answer.status < 400 ? dataset.socketMessage : refusal(answer)));
+      tell(form, ({ dataset }) => (answer.status < 400 ? dataset.socketMessage : refusal(answer)));
       if (emit(form, "socketanswer", answer)) follow(answer);
     },
     (error) => {
-      say(form, () => error.message);
+      tell(form, () => error.message);
       emit(form, "socketfailure", error);
     },
   );
@@ -63,7 +64,7 @@ function make(form, socket, call) {
 
 function refusal({ status, headers, body }) {
   const isText = /^text\/plain\b/i.test(headers["Content-Type"] ?? "text/plain");
-  return isText && body && body.length <= TEXT_SHOWN ? sentence(body) : `The server answered ${status}.`;
+  return isText && body && body.length <= TEXT_SHOWN ? sentence(body) : say("The server answered {status}.", { status });
 }
 
 /** Go where the answer leads to, unless that is here. */
@@ -74,7 +75,7 @@ function follow({ status, headers: { Location: target } }) {
   if (page(url) !== page(location) && /^https?:$/.test(url.protocol)) location.assign(url);
 }
 
-function say(form, words) {
+function tell(form, words) {
   for (const element of form.querySelectorAll("[data-socket-message]")) element.textContent = words(element);
 }
 

@@ -27,6 +27,7 @@ import { showMessage, showMissed } from "./channel-elements.js";
 import { Channels } from "./channels.js";
 import { CLOCK, Connection, socketURL } from "../socket/connection.js";
 import { sendForms } from "./forms.js";
+import { text } from "../socket/language.js";
 
 export { CallError } from "./calls.js";
 
@@ -140,7 +141,7 @@ export class PageSocket extends EventTarget {
     try {
       message = JSON.parse(frame);
     } catch {
-      this.#emit("error", { message: "The server sent a frame that is no JSON." });
+      this.#emit("error", { message: text("The server sent a frame that is no JSON.") });
       return;
     }
     if (typeof message?.channel === "string") this.#channels.hear(message);

@@ -1,4 +1,6 @@
 /** The text chat of a room: what was said since this page is there, and a field to say something. */
+import { locale, say } from "../socket/language.js";
+
 const SHOWN = 500;
 const LONGEST = 2000; // characters of what is shown
 
@@ -31,7 +33,7 @@ export class Chat {
     item.dataset.own = isOwn;
     item.querySelector("[data-from]").textContent = name;
     item.querySelector("[data-text]").textContent = text.slice(0, LONGEST);
-    item.querySelector("time").textContent = new Date().toLocaleTimeString([], { hour: "2-digit", minute: "2-digit" });
+    item.querySelector("time").textContent = new Date().toLocaleTimeString(locale([]), { hour: "2-digit", minute: "2-digit" });
     const isAtEnd = this.#list.scrollHeight - this.#list.scrollTop - this.#list.clientHeight < 40;
     this.#list.append(item);
     if (this.#list.childElementCount > SHOWN) this.#list.firstElementChild.remove();
@@ -69,7 +71,7 @@ export class Chat {
     const text = this.#input.value.trim();
     if (text === "") return;
     const went = send(text);
-    this.#find("chat-hint").textContent = went ? "" : "Not sent: the room is not connected. Try again in a moment.";
+    this.#find("chat-hint").textContent = went ? "" : say("Not sent: the room is not connected. Try again in a moment.");
     if (went) this.#input.value = "";
   }
 

@@ -17,9 +17,11 @@ import { Signaling } from "./signaling.js";
 import { Tiles } from "./tiles.js";
 import { userAgent } from "./user-agent.js";
 import { uuid } from "../socket/uuid.js";
+import { say, text } from "../socket/language.js";
 
 const NAME = "broadcast-room-name"; // where the name is kept for the next time
-const NAMELESS = "Guest";
+const NAMELESS = say("Guest");
+const NONE = { camera: text("No camera"), microphone: text("No microphone") };
 const NAME_LENGTH = 50; // code points that the protocol allows
 const SELF = "self"; // whose tile is one's own
 const LISTENING = 200; // milliseconds between two looks at who is heard
@@ -32,7 +34,7 @@ const media = new Media();
 const shown = new MediaStream(); // what others see of us
 const announcer = new Announcer((text) => setText(find("spoken"), text));
 const tiles = new Tiles(find("tiles"), find("tile-template"));
-const chat = new Chat(find("chat"), find("chat-button"), say);
+const chat = new Chat(find("chat"), find("chat-button"), sendMessage);
 let signaling = null;
 let call = null;
 let loudness = null; // of our microphone
@@ -132,8 +134,8 @@ function became(state) {
   const wasLost = find("call").dataset.connection === "reconnecting";
   showState(state);
   if (state.at) countdown = setInterval(() => showState(state), 250);
-  if (state.name === "reconnecting" && !wasLost) announcer.say("Reconnecting");
-  if (state.name === "joined") announcer.say("Connected");
+  if (state.name === "reconnecting" && !wasLost) announcer.say(say("Reconnecting"));
+  if (state.name === "joined") announcer.say(say("Connected"));
 }
 
 function showState(state) {
@@ -150,14 +152,14 @@ function showState(state) {
 function came(peer) {
   showPeer(peer);
   showState(signaling.state);
-  announcer.say(`${nameOf(peer)} is here`);
+  announcer.say(say("{name} is here", { name: nameOf(peer) }));
 }
 
 function went(peer) {
   tiles.remove(peer);
   if (!signaling) return;
   showState(signaling.state);
-  announcer.say(`${nameOf(peer)} left`);
+  announcer.say(say("{name} left", { name: nameOf(peer) }));
 }
 
 function showPeer(peer) {
@@ -170,15 +172,15 @@ function nameOf({ name }) {
 
 // -- the chat
 
-function say(text) {
+function sendMessage(text) {
   const went = call?.sendMessage(text) ?? false;
-  if (went) chat.add("You", text, true);
+  if (went) chat.add(say("You"), text, true);
   return went;
 }
 
 function heard(peer, text) {
   chat.add(nameOf(peer), text);
-  if (find("chat").hidden) announcer.say(`${nameOf(peer)} writes: ${text}`);
+  if (find("chat").hidden) announcer.say(say("{name} writes: {text}", { name: nameOf(peer), text }));
 }
 
 // -- what is sent
@@ -202,7 +204,8 @@ function showTrack() {
   const picture = track ? shown : null;
   if (find("preview").srcObject !== picture) find("preview").srcObject = picture;
   find("preview-picture").dataset.camera = media.isCameraOn;
-  setText(find("preview-words"), media.isAsking ? "Your browser asks whether this page may use your camera and microphone." : "Your camera is off.");
+  const asks = say("Your browser asks whether this page may use your camera and microphone.");
+  setText(find("preview-words"), media.isAsking ? asks : say("Your camera is off."));
 }
 
 function showSelf() {
@@ -210,13 +213,17 @@ function showSelf() {
 }
 
 function showSwitches() {
-  const words = { microphone: ["Mute", "Unmute"], camera: ["Camera off", "Camera on"], screen: ["Stop sharing", "Share screen"] };
+  const names = {
+    microphone: [say("Mute"), say("Unmute")],
+    camera: [say("Camera off"), say("Camera on")],
+    screen: [say("Stop sharing"), say("Share screen")],
+  };
   for (const button of all("switch")) {
     const kind = button.dataset.switch;
     const isOn = media.sending[kind];
     button.dataset.on = isOn;
     button.disabled = media.isAsking;
-    setText(button.querySelector("[data-words]"), words[kind][isOn ? 0 : 1]);
+    setText(button.querySelector("[data-words]"), names[kind][isOn ? 0 : 1]);
   }
   for (const button of page.querySelectorAll('[data-switch="screen"]')) button.hidden = !media.canShareScreen;
   followMicrophone();
@@ -227,7 +234,7 @@ function showDevices() {
     const kind = select.dataset.devices;
     const devices = media.devices[kind];
     const options = devices.map(({ id, label }) => new Option(label, id, false, id === media.chosen[kind]));
-    select.replaceChildren(...(options.length ? options : [new Option(`No ${kind}`, "")]));
+    select.replaceChildren(...(options.length ? options : [new Option(say(NONE[kind]), "")]));
     select.disabled = options.length === 0;
   }
 }

@@ -13,7 +13,8 @@
  * `came` `{id, status}`, `left` `{id}`, `status` `{id, status}`, `relay` `{id, data}`, and `refused` `{message}`: the room
  * was not entered, and will not be.
  */
-import { Connection, sentence } from "../socket/connection.js";
+import { Connection } from "../socket/connection.js";
+import { sayServer, text } from "../socket/language.js";
 
 const SECOND = 1000;
 const PING = 5 * SECOND;
@@ -21,6 +22,8 @@ const UNANSWERED = 6;
 const AGAIN = 5 * SECOND; // who was in before may be kept out by the ghost of the lost connection for a while
 const ATTEMPTS = 12;
 const AWAY = "not available now, try again"; // what is told while the server has no engine
+
+const REFUSED = text("The room could not be entered.");
 
 const CLOCK = {
   now: () => Date.now(),
@@ -163,7 +166,7 @@ export class Signaling extends EventTarget {
     }
     this.#stopTimers();
     this.#connection.close();
-    this.#emit("refused", { message: sentence(String(message ?? description ?? "the room could not be entered")) });
+    this.#emit("refused", { message: sayServer(message ?? description ?? REFUSED, REFUSED) });
   }
 
   #become(state) {

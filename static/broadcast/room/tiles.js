@@ -3,6 +3,7 @@
  * that one large and the others in a row below.
  */
 import { linkWords } from "./words.js";
+import { say } from "../socket/language.js";
 
 const WIDEST = 16 / 9; // of a tile, width to height
 const NARROWEST = 4 / 3;
@@ -106,7 +107,7 @@ class Tile {
     const [track] = stream.getVideoTracks();
     const arrives = Boolean(track) && !track.muted;
     this.#show({
-      name: peer.name || "Guest",
+      name: peer.name || say("Guest"),
       stream,
       sending: told ?? { microphone: true, camera: arrives, screen: false },
       status: linkWords(peer),
@@ -117,7 +118,7 @@ class Tile {
   showSelf(name, stream, sending) {
     this.element.dataset.self = "true";
     this.video.muted = true;
-    this.#show({ name: `${name} (you)`, stream, sending, status: "" });
+    this.#show({ name: say("{name} (you)", { name }), stream, sending, status: "" });
   }
 
   /** Whether a person is heard just now. */
@@ -137,7 +138,7 @@ class Tile {
     this.#text("name", name);
     this.#text("initial", initial(name));
     this.#text("status", status);
-    const off = [!microphone && "microphone off", screen ? "shows a screen" : !camera && "camera off"];
+    const off = [!microphone && say("microphone off"), screen ? say("shows a screen") : !camera && say("camera off")];
     this.#text("words", off.filter(Boolean).map((words) => `, ${words}`).join(""));
     if (this.isScreen !== screen) {
       this.isScreen = screen;

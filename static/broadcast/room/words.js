@@ -1,32 +1,54 @@
 /**
  * Texts of a room's page: on its connection, on a peer's, on a camera or microphone that cannot be had.
  */
+import { againWords } from "../socket/states.js";
+import { say, sayCount, text } from "../socket/language.js";
+
+const DEVICES = {
+  camera: text("camera"),
+  microphone: text("microphone"),
+  "microphone and camera": text("microphone and camera"),
+  "camera and microphone": text("camera and microphone"),
+  "microphone or camera": text("microphone or camera"),
+  "camera or microphone": text("camera or microphone"),
+};
+
+/** Texts on an error, by its name: what is the matter, and what to do. */
+const TROUBLES = {
+  SystemError: [
+    text("Your system keeps your {devices} from this browser."),
+    text("Allow it in the system's settings for privacy, then try again."),
+  ],
+  NotAllowedError: [
+    text("This page may not use your {devices}."),
+    text("Press the icon beside the page's address and allow it there, then try again."),
+  ],
+  NotFoundError: [text("No {either} was found."), text("Connect one, then try again.")],
+  NotReadableError: [
+    text("Your {devices} could not be started."),
+    text("Another program may be using it: end that, or choose another device, then try again."),
+  ],
+  UnpluggedError: [text("Your {devices} was unplugged."), text("Connect it again, or choose another one.")],
+  InsecureError: [
+    text("Here your {devices} cannot be used."),
+    text("Browsers give it only to pages whose address begins with https:."),
+  ],
+};
+const OTHER = [text("Your {devices} cannot be used."), text("The browser says: {error}.")];
+
 /**
  * What to do about an error of `getUserMedia`: `{title, advice}`. `kinds` is what cannot be had because of it: "camera",
  * "microphone" or both.
  */
 export function troubleWords(kinds, error) {
-  const both = kinds.join(" and ");
-  const words = {
-    NotAllowedError: isSystems(error)
-      ? [`Your system keeps your ${both} from this browser.`, "Allow it in the system's settings for privacy, then try again."]
-      : [`This page may not use your ${both}.`, "Press the icon beside the page's address and allow it there, then try again."],
-    NotFoundError: [`No ${kinds.join(" or ")} was found.`, "Connect one, then try again."],
-    NotReadableError: [
-      `Your ${both} could not be started.`,
-      "Another program may be using it: end that, or choose another device, then try again.",
-    ],
-    UnpluggedError: [`Your ${both} was unplugged.`, "Connect it again, or choose another one."],
-    InsecureError: [
-      `Here your ${both} cannot be used.`,
-      "Browsers give it only to pages whose address begins with https:.",
-    ],
-  };
   const same = { SecurityError: "NotAllowedError", AbortError: "NotReadableError", OverconstrainedError: "NotFoundError" };
-  const [title, advice] = words[same[error.name] ?? error.name] ?? [
-    `Your ${both} cannot be used.`,
-    `The browser says: ${error.message || error.name}.`,
-  ];
+  const name = error.name === "NotAllowedError" && isSystems(error) ? "SystemError" : (same[error.name] ?? error.name);
+  const values = {
+    devices: say(DEVICES[kinds.join(" and ")]),
+    either: say(DEVICES[kinds.join(" or ")]),
+    error: error.message || error.name,
+  };
+  const [title, advice] = (TROUBLES[name] ?? OTHER).map((words) => say(words, values));
   return { title, advice };
 }
 
@@ -36,21 +58,23 @@ function isSystems({ message }) {
 
 /** How the connection to the room is: `{label, detail}`; `others` is how many else are there. */
 export function roomWords(state, others, now = Date.now()) {
-  if (state.name === "joined") return { label: others === 0 ? "Only you" : `${others + 1} people`, detail: "" };
+  if (state.name === "joined") return { label: peopleWords(others + 1), detail: "" };
   if (state.name === "reconnecting") {
-    const seconds = state.at === null ? 0 : Math.max(0, Math.ceil((state.at - now) / 1000));
-    const when = seconds > 0 ? `Trying again in ${seconds}\u00a0s.` : "Trying again now.";
-    const promise = others > 0 ? " Picture and sound go on." : "";
-    return { label: "Reconnecting", detail: `${state.reason} ${when}${promise}` };
+    const promise = others > 0 ? ` ${say("Picture and sound go on.")}` : "";
+    return { label: say("Reconnecting"), detail: `${state.reason} ${againWords(state, now)}${promise}` };
   }
-  if (state.name === "gone") return { label: "Disconnected", detail: state.reason };
-  return { label: "Connecting", detail: "" };
+  if (state.name === "gone") return { label: say("Disconnected"), detail: state.reason };
+  return { label: say("Connecting"), detail: "" };
+}
+
+function peopleWords(count) {
+  return count === 1 ? say("Only you") : sayCount(count, "{count} person", "{count} people");
 }
 
 /** A text on the fault of the connection to a peer; "" when there is none. */
 export function linkWords({ isAbsent, link }) {
-  if (link.state === "failed") return "No connection. Trying again …";
-  if (link.state === "disconnected") return "Connection lost …";
-  if (link.state !== "connected") return "Connecting …";
-  return isAbsent ? "Reconnecting …" : "";
+  if (link.state === "failed") return say("No connection. Trying again …");
+  if (link.state === "disconnected") return say("Connection lost …");
+  if (link.state !== "connected") return say("Connecting …");
+  return isAbsent ? say("Reconnecting …") : "";
 }

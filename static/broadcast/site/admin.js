@@ -6,22 +6,26 @@
  * `[data-figure]` (of the stream in `data-stream`), `[data-publications]` and `[data-connections]`.
  */
 import { Connection, socketURL } from "../socket/connection.js";
+import { locale, say, sayCount, sayServer, text } from "../socket/language.js";
 
 const status = document.querySelector("[data-socket]");
 const publications = document.querySelector("[data-publications]");
 const connections = document.querySelector("[data-connections]");
 const rows = new Map(); // of connections, by their ids
 
-const TIME = new Intl.DateTimeFormat([], { timeStyle: "short" });
-const DAY = new Intl.DateTimeFormat([], { dateStyle: "short", timeStyle: "short" });
-const CLOCK = new Intl.DateTimeFormat([], { timeStyle: "medium" });
-const NUMBER = new Intl.NumberFormat([], { maximumFractionDigits: 1 });
+const TIME = new Intl.DateTimeFormat(locale([]), { timeStyle: "short" });
+const DAY = new Intl.DateTimeFormat(locale([]), { dateStyle: "short", timeStyle: "short" });
+const CLOCK = new Intl.DateTimeFormat(locale([]), { timeStyle: "medium" });
+const NUMBER = new Intl.NumberFormat(locale([]), { maximumFractionDigits: 1 });
 
 /** The grant of a connection; in a room, where all have the same, the program that it uses. */
 const DOES = {
-  listen: ({ way }) => `listens (${way})`,
-  publish: ({ way }) => `publishes (${way})`,
+  listen: ({ way }) => say("listens ({way})", { way }),
+  publish: ({ way }) => say("publishes ({way})", { way }),
 };
+
+const TYPES = { text: text("text"), json: text("JSON"), binary: text("binary") };
+const LIVE = { live: text("live"), idle: text("idle"), "": text("unknown") };
 
 const SHOW = {
   figures: ({ streams, now }) => {
@@ -31,8 +35,8 @@ const SHOW = {
   },
   publications: (said) => showPublications(said.publications),
   connections: (said) => showConnections(said.connections),
-  unavailable: () => tell("The server cannot look at the streams just now. These figures may be old.", "old"),
-  error: ({ message }) => tell(`${message}.`, "old"),
+  unavailable: () => tell(say("The server cannot look at the streams just now. These figures may be old."), "old"),
+  error: ({ message }) => tell(sayServer(message, "The server cannot show these figures."), "old"),
 };
 
 if (status) start();
@@ -41,12 +45,12 @@ for (const button of document.querySelectorAll("[data-copy]")) button.addEventLi
 function start() {
   const connection = new Connection(() => socketURL(status.dataset.socket));
   connection.addEventListener("state", ({ detail }) => {
-    if (detail.name === "reconnecting") tell(`${detail.reason} These figures may be old.`, "old");
-    if (detail.name === "gone") tell(`${detail.reason} These figures move no more.`, "old");
+    if (detail.name === "reconnecting") tell(`${detail.reason} ${say("These figures may be old.")}`, "old");
+    if (detail.name === "gone") tell(`${detail.reason} ${say("These figures move no more.")}`, "old");
   });
   connection.addEventListener("message", ({ detail }) => {
     const said = JSON.parse(detail);
-    if (said.event === "figures") tell("These figures move by themselves.", "current");
+    if (said.event === "figures") tell(say("These figures move by themselves."), "current");
     SHOW[said.event]?.(said);
   });
   connection.open();
@@ -67,7 +71,7 @@ function showFigure(element, figures, now) {
   const value = figures?.[name];
   if (name === "live") {
     element.dataset.state = value === undefined ? "" : value ? "live" : "idle";
-    set(element, element.dataset.state || "unknown");
+    set(element, say(LIVE[element.dataset.state]));
   } else if (value === undefined || value === null) {
     set(element, "–");
   } else if (name === "since") {
@@ -79,10 +83,12 @@ function showFigure(element, figures, now) {
 
 /** Seconds, as a person says them. */
 function duration(seconds) {
-  if (seconds < 60) return `${Math.max(0, Math.round(seconds))} s`;
-  if (seconds < 3600) return `${Math.floor(seconds / 60)} min`;
-  if (seconds < 86400) return `${Math.floor(seconds / 3600)} h ${Math.floor((seconds % 3600) / 60)} min`;
-  return `${Math.floor(seconds / 86400)} d`;
+  if (seconds < 60) return say("{seconds} s", { seconds: Math.max(0, Math.round(seconds)) });
+  if (seconds < 3600) return say("{minutes} min", { minutes: Math.floor(seconds / 60) });
+  if (seconds < 86400) {
+    return say("{hours} h {minutes} min", { hours: Math.floor(seconds / 3600), minutes: Math.floor((seconds % 3600) / 60) });
+  }
+  return say("{days} d", { days: Math.floor(seconds / 86400) });
 }
 
 function size(bytes) {
@@ -104,11 +110,11 @@ function showPublications(found) {
     const item = element("li", "");
     item.append(element("span", `${NUMBER.format(one.offset)}`, { class: "broadcast-offset" }));
     item.append(element("time", CLOCK.format(new Date(one.time * 1000)), { class: "broadcast-kind" }));
-    item.append(element("span", `${one.type}, ${size(one.bytes)}`, { class: "broadcast-kind" }));
+    item.append(element("span", `${say(TYPES[one.type] ?? one.type)}, ${size(one.bytes)}`, { class: "broadcast-kind" }));
     if (one.text !== undefined) item.append(element("code", one.text));
     return item;
   });
-  publications.replaceChildren(...(items.length ? items : [element("li", "Nothing yet.")]));
+  publications.replaceChildren(...(items.length ? items : [element("li", say("Nothing yet."))]));
 }
 
 function showConnections(found) {
@@ -128,7 +134,7 @@ function showConnections(found) {
     }
     if (!rows.has(one.id)) rows.set(one.id, rowOf(one));
     const cells = rows.get(one.id).cells;
-    set(cells[3], one.behind ? `${NUMBER.format(one.behind)} publications` : "no");
+    set(cells[3], one.behind ? sayCount(one.behind, "{count} publications", "{count} publications") : say("no"));
     set(cells[4], duration(now - one.since));
   }
   // A person about to press a button there must not press another one.
@@ -137,18 +143,18 @@ function showConnections(found) {
   }
   const more = document.querySelector("[data-more]");
   more.hidden = found.length > 0;
-  more.textContent = "Nobody.";
+  more.textContent = say("Nobody.");
 }
 
 function rowOf(one) {
   const row = element("tr", "", { "data-name": one.name ?? "" });
-  const who = one.name || one.user || (one.token ? "somebody with a token" : "somebody");
+  const who = one.name || one.user || (one.token ? say("somebody with a token") : say("somebody"));
   row.append(element("th", who, { scope: "row" }));
-  row.append(element("td", one.address || "unknown"));
-  row.append(element("td", DOES[one.deed]?.(one) ?? (one.agent || "unknown")));
+  row.append(element("td", one.address || say("unknown")));
+  row.append(element("td", DOES[one.deed]?.(one) ?? (one.agent || say("unknown"))));
   row.append(element("td", ""), element("td", ""), element("td", ""));
   if (connections.dataset.remove) {
-    const button = element("button", "Remove", { type: "button", class: "button", "aria-label": `Remove ${who}` });
+    const button = element("button", say("Remove"), { type: "button", class: "button", "aria-label": say("Remove {who}", { who }) });
     button.addEventListener("click", () => remove(button, one.id));
     row.lastChild.append(button);
   }
@@ -168,17 +174,17 @@ async function remove(button, id) {
       headers: { "X-CSRFToken": token },
       body,
     });
-    set(button, answer.ok ? "Removed" : "Refused");
+    set(button, answer.ok ? say("Removed") : say("Refused"));
   } catch {
     button.disabled = false;
-    tell("The server does not answer. Try again.", "old");
+    tell(say("The server does not answer. Try again."), "old");
   }
 }
 
 async function copy({ target }) {
   try {
     await navigator.clipboard.writeText(target.dataset.copy);
-    set(target, "Copied");
+    set(target, say("Copied"));
   } catch {
     target.previousElementSibling.select(); // to be copied by hand
   }

@@ -4,7 +4,8 @@
  * What is on the page stays where it is. A stream that is new comes last; one that is listed no more is said to be so.
  */
 import { poll } from "./poll.js";
-import { count } from "../socket/states.js";
+import { listenerCount } from "../socket/states.js";
+import { say } from "../socket/language.js";
 
 const INTERVAL = 3000;
 
@@ -13,7 +14,7 @@ const template = document.querySelector("[data-stream-template]");
 const trouble = document.querySelector("[data-trouble]");
 const empty = document.querySelector("[data-empty]");
 
-poll(list.dataset.api, INTERVAL, update, () => tellTrouble("The server does not answer. This list may be old."));
+poll(list.dataset.api, INTERVAL, update, () => tellTrouble(say("The server does not answer. This list may be old.")));
 
 function update({ streams }) {
   tellTrouble("");
@@ -40,8 +41,8 @@ function cardOf(stream) {
 function show(card, stream) {
   const badge = card.querySelector("[data-live]");
   badge.dataset.live = stream?.live ?? false;
-  setText(badge, stream ? (stream.live ? "Live" : "Quiet") : "No longer listed");
-  setText(card.querySelector("[data-listeners]"), count(stream?.listeners ?? 0, "listener"));
+  setText(badge, stream ? (stream.live ? say("Live") : say("Quiet")) : say("No longer listed"));
+  setText(card.querySelector("[data-listeners]"), listenerCount(stream?.listeners ?? 0));
 }
 
 function tellTrouble(words) {

@@ -4,7 +4,8 @@
 import "../element/copy.js";
 import "../element/element.js";
 import { poll } from "./poll.js";
-import { count } from "../socket/states.js";
+import { listenerCount } from "../socket/states.js";
+import { number } from "../socket/language.js";
 
 const INTERVAL = 5000;
 const EPOCH_SHOWN = 8;
@@ -34,12 +35,12 @@ function showPosition() {
     if (!position) return;
     epoch.textContent = position.epoch.slice(0, EPOCH_SHOWN);
     epoch.title = position.epoch;
-    offset.textContent = position.offset.toLocaleString("en");
+    offset.textContent = number(position.offset);
   });
 }
 
 function update(stream) {
-  listeners.textContent = count(stream.listeners, "listener");
+  listeners.textContent = listenerCount(stream.listeners);
   // The position of a while ago should have come by now; the newest one may still be on its way.
   if (newest) element.listener?.expect(newest);
   newest = stream.position;

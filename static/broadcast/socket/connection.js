@@ -15,6 +15,10 @@
  * Events: `open`; `message` (detail: a string or an ArrayBuffer); `state` (detail: see `Connection.state`).
  */
 
+import { say, sayServer, sentence, text } from "./language.js";
+
+export { sentence };
+
 export const PROTOCOL = "broadcast.v1";
 
 const SECOND = 1000;
@@ -29,45 +33,39 @@ const TOO_MANY_FAILURES = 3; // who is told "too many" begins further out
 const SHUTDOWN_SPREAD = 5; // seconds, when the server did not say
 
 const COME_BACK = new Map([
-  [1002, "The server did not understand this page."],
-  [1003, "The server does not take this kind of data."],
-  [1007, "The server could not read what was sent."],
-  [1008, "The server does not allow this connection."],
-  [1010, "The server does not speak the way this browser needs."],
-  [4200, "The server is restarting."],
-  [4408, "This connection was too slow and fell behind."],
-  [TOO_MANY, "The server has too many connections just now."],
+  [1002, text("The server did not understand this page.")],
+  [1003, text("The server does not take this kind of data.")],
+  [1007, text("The server could not read what was sent.")],
+  [1008, text("The server does not allow this connection.")],
+  [1010, text("The server does not speak the way this browser needs.")],
+  [4200, text("The server is restarting.")],
+  [4408, text("This connection was too slow and fell behind.")],
+  [TOO_MANY, text("The server has too many connections just now.")],
 ]);
 
 const DO_NOT_COME_BACK = new Map([
-  [1009, "Something that was sent is larger than the server accepts."],
-  [4500, "The server could make no sense of the request."],
-  [4501, "Another streamer took over this stream."],
-  [4503, "You have no permission for this stream."],
-  [4504, "There is no such stream."],
-  [4510, "The stream was closed, or you were removed from it."],
+  [1009, text("Something that was sent is larger than the server accepts.")],
+  [4500, text("The server could make no sense of the request.")],
+  [4501, text("Another streamer took over this stream.")],
+  [4503, text("You have no permission for this stream.")],
+  [4504, text("There is no such stream.")],
+  [4510, text("The stream was closed, or you were removed from it.")],
 ]);
 
 /**
  * The meaning of a close code: `{comesBack, reason}`, the reason being a sentence for a person.
  * 4500–4999: do not come back, nor after 1009; after any other code come back.
  * Where the server says why a connection is over for good, or what there is too much of, its words are more precise
- * than ours.
+ * than ours; on a page in another language where they are translated.
  */
 export function verdict(code, said = "") {
+  const ours = DO_NOT_COME_BACK.get(code) ?? COME_BACK.get(code);
   if (code >= 4500 && code <= 4999) {
-    const ours = DO_NOT_COME_BACK.get(code) ?? `The server ended this connection for good (code ${code}).`;
-    return { comesBack: false, reason: said ? sentence(said) : ours };
+    const end = say(ours ?? text("The server ended this connection for good (code {code})."), { code });
+    return { comesBack: false, reason: said ? sayServer(said, end) : end };
   }
-  if (code === TOO_MANY && said) return { comesBack: true, reason: sentence(said) };
-  const final = DO_NOT_COME_BACK.get(code);
-  return { comesBack: !final, reason: final ?? COME_BACK.get(code) ?? "The connection was lost." };
-}
-
-/** A text of a program, as a person would write it. */
-export function sentence(words) {
-  const text = words.charAt(0).toUpperCase() + words.slice(1);
-  return /[.!?]$/.test(text) ? text : `${text}.`;
+  if (code === TOO_MANY && said) return { comesBack: true, reason: sayServer(said, ours) };
+  return { comesBack: !DO_NOT_COME_BACK.has(code), reason: say(ours ?? text("The connection was lost.")) };
 }
 
 /** Milliseconds until the next attempt after so many failures in a row: anywhere below an exponentially growing limit. */
@@ -81,9 +79,11 @@ export function backoff(failures, random = Math.random) {
  */
 export function unreachable(address, origin = globalThis.origin) {
   const { host, origin: target } = new URL(address.replace(/^ws/, "http"));
-  if (!origin || origin === target) return "The server does not answer.";
-  const page = origin === "null" ? "a page without a site of its own" : `pages of ${origin}`;
-  return `${host} does not answer, or does not let in ${page}.`;
+  if (!origin || origin === target) return say("The server does not answer.");
+  if (origin === "null") {
+    return say("{host} does not answer, or does not let in a page without a site of its own.", { host });
+  }
+  return say("{host} does not answer, or does not let in pages of {origin}.", { host, origin });
 }
 
 /** `src` (absolute, or relative to the page) as a WebSocket address with `parameters` added to its query. */
@@ -222,7 +222,7 @@ export class Connection extends EventTarget {
       this.#address = this.#url();
       socket = new this.#options.WebSocket(this.#address, this.#options.protocols);
     } catch (error) {
-      this.fail(`This address cannot be connected to. (${error.message})`);
+      this.fail(say("This address cannot be connected to. ({error})", { error: error.message }));
       return;
     }
     socket.binaryType = "arraybuffer";

@@ -19,6 +19,7 @@
  */
 import { socketURL } from "./connection.js";
 import { StreamSocket } from "./stream.js";
+import { text } from "./language.js";
 
 const OFFSET_BYTES = 8;
 
@@ -97,7 +98,7 @@ export class Listener extends StreamSocket {
 
   _receiveBinary(frame) {
     if (frame.byteLength < OFFSET_BYTES) {
-      this._complain("The server sent a binary frame without an offset.");
+      this._complain(text("The server sent a binary frame without an offset."));
       return;
     }
     const offset = Number(new DataView(frame).getBigUint64(0));

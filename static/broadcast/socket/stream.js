@@ -4,6 +4,7 @@
  * Names that begin with an underscore are for subclasses alone. Each has `_receiveEvent(event)` and `_receiveBinary(frame)`.
  */
 import { Connection, isToken, PROTOCOL, protocols } from "./connection.js";
+import { say, text } from "./language.js";
 
 export class StreamSocket extends EventTarget {
   _connection;
@@ -27,7 +28,7 @@ export class StreamSocket extends EventTarget {
 
   open() {
     if (isToken(this.#token)) this._connection.open();
-    else this._connection.fail("The token has characters that a token cannot have.");
+    else this._connection.fail(say("The token has characters that a token cannot have."));
   }
 
   /** Try now instead of later. */
@@ -65,7 +66,7 @@ export class StreamSocket extends EventTarget {
     } else if (this.#hasSpoken) {
       this._connection.lose(); // something else answers there for a while
     } else {
-      this._connection.fail(`The server does not speak ${PROTOCOL}.`);
+      this._connection.fail(say("The server does not speak {protocol}.", { protocol: PROTOCOL }));
     }
   }
 
@@ -78,7 +79,7 @@ export class StreamSocket extends EventTarget {
     try {
       event = JSON.parse(frame);
     } catch {
-      this._complain("The server sent a text frame that is no JSON.");
+      this._complain(text("The server sent a text frame that is no JSON."));
       return;
     }
     if (event?.event === "shutdown") this._connection.expectShutdown(event.seconds);

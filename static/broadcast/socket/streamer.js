@@ -20,6 +20,7 @@
 import { socketURL } from "./connection.js";
 import { StreamSocket } from "./stream.js";
 import { uuid } from "./uuid.js";
+import { say, text } from "./language.js";
 
 const KIB = 1024;
 const MIB = 1024 * KIB;
@@ -169,7 +170,7 @@ export class Streamer extends StreamSocket {
   #publish(frame) {
     const bytes = size(frame);
     if (bytes > this.#limits.frame) {
-      return Promise.reject(new RangeError(`${bytes} bytes are more than the ${this.#limits.frame} of one publication`));
+      return Promise.reject(new RangeError(say("{bytes} bytes are more than the {most} of one publication", { bytes, most: this.#limits.frame })));
     }
     if (this._connection.isOver) return Promise.reject(this.#over());
     const item = { number: ++this.#count, controls: this.#controls, frame, bytes };
@@ -223,7 +224,7 @@ export class Streamer extends StreamSocket {
   // -- what the server says
 
   _receiveBinary() {
-    this._complain("The server sent a binary frame to a streamer.");
+    this._complain(text("The server sent a binary frame to a streamer."));
   }
 
   _receiveEvent(event) {
@@ -255,7 +256,7 @@ export class Streamer extends StreamSocket {
   }
 
   #dropUnaccepted() {
-    const error = new Error("A new history began.");
+    const error = new Error(say("A new history began."));
     for (const { reject } of this.#items.splice(0)) reject(error); // nothing to those handed over
     this.#controls = [];
     this.#accepted = this.#count;
@@ -290,7 +291,7 @@ export class Streamer extends StreamSocket {
   }
 
   #over() {
-    return new Error(this.state.reason ?? "This streamer was closed.");
+    return new Error(this.state.reason ?? say("This streamer was closed."));
   }
 }
 

@@ -1,15 +1,17 @@
 /**
  * Cameras, microphones and screens: what there is, opening it, and what to do when it cannot be had.
  */
+import { say, text } from "../socket/language.js";
 
 const MICROPHONE = { echoCancellation: true, noiseSuppression: true, autoGainControl: true };
+const WHAT = { camera: text("camera or microphone"), screen: text("screen"), microphone: text("microphone") };
 const SILENT = "none"; // instead of the id of a microphone
 
 /** `[{id, name}]` of the devices of a kind, "videoinput" or "audioinput". Without a permission their names are not told. */
 export async function devices(kind) {
   const found = (await navigator.mediaDevices?.enumerateDevices()) ?? [];
   const named = found.filter((device) => device.kind === kind && device.deviceId !== "");
-  return named.map(({ deviceId, label }, i) => ({ id: deviceId, name: label || `Number ${i + 1}` }));
+  return named.map(({ deviceId, label }, i) => ({ id: deviceId, name: label || say("Number {number}", { number: i + 1 }) }));
 }
 
 /**
@@ -27,24 +29,24 @@ export async function open({ source, camera, microphone, quality }) {
 
 /** Advice for a person on an error of `open`. */
 export function remedy({ name }, source) {
-  const what = { camera: "camera or microphone", screen: "screen", microphone: "microphone" }[source];
+  const what = say(WHAT[source]);
   switch (name) {
     case "NotAllowedError":
       return source === "screen"
-        ? "No screen was chosen. Press the button again and choose one; the system may have to allow it too."
-        : `This page may not use the ${what}. Allow it beside the address of the page, then try again.`;
+        ? say("No screen was chosen. Press the button again and choose one; the system may have to allow it too.")
+        : say("This page may not use the {what}. Allow it beside the address of the page, then try again.", { what });
     case "NotFoundError":
     case "OverconstrainedError":
-      return `There is no such ${what}. Plug one in, or choose another source.`;
+      return say("There is no such {what}. Plug one in, or choose another source.", { what });
     case "NotReadableError":
     case "AbortError":
-      return `The ${what} is busy or does not answer. Close what else uses it, then try again.`;
+      return say("The {what} is busy or does not answer. Close what else uses it, then try again.", { what });
     case "SecurityError":
     case "NotSupportedError":
     case "TypeError":
-      return `Browsers give a page the ${what} only when it came over https, or from this machine.`;
+      return say("Browsers give a page the {what} only when it came over https, or from this machine.", { what });
     default:
-      return `The ${what} could not be opened (${name}).`;
+      return say("The {what} could not be opened ({name}).", { what, name });
   }
 }
 

@@ -2,6 +2,7 @@
  * The messages of the studio: a person sends text, JSON and files, and sees in a list what became of each.
  */
 import { bytes } from "../socket/states.js";
+import { say, text } from "../socket/language.js";
 
 const SENT_SHOWN = 100;
 const EXCERPT = 200;
@@ -48,7 +49,7 @@ export class MessageStudio {
       event.preventDefault();
       const [file] = this.#find("file").files;
       if (file && !this.#cancel) this.#sendFile(file);
-      else if (!file) this.#told.tell("Choose a file first.");
+      else if (!file) this.#told.tell(say("Choose a file first."));
     });
     this.#find("cancel").addEventListener("click", () => this.#cancel?.abort());
     this.#page.addEventListener("keydown", sendByKey);
@@ -66,7 +67,7 @@ export class MessageStudio {
       await sending;
       return true;
     } catch (error) {
-      if (item) item.fate = "Failed";
+      if (item) item.fate = text("Failed");
       this.#told.figures();
       this.#told.tell(refusal(error));
       return false;
@@ -88,17 +89,17 @@ export class MessageStudio {
 
   #showFate({ number, element, fate }) {
     const accepted = number <= this.#streamer.accepted;
-    element.dataset.fate = fate ?? (accepted ? "Accepted" : "On its way");
-    setText(element.querySelector("[data-words]"), element.dataset.fate);
+    element.dataset.fate = fate ?? (accepted ? text("Accepted") : text("On its way"));
+    setText(element.querySelector("[data-words]"), say(element.dataset.fate));
   }
 
   async #sendText() {
     const input = this.#find("text");
     const text = input.value;
-    if (text === "") return this.#told.tell("Write something first.");
+    if (text === "") return this.#told.tell(say("Write something first."));
     input.value = "";
     input.focus();
-    const isSent = await this.#publish("Text", text, () => this.#streamer.send(text));
+    const isSent = await this.#publish(say("Text"), text, () => this.#streamer.send(text));
     if (!isSent && input.value === "") input.value = text;
   }
 
@@ -115,28 +116,28 @@ export class MessageStudio {
     try {
       const value = JSON.parse(input.value);
       input.removeAttribute("aria-invalid");
-      setText(hint, typeof value === "string" ? "Valid. A string is published as text." : "Valid JSON.");
+      setText(hint, typeof value === "string" ? say("Valid. A string is published as text.") : say("Valid JSON."));
       return { valid: true, value };
     } catch (error) {
       input.setAttribute("aria-invalid", "true");
-      setText(hint, input.value.trim() === "" ? "Write some JSON first." : `Not valid: ${error.message}`);
+      setText(hint, input.value.trim() === "" ? say("Write some JSON first.") : say("Not valid: {error}", { error: error.message }));
       return { valid: false };
     }
   }
 
   async #sendFile(file) {
     const { name, size } = file;
-    const item = this.#listSent(Infinity, "File", `${name}, ${bytes(size)}`);
+    const item = this.#listSent(Infinity, say("File"), `${name}, ${bytes(size)}`);
     this.#cancel = new AbortController();
     this.#find("file-going").hidden = false;
     this.#showProgress({ accepted: 0, total: size });
     try {
       await this.#sendChunks(file, this.#cancel.signal);
       item.number = this.#streamer.accepted;
-      this.#told.tell(`${name} was sent: ${bytes(size)}.`);
+      this.#told.tell(say("{name} was sent: {size}.", { name, size: bytes(size) }));
     } catch (error) {
-      item.fate = error.name === "AbortError" ? "Cancelled" : "Failed";
-      this.#told.tell(item.fate === "Cancelled" ? `${name} was cancelled. What was sent stays.` : refusal(error));
+      item.fate = error.name === "AbortError" ? text("Cancelled") : text("Failed");
+      this.#told.tell(item.fate === "Cancelled" ? say("{name} was cancelled. What was sent stays.", { name }) : refusal(error));
     }
     this.#cancel = null;
     this.#find("file-going").hidden = true;
@@ -154,7 +155,7 @@ export class MessageStudio {
   #showProgress({ accepted, total }) {
     this.#find("progress").max = Math.max(total, 1);
     this.#find("progress").value = total === 0 ? 1 : accepted;
-    setText(this.#find("progress-words"), `${bytes(accepted)} of ${bytes(total)}`);
+    setText(this.#find("progress-words"), say("{received} of {total}", { received: bytes(accepted), total: bytes(total) }));
     this.#told.figures();
   }
 
@@ -192,7 +193,7 @@ function sendByKey(event) {
 }
 
 function refusal(error) {
-  return `Not sent: ${error.message}`;
+  return say("Not sent: {error}", { error: error.message });
 }
 
 function setText(element, text) {

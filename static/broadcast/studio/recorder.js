@@ -8,6 +8,7 @@
  * Event: `broken` {message}: it ended, and why.
  */
 import { cutterFor } from "../video/media.js";
+import { say } from "../socket/language.js";
 
 const TIMESLICE = 100; // milliseconds
 const KEY_FRAMES = 1000; // milliseconds between two
@@ -56,7 +57,7 @@ export class Recorder extends EventTarget {
     this.#quality = quality;
     this.#options = { MediaRecorder: globalThis.MediaRecorder, now: () => performance.now(), ...options };
     this.#type = recordableType(stream.getVideoTracks().length > 0, this.#options.MediaRecorder);
-    if (!this.#type) throw new DOMException("This browser records nothing that can be streamed.", "NotSupportedError");
+    if (!this.#type) throw new DOMException(say("This browser records nothing that can be streamed."), "NotSupportedError");
   }
 
   /** Pieces of the recording that were dropped, since the line could not carry them. */
@@ -110,7 +111,7 @@ export class Recorder extends EventTarget {
     this.#dropping = false;
     this.#streamer.reset();
     recorder.ondataavailable = ({ data }) => this.#read(recorder, data);
-    recorder.onerror = ({ error }) => this.#break(error?.message || "The recording failed.");
+    recorder.onerror = ({ error }) => this.#break(error?.message || say("The recording failed."));
     recorder.start(TIMESLICE);
   }
 

@@ -4,13 +4,14 @@
  * A stream of messages is fed as long as the studio is open; a media stream only while video is broadcast.
  */
 import { MessageStudio } from "./messages.js";
-import { count, streamerWords } from "../socket/states.js";
+import { listenerCount, streamerWords } from "../socket/states.js";
 import { Streamer } from "../socket/streamer.js";
 import { VideoStudio } from "./video.js";
+import { number, say, sayServer, text } from "../socket/language.js";
 
 const EPOCH_SHOWN = 8;
-const RESENT = "The server began a new history. What it had not accepted is sent again.";
-const BEGUN_ANEW = "The server began a new history, and you a new recording.";
+const RESENT = text("The server began a new history. What it had not accepted is sent again.");
+const BEGUN_ANEW = text("The server began a new history, and you a new recording.");
 
 const page = document.querySelector("[data-studio]");
 const find = (name) => page.querySelector(`[data-${name}]`);
@@ -27,10 +28,10 @@ function newStreamer() {
   const follow = (name, show) => made.addEventListener(name, ({ detail }) => made === streamer && show(detail));
   follow("state", became);
   follow("ready", showFigures);
-  follow("ready", ({ newHistory }) => newHistory && tell(made.perishable ? BEGUN_ANEW : RESENT));
+  follow("ready", ({ newHistory }) => newHistory && tell(say(made.perishable ? BEGUN_ANEW : RESENT)));
   follow("accepted", showFigures);
   follow("listeners", showFigures);
-  follow("error", ({ message }) => tell(message));
+  follow("error", ({ message }) => tell(sayServer(message, "The server did not take what was sent.")));
   return made;
 }
 
@@ -54,12 +55,12 @@ function showState(state) {
 
 function showFigures() {
   const { position, listeners, accepted, count: all } = streamer;
-  setText(find("listeners"), count(listeners, "listener"));
-  setText(find("accepted"), `${accepted.toLocaleString("en")} of ${all.toLocaleString("en")}`);
+  setText(find("listeners"), listenerCount(listeners));
+  setText(find("accepted"), say("{accepted} of {all}", { accepted: number(accepted), all: number(all) }));
   if (position) {
     setText(find("epoch"), position.epoch.slice(0, EPOCH_SHOWN));
     find("epoch").title = position.epoch;
-    setText(find("offset"), position.offset.toLocaleString("en"));
+    setText(find("offset"), number(position.offset));
   }
   messages?.showFates();
 }

@@ -7,6 +7,7 @@ import { devices, open, remedy, stop } from "./capture.js";
 import { Meter } from "./meter.js";
 import { QUALITIES, qualityWords, rate } from "./qualities.js";
 import { Recorder } from "./recorder.js";
+import { number, say } from "../socket/language.js";
 
 const METER_EVERY = 100; // milliseconds
 const FIGURES_EVERY = 500;
@@ -40,7 +41,7 @@ export class VideoStudio {
 
   /** The connection is gone for good. */
   ended(reason) {
-    if (this.isOnAir) this.#end(`The broadcast ended. ${reason}`);
+    if (this.isOnAir) this.#end(`${say("The broadcast ended.")} ${reason}`);
   }
 
   #wire() {
@@ -48,7 +49,7 @@ export class VideoStudio {
       event.preventDefault();
       this.#start();
     });
-    this.#find("stop").addEventListener("click", () => this.#end("The broadcast ended."));
+    this.#find("stop").addEventListener("click", () => this.#end(say("The broadcast ended.")));
     this.#find("look").addEventListener("click", () => this.#look());
     this.#form.addEventListener("change", () => this.#chose());
     navigator.mediaDevices?.addEventListener("devicechange", () => this.#listDevices());
@@ -57,7 +58,7 @@ export class VideoStudio {
   // -- what there is to choose
 
   #fillQualities() {
-    const options = [...QUALITIES].map(([id, { name }]) => new Option(name, id, id === "medium", id === "medium"));
+    const options = [...QUALITIES].map(([id, { name }]) => new Option(say(name), id, id === "medium", id === "medium"));
     this.#find("quality").replaceChildren(...options);
   }
 
@@ -105,7 +106,7 @@ export class VideoStudio {
     const number = ++this.#opening;
     const { source } = this.#choice;
     this.#tell("");
-    this.#words("Waiting for the browser’s permission…");
+    this.#words(say("Waiting for the browser’s permission…"));
     try {
       const stream = await open(this.#choice);
       if (number !== this.#opening) stop(stream); // another one was chosen meanwhile
@@ -137,8 +138,8 @@ export class VideoStudio {
   /** Unplugged, or the browser's own button for it was pressed. */
   #lost(stream) {
     if (stream !== this.#stream) return;
-    const words = "The source was closed or unplugged.";
-    if (this.isOnAir) this.#end(`${words} The broadcast ended.`);
+    const words = say("The source was closed or unplugged.");
+    if (this.isOnAir) this.#end(`${words} ${say("The broadcast ended.")}`);
     else this.#tell(words);
     this.#close();
   }
@@ -160,7 +161,7 @@ export class VideoStudio {
     if (this.isOnAir || (!this.#stream && !(await this.#open())) || this.isOnAir) return;
     try {
       const recorder = new Recorder(this.#stream, this.#told.start(), this.#choice.quality);
-      recorder.addEventListener("broken", ({ detail }) => this.#end(`The broadcast ended. ${detail.message}`));
+      recorder.addEventListener("broken", ({ detail }) => this.#end(`${say("The broadcast ended.")} ${detail.message}`));
       recorder.start();
       this.#recorder = recorder;
       this.#tell("");
@@ -192,12 +193,12 @@ export class VideoStudio {
     this.#find("start").hidden = this.isOnAir;
     this.#find("stop").hidden = !this.isOnAir;
     this.#find("look").hidden = this.isOnAir;
-    setText(this.#find("look"), isOpen ? "Close the preview" : "Show the preview");
+    setText(this.#find("look"), isOpen ? say("Close the preview") : say("Show the preview"));
     this.#find("camera-field").hidden = source !== "camera";
     for (const field of this.#form.querySelectorAll("select, input")) field.disabled = this.isOnAir;
     setText(this.#find("quality-hint"), qualityWords(quality));
     const hasPicture = isOpen && this.#stream.getVideoTracks().length > 0;
-    this.#words(hasPicture ? "" : isOpen ? "Sound alone, no picture." : "No preview. Nobody sees you.");
+    this.#words(hasPicture ? "" : isOpen ? say("Sound alone, no picture.") : say("No preview. Nobody sees you."));
     this.#showFigures();
   }
 
@@ -209,14 +210,14 @@ export class VideoStudio {
     const hasSound = this.#stream?.getAudioTracks().length > 0;
     const level = hasSound ? this.#meter.level : 0;
     this.#find("level").value = level;
-    setText(this.#find("level-words"), !hasSound ? "No sound" : level < QUIET ? "Silent" : "Heard");
+    setText(this.#find("level-words"), !hasSound ? say("No sound") : level < QUIET ? say("Silent") : say("Heard"));
   }
 
   #showFigures() {
     if (!this.#recorder) return;
     const { rate: bits, dropped, seconds } = this.#recorder;
     setText(this.#find("upload"), rate(bits));
-    setText(this.#find("dropped"), dropped.toLocaleString("en"));
+    setText(this.#find("dropped"), number(dropped));
     setText(this.#find("clock"), clock(seconds));
   }
 

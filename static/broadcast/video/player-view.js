@@ -6,10 +6,12 @@
  * live. With sound a hidden page goes on: somebody listens.
  */
 import { Player } from "./player.js";
+import { number, say } from "../socket/language.js";
 
 const REST = 30_000; // milliseconds that nobody watches
 const SHOWN_EVERY = 1000; // milliseconds
 const LAG_BAD = 3; // seconds
+const ONE_DIGIT = { minimumFractionDigits: 1, maximumFractionDigits: 1 };
 const BACKLOG = 500; // milliseconds within which a newcomer to a stream without a streamer gets what is left of it
 
 const STYLE = new CSSStyleSheet();
@@ -50,23 +52,23 @@ STYLE.replaceSync(`
   @container (max-width: 26rem) { .volume { display: none; } }
 `);
 
-const MARKUP = `
-  <div class="screen" part="screen" role="group" aria-label="Live picture">
+const markup = () => `
+  <div class="screen" part="screen" role="group" aria-label="${say("Live picture")}">
     <div class="frame">
       <video part="video" playsinline muted></video>
       <div class="curtain" part="curtain"><p class="words"></p><button class="over begin" type="button" hidden></button></div>
-      <button class="over unmute" type="button" hidden>Unmute</button>
+      <button class="over unmute" type="button" hidden>${say("Unmute")}</button>
     </div>
     <div class="controls" part="controls">
-      <button class="hold" type="button" aria-label="Pause">
+      <button class="hold" type="button" aria-label="${say("Pause")}">
         <svg viewBox="0 0 24 24" aria-hidden="true"><path class="off" d="M6 5h4v14H6zM14 5h4v14h-4z"/><path class="on" d="M7 4v16l13-8z"/></svg>
       </button>
-      <button class="mute" type="button" aria-label="Unmute" data-on>
+      <button class="mute" type="button" aria-label="${say("Unmute")}" data-on>
         <svg viewBox="0 0 24 24" aria-hidden="true"><path d="M3 9v6h4l5 5V4L7 9z"/><path class="off" d="M15 8.5a5 5 0 0 1 0 7v2.6a7.5 7.5 0 0 0 0-12.2z"/><path class="on" d="m15 9.4 1.4-1.4 2.1 2.1 2.1-2.1L22 9.4 19.9 11.5 22 13.6 20.6 15l-2.1-2.1L16.4 15 15 13.6l2.1-2.1z"/></svg>
       </button>
-      <input class="volume" type="range" min="0" max="100" step="5" value="100" aria-label="Volume">
+      <input class="volume" type="range" min="0" max="100" step="5" value="100" aria-label="${say("Volume")}">
       <span class="lag" part="lag"></span>
-      <button class="full" type="button" aria-label="Full screen">
+      <button class="full" type="button" aria-label="${say("Full screen")}">
         <svg viewBox="0 0 24 24" aria-hidden="true"><path class="off" d="M4 4h6v2H6v4H4zM14 4h6v6h-2V6h-4zM4 14h2v4h4v2H4zM18 14h2v6h-6v-2h4z"/><path class="on" d="M8 4h2v6H4V8h4zM14 4h2v4h4v2h-6zM4 14h6v6H8v-4H4zM14 14h6v2h-4v4h-2z"/></svg>
       </button>
     </div>
@@ -96,7 +98,7 @@ export class PlayerView {
    */
   constructor(root, stage, told) {
     root.adoptedStyleSheets = [...root.adoptedStyleSheets, STYLE];
-    stage.insertAdjacentHTML("beforeend", MARKUP);
+    stage.insertAdjacentHTML("beforeend", markup());
     this.#parts = Object.fromEntries(PARTS.map((name) => [name, stage.querySelector(`.${name}`)]));
     this.#video = stage.querySelector("video");
     this.#video.muted = true; // the attribute alone does not mute what was parsed as markup
@@ -242,11 +244,11 @@ export class PlayerView {
     const stopped = held || state.name === "blocked";
     setText(words, this.#words());
     begin.hidden = !stopped;
-    setText(begin, held ? "Go on, live" : "Play");
+    setText(begin, held ? say("Go on, live") : say("Play"));
     curtain.hidden = !stopped && words.textContent === "";
     curtain.classList.toggle("light", held);
     hold.toggleAttribute("data-on", held);
-    hold.setAttribute("aria-label", held ? "Play" : "Pause");
+    hold.setAttribute("aria-label", held ? say("Play") : say("Pause"));
     this.#showSound();
     this.#showLag();
   }
@@ -255,11 +257,11 @@ export class PlayerView {
     const { held, state } = this.#player;
     if (state.name === "failed") return state.reason;
     if (held) return "";
-    if (this.#isIdle) return "Waiting for the streamer";
+    if (this.#isIdle) return say("Waiting for the streamer");
     if (!["live", "idle"].includes(this.#connection) && state.name !== "playing") return "";
-    if (state.name === "waiting") return "The picture is coming";
-    if (state.name === "stalled") return "Nothing is coming just now";
-    return this.#picture ? "" : "Sound only";
+    if (state.name === "waiting") return say("The picture is coming");
+    if (state.name === "stalled") return say("Nothing is coming just now");
+    return this.#picture ? "" : say("Sound only");
   }
 
   get #isLive() {
@@ -279,14 +281,14 @@ export class PlayerView {
     mute.hidden = volume.hidden = !this.#sound;
     unmute.hidden = !this.#sound || !muted || !this.#isLive;
     mute.toggleAttribute("data-on", muted);
-    mute.setAttribute("aria-label", muted ? "Unmute" : "Mute");
+    mute.setAttribute("aria-label", muted ? say("Unmute") : say("Mute"));
     volume.valueAsNumber = muted ? 0 : Math.round(this.#video.volume * 100);
   }
 
   #showLag() {
     const { lag } = this.#parts;
     const behind = this.#isLive ? this.#player.behind : null;
-    if (behind !== null) setText(lag, `${behind.toFixed(1)}\u00a0s behind`);
+    if (behind !== null) setText(lag, say("{seconds}\u00a0s behind", { seconds: number(behind, ONE_DIGIT) }));
     else if (!this.#isLive) setText(lag, "");
     lag.classList.toggle("bad", behind > LAG_BAD);
   }
@@ -295,7 +297,7 @@ export class PlayerView {
     const { full, screen } = this.#parts;
     const isFull = screen.getRootNode().fullscreenElement === screen;
     full.toggleAttribute("data-on", isFull);
-    full.setAttribute("aria-label", isFull ? "Leave full screen" : "Full screen");
+    full.setAttribute("aria-label", isFull ? say("Leave full screen") : say("Full screen"));
   }
 }
 

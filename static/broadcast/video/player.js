@@ -13,6 +13,7 @@
 import { AppendQueue } from "./append-queue.js";
 import { LiveEdge } from "./live-edge.js";
 import { readHeader } from "./media.js";
+import { say, text } from "../socket/language.js";
 
 const KEPT = 10; // seconds of what was shown
 const SLACK = 10; // more of it, before something is given back
@@ -21,7 +22,7 @@ const FAULTS = 3; // in a row that are lived through
 const SOUND = 5; // seconds without one, and they are forgotten
 /** Whether its decoder wants as few clusters as can be. Others lose a frame where one is ended early. */
 const JOINS = /\bFirefox\//.test(globalThis.navigator?.userAgent);
-const NOTHING_DECODES = "This recording cannot be decoded.";
+const NOTHING_DECODES = text("This recording cannot be decoded.");
 
 export class Player extends EventTarget {
   #video;
@@ -237,7 +238,7 @@ export class Player extends EventTarget {
     if (now() - this.#faultAt > SOUND) this.#faults = 0;
     this.#faultAt = now();
     this.#faults += 1;
-    if (this.#faults > FAULTS) this.#giveUp(NOTHING_DECODES);
+    if (this.#faults > FAULTS) this.#giveUp(say(NOTHING_DECODES));
     else this.#open(this.#type);
   }
 
@@ -255,8 +256,8 @@ export class Player extends EventTarget {
 }
 
 function refusal(type) {
-  if (!(globalThis.MediaSource ?? globalThis.ManagedMediaSource)) return "This browser cannot play live video.";
-  return type ? `This browser cannot play ${type}.` : "This browser cannot play what is sent.";
+  if (!(globalThis.MediaSource ?? globalThis.ManagedMediaSource)) return say("This browser cannot play live video.");
+  return type ? say("This browser cannot play {type}.", { type }) : say("This browser cannot play what is sent.");
 }
 
 /** Seconds. */

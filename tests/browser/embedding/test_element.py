@@ -15,6 +15,7 @@ from tests.browser.embedding.elsewhere import (
     publications,
     state,
 )
+from tests.rig.documents import blocks, page
 from tests.rig.processes import ServerProcess
 
 #: Notes the events of all listeners of a page, as they bubble.
@@ -64,6 +65,32 @@ def test_what_a_page_shows_itself_is_not_shown_twice(
     expect(publications(page)).to_have_text(["shown", "shown too"])
 
 
+def test_it_speaks_the_language_of_the_page_elsewhere_whose_words_are_there(
+    people: People, home: str, friend: Elsewhere, slug: str, publish: Publish
+) -> None:
+    words = f'<script type="module" src="{home}/static/broadcast/words/de.js"></script>'
+    for body in (
+        words + element(home, slug, lang="de"),
+        f'{words}<div lang="de-AT">{element(home, slug)}</div>',
+    ):
+        page = people.open(friend.page(body), friend.origin)
+        expect(detail(page)).to_have_text("Alles erscheint hier, sobald es gesendet wird.")
+        expect(page.get_by_role("button", name="Liste anhalten")).to_be_visible()
+    for body in (words + element(home, slug), element(home, slug, lang="de")):
+        page = people.open(friend.page(body), friend.origin)
+        expect(detail(page)).to_have_text("Everything appears here as it is sent.")
+
+
+def test_it_speaks_the_language_of_the_page_elsewhere_as_documented(
+    people: People, home: str, friend: Elsewhere, slug: str
+) -> None:
+    (block,) = blocks(page("how-to/languages"), "html")
+    body = block.replace("ws://", "").replace("http://127.0.0.1:8000", home).replace("demo", slug)
+    window = people.open(friend.page(body), friend.origin)
+    expect(window.locator("broadcast-listener")).to_have_attribute("lang", "de")
+    expect(window.get_by_role("button", name="Liste anhalten")).to_be_visible()
+
+
 HOSTILE = "<img src=x onerror='document.title=1'><script>document.title=1</script>&amp;"
 
 TEMPLATE = """<template>
@@ -95,6 +122,15 @@ def test_the_page_says_how_an_item_looks_and_hostile_content_stays_text(
     tops = [card.bounding_box()["y"] for card in cards.all()]  # type: ignore[index]
     assert tops == sorted(tops)
     expect(binary).to_be_in_viewport()
+
+
+def test_texts_begin_at_the_side_in_a_page_whose_texts_are_centred(
+    people: People, home: str, friend: Elsewhere, slug: str, publish: Publish
+) -> None:
+    page = open_element(people, home, friend, slug, "<style>body { text-align: center }</style>")
+    publish("text")
+    for part in (state(page), publications(page)):
+        expect(part).to_have_css("text-align", "start")
 
 
 def test_an_element_can_be_moved_taken_out_and_put_in_again(

@@ -8,7 +8,8 @@ from typing import Any
 import pytest
 from playwright.sync_api import Browser, BrowserType, Locator, Page, expect, sync_playwright
 
-from tests.browser.conftest import CHROMIUM_ARGUMENTS, PATIENCE, People
+from tests.browser.conftest import PATIENCE, People
+from tests.rig.chromium import ARGUMENTS
 from tests.rig.processes import ServerProcess, prepared_database
 
 #: A camera and a microphone that make pictures and tones of their own; few pictures, since all
@@ -33,7 +34,7 @@ def chromium() -> Iterator[BrowserType]:
 
 def launch(chromium: BrowserType, *arguments: str) -> Browser:
     """A browser; what it has and allows of cameras is said by `arguments` alone."""
-    others = [one for one in CHROMIUM_ARGUMENTS if not one.endswith("for-media-stream")]
+    others = [one for one in ARGUMENTS if not one.endswith("for-media-stream")]
     return chromium.launch(
         executable_path="/usr/bin/chromium", args=[*others, *arguments], headless=True
     )
