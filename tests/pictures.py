@@ -20,7 +20,7 @@ from tests.browser.embedding.elsewhere import Elsewhere
 from tests.rig.chromium import chromium
 from tests.rig.launcher import ROOT
 from tests.rig.processes import ServerProcess
-from tests.rig.tutorial import OPEN, Reader, steps
+from tests.rig.tutorial import ANSWER, OPEN, Reader, steps
 
 PICTURES = ROOT / "docs/pictures"
 
@@ -133,7 +133,9 @@ def scoreboard(browser: Browser) -> None:
         referee.locator(".publication").wait_for()
         for side in ("Harbour", "Harbour", "Hill"):
             referee.get_by_role("button", name=side).click()
-            expect(referee.locator("form [role=status]")).to_have_text("Counted.")
+            expect(referee.locator(ANSWER)).to_have_text("Counted.")
+        nobody.get_by_role("button", name="Hill").click()
+        expect(nobody.locator(ANSWER)).not_to_be_empty()
         expect(nobody.locator("b")).to_contain_text("2 : 1")
         write(browser, "scoreboard.png", {"The referee": referee, "Everybody else": nobody})
 

@@ -9,11 +9,15 @@ from playwright.sync_api import Browser, Page, expect
 
 from tests.rig.chromium import chromium
 from tests.rig.processes import PATIENCE, RedisProcess
-from tests.rig.tutorial import OPEN, Reader, Step, steps
+from tests.rig.tutorial import ANSWER, OPEN, PAGE, Reader, Step, steps
 
-#: What a form says of its call.
-ANSWER = "form [data-socket-message]"
-SAVE = 'python manage.py shell -c "from scores.models import Match; Match.objects.get().save()"'
+#: Save a match with so many goals, in a process of its own.
+SAVE = """python manage.py shell -c "
+from scores.models import Match
+match = Match.objects.get()
+match.home_goals = {goals}
+match.save()"
+"""
 FLOODLIGHTS = "Floodlights go on at half-time"
 
 
@@ -68,6 +72,10 @@ def test_it_leads_from_an_empty_folder_to_two_workers(visit: Visit) -> None:
         assert not step.left, step.title
 
 
+def test_it_can_be_read_in_one_go() -> None:
+    assert len(PAGE.read_text().splitlines()) < 300
+
+
 def see_a_page_that_has_to_be_loaded_again(visit: Visit, step: Step) -> None:
     visit.reader.follow(step)
     page = visit.referee
@@ -120,9 +128,8 @@ def see_what_referees_are_told(visit: Visit, step: Step) -> None:
     referee, nobody, _ = visit.windows
     expect(nobody.locator("broadcast-listener")).to_have_count(0)
     referee.locator("broadcast-listener[state=idle]").wait_for()
-    visit.reader.follow(step, blocks=1)
+    _, link = visit.reader.follow(step)
     expect(referee.locator("broadcast-listener")).to_contain_text(FLOODLIGHTS)
-    (link,) = visit.reader.follow(step)
     nobody.goto(link.strip())
     expect(nobody.locator("broadcast-listener")).to_contain_text(FLOODLIGHTS)
     refusal = nobody.goto(link.partition("?")[0])
@@ -141,12 +148,14 @@ def see_all_processes_show_the_same(visit: Visit, step: Step) -> None:
     visit.set_goals(4)
     expect_score(visit.windows, 4, 0)
     visit.reader.stop_server()
-    visit.reader.type(SAVE)  # where nobody can be told
+    visit.reader.type(SAVE.format(goals=5))  # nobody can be told
     visit.reader.follow(step)
     for page in visit.windows:
         page.locator(OPEN).wait_for()
-    visit.set_goals(5)
-    expect_score(visit.windows, 5, 0)
+    visit.set_goals(6)
+    expect_score(visit.windows, 6, 0)
+    visit.reader.type(SAVE.format(goals=7))
+    expect_score(visit.windows, 7, 0)
 
 
 #: What to do in each step, and what is seen then.

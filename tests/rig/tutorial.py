@@ -21,6 +21,8 @@ from tests.rig.processes import PATIENCE, free_port, wait_until_it_answers
 PAGE = ROOT / "docs/tutorial.md"
 #: Shown by a page whose socket is open.
 OPEN = "body[data-socket-state=open]"
+#: What a form says of its call.
+ANSWER = "form [data-socket-message]"
 #: How often a page is loaded until it has what was written, and after how many it is saved again.
 ATTEMPTS, SAVE_AGAIN = 60, 20
 #: Seconds that a command may take.
@@ -189,13 +191,13 @@ class Reader:
                 raise
 
     def _logged(self) -> str:
-        return self.log.read_text() if self.log.exists() else ""
+        return self.log.read_text()[-2000:] if self.log.exists() else ""
 
     # -- in a browser --
 
     def window(self, browser: Browser) -> Page:
         """A window in which nobody is logged in."""
-        return browser.new_context(viewport={"width": 480, "height": 740}).new_page()
+        return browser.new_context(viewport={"width": 480, "height": 540}).new_page()
 
     def load_until(self, page: Page, selector: str) -> None:
         """Load the page at `/` until it shows what was just written, and `runserver` took up."""
