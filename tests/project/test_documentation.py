@@ -166,7 +166,7 @@ def test_what_is_pushed_from_code_is_heard(tmp_path: Path) -> None:
         done = server.manage("shell", "-v0", "-c", shell[0])
         assert done.returncode == 1
         assert "Unavailable: no server answers at 127.0.0.1" in done.stderr
-        assert "start it with `manage.py start`" in done.stderr
+        assert "`manage.py serve` and `runserver` have one" in done.stderr
 
 
 def test_the_view_of_the_example_is_the_whole_of_its_module() -> None:

@@ -230,6 +230,18 @@ def test_every_event_of_rooms_is_in_the_tables() -> None:
     assert events_of(server, 0) == told_by("rooms/messages.py", "rooms/signaling.py")
 
 
+def test_every_error_of_rooms_is_in_the_table() -> None:
+    files = [*(ROOT / "broadcast" / "rooms").glob("*.py"), ROOT / "broadcast/backends/rooms.py"]
+    code = "".join(path.read_text() for path in files)
+    constants = dict(re.findall(r'^([A-Z_]+) = "([a-z ,]+)"$', code, re.M))
+    raised = re.findall(r"RoomError\(([A-Z_]+)\)", code)
+    texts = {*re.findall(r'RoomError\("(.*?)"\)', code), *(constants[one] for one in raised)}
+    table = rows(section(page("reference/rooms"), "Errors"))
+    named = {text for row in table for text in re.findall("`(.*?)`", row[0])}
+    assert texts - named == set()
+    assert named - texts <= set(constants.values())
+
+
 def events_of(table: list[list[str]], column: int) -> set[str]:
     return {re.findall(r'"event":"(\w+)"', row[column])[0] for row in table}
 
