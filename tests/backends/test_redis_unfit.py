@@ -63,7 +63,9 @@ async def assert_unfit(settings: Any, url: str, fault: Fault, more: str = "") ->
 
 
 async def test_a_cluster_is_none_of_ours(tmp_path: Path, settings: Any) -> None:
-    with RedisProcess(tmp_path, "--cluster-enabled", "yes") as redis:
+    # By default the port of the bus is one that any client may have by then.
+    options = ("--cluster-enabled", "yes", "--cluster-port", str(free_port()))
+    with RedisProcess(tmp_path, *options) as redis:
         redis.command("CLUSTER", "ADDSLOTSRANGE", 0, 16383)
         await assert_unfit(settings, redis.url, CLUSTER)
 
