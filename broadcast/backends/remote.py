@@ -47,9 +47,10 @@ class Client:
         except OSError as error:
             raise Unavailable(
                 f"no server answers at {host}:{port} ({error.strerror or error}): start it with "
-                "`manage.py start`, `serve` or `runserver` (plain Daphne has no such port), or set "
-                "BROADCAST_REDIS_URL. Without a Redis, and among greenlets, other processes "
-                "publish through the MessagePack-RPC port of a running server"
+                "`manage.py start`. Without a Redis, and among greenlets, other processes publish "
+                "through the MessagePack-RPC port of a running server: `manage.py serve` and "
+                "`runserver` have one, `manage.py rpcserver` is one beside Redis, plain Daphne has "
+                "none. Or set BROADCAST_REDIS_URL"
             ) from None
         self.socket.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
         self.unpacker = msgpack.Unpacker(max_buffer_size=conf.RPC_MAX_OBJECT, strict_map_key=False)
