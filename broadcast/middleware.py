@@ -106,7 +106,7 @@ def render_socket(request: Any, response: Any) -> None:
 
 
 def warn_of_no_body(path: str) -> None:
-    """Whoever wrote the page would only see that nothing comes."""
+    """Log it: the author of the page would only see that nothing comes."""
     if (more := _bodiless.more()) is not None:
         logger.warning(
             "The page %s will hear nothing: the view used request.socket, and the page has no "

@@ -1,9 +1,10 @@
 """Which pages of other sites may read what the API answers (CORS: Fetch standard, section 3.2).
 
 A page of an origin that may open sockets (`access.origins.is_allowed`) may read the API, and may
-send what the API takes: its browser asks for that beforehand, by a preflight. It may do so with the
-cookies of its visitor only where they count (`is_own`), so that nothing is promised that the answer
-would then refuse. Every answer varies by `Origin`, whoever asked.
+send what the API takes: its browser asks for that beforehand, by a preflight. It may send the
+cookies of its visitor only where the API takes them (`is_own`): a preflight promises nothing that
+the answer would refuse. Every answer varies by `Origin`, so that no cache gives one site the answer
+of another.
 """
 
 from collections.abc import Iterable, Mapping

@@ -43,7 +43,7 @@ STATE = "status=$?; { pwd; env -0; } >&3; exit $status"
 
 
 class Step:
-    """A section of the page; `left`: the deeds that it asks for, and that were not done yet."""
+    """A section of the page; `left`: its blocks that were not followed yet."""
 
     def __init__(self, title: str, text: str) -> None:
         self.title, self.text = title, text
