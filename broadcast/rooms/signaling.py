@@ -80,7 +80,7 @@ class SignalingConsumer(SocketConsumer):
         self.sink.on_space(self._go_on)
         transport = self.scope.get("extensions", {}).get(EXTENSION)
         if transport is not None:
-            transport.maxMessagePayloadSize = transport.maxFramePayloadSize = conf.MAX_SIGNAL
+            transport.max_frame = conf.MAX_SIGNAL
             transport.stays = True
         get_clients().sockets.add(self)
         if until := get_clients().until:

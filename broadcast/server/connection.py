@@ -1,132 +1,196 @@
-"""One TCP connection of our server, until it becomes a WebSocket. It differs from Twisted's:
+"""One connection of our server: bytes in, bytes out, and an end, in the running event loop.
 
-* *It counts from its accept*: see `access.limits`. A connection too many may ask once, within
-  `REFUSED_SECONDS`, so that it can be told.
-* *Times are absolute.* In Twisted each byte restarts the time limit, so a client that sends one
-  now and then stays for ever. Here a request's line and headers come within `HEADER_SECONDS`,
-  counted from the accept or the first byte; its body within `BODY_SECONDS`. Between two requests a
-  connection may be silent for `IDLE_SECONDS`. When it is closed, its client takes the rest of the
-  answer within `SLOW_SECONDS`, or is cut off.
-* *A request waits until the client has taken the answer before it*, which has the same time limit.
-  Twisted keeps all answers for a client that sends many requests at once and reads nothing.
+Its protocol is what the connection is for at the moment: requests (`reader`), then perhaps a
+WebSocket (`websocket`). What a connection promises to any of them:
+
+* *What is written leaves at once*, with one system call, as far as the system takes it. The rest
+  goes out as the client takes it, and then the protocol hears of it (`resume_writing`).
+* *It ends once.* The protocol hears of that in a turn of the loop of its own, whoever ended it.
+* *A close is bounded.* What is pending goes out, then the client has the rest of the time to close
+  its side. It is read meanwhile: closed with unread bytes, the system would tear the connection
+  down, and the client would never get the last thing that it was told.
+* *It counts from its accept to its end* (`access.limits`).
+
+It is no asyncio transport: those keep their sockets to themselves, so that nothing could be sent
+past them, and each takes more memory than all the rest of a quiet listener's connection.
 """
 
 import asyncio
-from collections.abc import Callable
-from typing import Any
+import socket
+import struct
+from typing import Any, Protocol
 
-import daphne.server  # noqa: F401 (first: it installs the reactor)
-from twisted.web.http import HTTPChannel
-
-from .. import metrics
 from ..access import limits
 from ..access.limits import Counted
-from ..conf import conf
-from ..exceptions import TooSlow
+from ..logs import get_logger
 
-#: Seconds in which a connection that is one too many asks for something, to be told so.
-REFUSED_SECONDS = 5.0
+logger = get_logger(__name__)
+
+#: Bytes of one read, which bound what a client can have done in one turn of the event loop.
+READ_BYTES = 64 * 1024
+#: Closing such a socket drops what is pending, and says so to the client.
+DROP = struct.pack("ii", 1, 0)
 
 
-class HTTPConnection(HTTPChannel):  # type: ignore[misc]
-    #: When each connection was accepted that has not asked for anything yet, by the loop's clock.
-    unasked: dict["HTTPConnection", float]
-    #: How `access.limits` counts it, until a WebSocket takes that over.
-    counted: Counted | None = None
-    #: The timer that ends it if it is late, and whether it waits for the first byte of a request.
-    late: asyncio.TimerHandle | None = None
-    is_idle = True
-    #: An answered request, while the client has yet to take the bytes of answers.
-    answered: Any = None
+class ConnectionProtocol(Protocol):
+    """What a connection is for at the moment."""
 
-    def connectionMade(self) -> None:
-        # Twisted's time limit is not absolute.
-        self.timeOut = None
-        super().connectionMade()
-        self.unasked[self] = asyncio.get_running_loop().time()
-        peer = getattr(self.transport.getPeer(), "host", "") or ""
-        self.counted = limits.accept(peer.removeprefix("::ffff:"))
-        if self.counted is None:
-            self.transport.abortConnection()
-        else:
-            self._within(REFUSED_SECONDS if self.counted.refusal else conf.HEADER_SECONDS)
+    def data_received(self, data: bytes) -> None:
+        """Some bytes came."""
 
-    def hand_over_counted(self) -> Counted | None:
-        """Give it to the caller, who says from now on when the connection is gone."""
-        self._no_limit()
-        counted, self.counted = self.counted, None
-        return counted
+    def resume_writing(self) -> None:
+        """What was pending has gone out."""
 
-    def connectionLost(self, reason: Any) -> None:
-        self._no_limit()
-        self.unasked.pop(self, None)
-        if counted := self.hand_over_counted():
-            limits.end(counted)
-        if self.answered:
-            # It is over, and has nothing to lose.
-            self.requests.clear()
-            self.answered = None
-        super().connectionLost(reason)
+    def connection_lost(self) -> None:
+        """It is over. Once."""
+
+
+class Connection:
+    """A connection that was accepted. `peer`: the address that the system tells."""
+
+    __slots__ = (
+        *("_is_lost", "_is_reading", "_late", "_loop", "_pending"),
+        *("counted", "is_closing", "peer", "protocol", "socket"),
+    )
+
+    def __init__(self, sock: socket.socket, peer: Any, counted: Counted) -> None:
+        self.socket = sock
+        self.peer = peer
+        self.counted = counted
+        #: None: it has ended.
+        self.protocol: ConnectionProtocol | None = None
+        #: Whether nothing is read or written any more, but what is pending.
+        self.is_closing = False
+        self._is_lost = self._is_reading = False
+        self._loop = asyncio.get_running_loop()
+        #: What the system did not take yet; None: nothing.
+        self._pending: bytearray | None = None
+        #: The end of the time for a close.
+        self._late: asyncio.TimerHandle | None = None
 
     @property
-    def _is_refused(self) -> bool:
-        return bool(self.counted is None or self.counted.refusal)
+    def is_pending(self) -> bool:
+        """Whether something that was written has not gone out yet."""
+        return self._pending is not None
 
-    # -- times ------------------------------------------------------------------------------
+    # -- reading ----------------------------------------------------------------------------
 
-    def _within(self, seconds: float, late: Callable[[], None] | None = None) -> None:
-        """Unless the next step comes within `seconds`, close it."""
-        self._no_limit()
-        self.late = asyncio.get_running_loop().call_later(seconds, late or self._close)
+    def begin(self, protocol: ConnectionProtocol) -> None:
+        """Read what is there by now, and go on."""
+        self.protocol = protocol
+        self.resume_reading()
+        self._read()
 
-    def _no_limit(self) -> None:
-        if self.late:
-            self.late.cancel()
-            self.late = None
+    def pause_reading(self) -> None:
+        """Read no more of it. The client's end is not heard of meanwhile."""
+        if self._is_reading:
+            self._is_reading = False
+            self._loop.remove_reader(self.socket)
 
-    def _is_slow(self) -> None:
-        metrics.note_refusal("http", TooSlow)
-        self._close()
+    def resume_reading(self) -> None:
+        if not self._is_reading and not self._is_lost:
+            self._is_reading = True
+            self._loop.add_reader(self.socket, self._read)
 
-    def _close(self) -> None:
-        self.loseConnection()
-        self._cut_later()
-
-    def _cut_later(self) -> None:
-        """Bound the close: a client that takes nothing would make it last for ever."""
-        self._within(conf.SLOW_SECONDS, self.transport.abortConnection)
-
-    def dataReceived(self, data: bytes) -> None:
-        if self.is_idle and data:
-            self.is_idle = False
-            if not self._is_refused:
-                self._within(conf.HEADER_SECONDS, self._is_slow)
-        super().dataReceived(data)
-
-    def allHeadersReceived(self) -> None:
-        self.unasked.pop(self, None)
-        super().allHeadersReceived()
-        if self.length != 0 and not self._is_refused:
-            self._within(conf.BODY_SECONDS, self.requests[-1].is_late)
-
-    def allContentReceived(self) -> None:
-        self._no_limit()
-        super().allContentReceived()
-
-    def requestDone(self, request: Any) -> None:
-        if self.persistent and self._waitingForTransport:
-            self.answered = request
-            self._cut_later()
+    def _read(self) -> None:
+        try:
+            data = self.socket.recv(READ_BYTES)
+        except (BlockingIOError, InterruptedError):
             return
-        self.is_idle = True
-        if self.persistent:
-            self._within(conf.IDLE_SECONDS)
-        else:
-            self._cut_later()
-        super().requestDone(request)
+        except OSError:
+            data = b""
+        if not data:
+            self._lose_soon()
+        elif self.protocol is not None and not self.is_closing:
+            try:
+                self.protocol.data_received(data)
+            except Exception:
+                logger.exception("A connection failed")
+                self.abort()
 
-    def resumeProducing(self) -> None:
-        super().resumeProducing()
-        if request := self.answered:
-            self.answered = None
-            self.requestDone(request)
+    # -- writing ----------------------------------------------------------------------------
+
+    def write(self, data: bytes) -> bool:
+        """Write it behind what was written. False: something is pending now."""
+        if self.is_closing:
+            return True
+        if self._pending is not None:
+            self._pending += data
+            return False
+        try:
+            sent = self.socket.send(data)
+        except (BlockingIOError, InterruptedError):
+            sent = 0
+        except OSError:
+            self.abort()
+            return True
+        if sent == len(data):
+            return True
+        self._pending = bytearray(memoryview(data)[sent:])
+        self._loop.add_writer(self.socket, self._write_pending)
+        return False
+
+    def _write_pending(self) -> None:
+        assert self._pending is not None
+        try:
+            sent = self.socket.send(self._pending)
+        except (BlockingIOError, InterruptedError):
+            return
+        except OSError:
+            self.abort()
+            return
+        del self._pending[:sent]
+        if self._pending:
+            return
+        self._pending = None
+        self._loop.remove_writer(self.socket)
+        if self.is_closing:
+            self._shut_down()
+        elif self.protocol is not None:
+            self.protocol.resume_writing()
+
+    # -- the end ----------------------------------------------------------------------------
+
+    def close(self, within: float) -> None:
+        """Close it behind what is pending. After so many seconds it is cut off."""
+        if self.is_closing:
+            return
+        self.is_closing = True
+        self._late = self._loop.call_later(within, self.abort)
+        self.resume_reading()
+        if self._pending is None:
+            self._shut_down()
+
+    def _shut_down(self) -> None:
+        try:
+            self.socket.shutdown(socket.SHUT_WR)
+        except OSError:
+            # The client was faster.
+            self._lose_soon()
+
+    def abort(self) -> None:
+        """Cut it off; what is pending is dropped."""
+        if not self._is_lost:
+            self.socket.setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, DROP)
+            self._lose_soon()
+
+    def _lose_soon(self) -> None:
+        """End it, and tell the protocol in the next turn: it may be in the middle of something."""
+        if self._is_lost:
+            return
+        self._is_lost = self.is_closing = True
+        self._loop.remove_reader(self.socket)
+        if self._pending is not None:
+            self._pending = None
+            self._loop.remove_writer(self.socket)
+        if self._late is not None:
+            self._late.cancel()
+            self._late = None
+        self.socket.close()
+        limits.end(self.counted)
+        self._loop.call_soon(self._tell_lost)
+
+    def _tell_lost(self) -> None:
+        protocol, self.protocol = self.protocol, None
+        if protocol is not None:
+            protocol.connection_lost()

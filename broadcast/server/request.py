@@ -3,11 +3,13 @@
 * *Flow control.* An application that sends a long answer waits while its client takes nothing. In
   Daphne what was sent piles up.
 * *A body has a limit* (`http.application.max_body`), and a time: a larger or later one is refused
-  as soon as that is known, and not kept. The handshake of a WebSocket has no body.
-* *A connection too many* asks once, and is told so (`channel`).
-* Forms are left to the application. Twisted parses them for itself, too.
+  as soon as that is known, and not kept.
+* *A connection too many* asks once, and is told so (`reader`).
+* Forms and queries are left to the application. Twisted parses them for itself, too.
 * `Daphne-Root-Path`, which moves every address of the site, is believed from `BROADCAST_PROXIES`
-  alone. Headers that Daphne and autobahn cannot read are refused: they would log a traceback.
+  alone. Where Daphne cannot read it, the request is refused: it would log a traceback.
+* Daphne would take up a WebSocket by its own protocol. Here that is refused: handshakes have been
+  taken before (`reader`), but for one that does not wait for the answer to the request before it.
 """
 
 import asyncio
@@ -32,14 +34,11 @@ LINGER_SECONDS = 5.0
 
 #: Under which path a proxy has the site.
 ROOT_PATH = b"daphne-root-path"
-#: How the names begin of headers that are read as ASCII, and what may be in them.
-ASCII_HEADERS = ROOT_PATH, b"sec-websocket-"
+#: What may be in it.
 VISIBLE = re.compile(rb"[\t -~]*")
 
 
 class HTTPRequest(WebRequest):  # type: ignore[misc]
-    _parsePOSTFormSubmission = False
-
     #: Bytes of its body: the most, and how many came.
     most: int | None = None
     received = 0
@@ -50,19 +49,19 @@ class HTTPRequest(WebRequest):  # type: ignore[misc]
     is_full = False
     waiter: asyncio.Future[None] | None = None
 
-    # -- the body ---------------------------------------------------------------------------
+    # -- the request ---------------------------------------------------------------------------
 
     def gotLength(self, length: int | None) -> None:
         super().gotLength(length)
         counted = self.channel.counted
         if counted and counted.refusal:
             self.channel.persistent = False
+        if self._is_handshake():
+            self._refuse(Refusal(400, "the handshake of a WebSocket waits for answers before it"))
+            return
         if length == 0:
             return
-        if self._is_handshake():
-            self._refuse(Refusal(400, "the handshake of a WebSocket has no body"))
-            return
-        path = unquote(self.channel._path.partition(b"?")[0].decode("latin1"))
+        path = unquote(self.channel.target.partition(b"?")[0].decode("latin1"))
         self.most = max_body(find_view(path, self.server.root_path))
         if self.most is not None and (length or 0) > self.most:
             self._refuse(too_large(self.most))
@@ -89,8 +88,6 @@ class HTTPRequest(WebRequest):  # type: ignore[misc]
         self.refused = True
         if isinstance(error, BroadcastError):
             metrics.note_refusal("http", type(error))
-        # Who waits to be told to go on is not.
-        self.requestHeaders.removeHeader(b"Expect")
         self.content.truncate(0)
         channel = self.channel
         channel.persistent = False
@@ -100,16 +97,22 @@ class HTTPRequest(WebRequest):  # type: ignore[misc]
             f"Content-Length: {len(body)}\r\nConnection: close\r\n\r\n"
         )
         channel.transport.write(head.encode() + body)
-        channel.callLater(LINGER_SECONDS, channel.transport.abortConnection)
+        channel.transport.connection.close(LINGER_SECONDS)
+
+    def requestReceived(self, command: bytes, path: bytes, version: bytes) -> None:
+        # As Twisted's, which parses query and form, too.
+        self.content.seek(0)
+        self.method, self.uri, self.clientproto = command, path, version
+        self.path = path.partition(b"?")[0]
+        self.process()
 
     def process(self) -> Any:
         if self.refused:
-            self.channel.loseConnection()
             return None
         if getattr(self.client, "host", "") not in named_proxies():
             self.requestHeaders.removeHeader(ROOT_PATH)
-        for name, values in self.requestHeaders.getAllRawHeaders():
-            if name.lower().startswith(ASCII_HEADERS) and not all(map(VISIBLE.fullmatch, values)):
+        for value in self.requestHeaders.getRawHeaders(ROOT_PATH, ()):
+            if not VISIBLE.fullmatch(value):
                 return self.basic_error(400, b"Bad Request", "Invalid header value")
         return super().process()
 

@@ -1,17 +1,17 @@
-"""Our server: Daphne, with WebSockets of its own kind and a drain.
+"""Our server: Daphne's HTTP and applications, on connections and WebSockets of our own.
 
 What differs from Daphne, through its own hooks (`server_cls`, `server_class`):
 
-* Its WebSockets write prepared frames and have flow control both ways: `websocket`. Its HTTP
-  has flow control, too: `request`. A connection counts from its accept, and slow senders are
-  sent away: `channel`.
+* Its connections are its own (`connection`), and so are its WebSockets (`websocket`): they write
+  prepared frames and have flow control both ways. A connection counts from its accept, and slow
+  senders are sent away. HTTP has flow control, too (`channel`, `request`).
 * *Drain.* SIGTERM: no new connections, `shutdown` to everybody at once, then the sockets are
   closed with 4200 in batches spread over `DRAIN_SECONDS`, those of rooms at the end of them; then
   it exits. Requests and handshakes that are under way are answered within that time, also of a
   client that was accepted just before and has yet to ask; event streams, which would never end,
   end at once. A second one exits now.
 * The MessagePack-RPC server runs on the same event loop.
-* It may be given a socket that listens already, and that other processes listen at, too.
+* It is given sockets that listen already, at which other processes may listen, too.
 
 On any other ASGI server everything works through plain `websocket.send`, only slower.
 """
@@ -20,16 +20,18 @@ import asyncio
 import math
 import signal
 import socket
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from contextlib import suppress
 from functools import partial
 from typing import Any
+from urllib.parse import unquote
 
 import daphne.server  # first: it installs the reactor
 from daphne.http_protocol import WebRequest
-from twisted.internet import reactor
 
 from .. import lifespan, metrics
+from ..access import limits
+from ..access.addresses import named_proxies
 from ..access.limits import EXTENSION as CONNECTION
 from ..backends import get_backend
 from ..conf import conf
@@ -42,16 +44,21 @@ from ..logs import get_logger
 from ..loops import Failures, spawn
 from ..rpc.server import serve_beside
 from ..wire.sinks import EXTENSION
-from . import process
-from .connection import HTTPConnection
-from .inbound import InboundQueue
-from .request import HTTPRequest
-from .websocket import WebSocketProtocol
+from . import listening, process
+from .channel import Channel
+from .connection import Connection
+from .handshake import Handshake, Header
+from .listening import Listening
+from .reader import RequestReader
+from .request import ROOT_PATH, HTTPRequest
+from .sockets import Sockets
+from .websocket import WebSocket
+from .writing import State, WritingSocket
 
 logger = get_logger(__name__)
 
-#: Seconds a client has to answer a close, after it has read what was sent before.
-CLOSE_SECONDS = 10
+#: What Daphne is told to listen at.
+OURS = "sockets of our own"
 #: Seconds after its accept in which a client's first request is waited for. A browser may open a
 #: connection long before it needs one, which must not hold up the end of a server.
 ASK_SECONDS = 2.0
@@ -70,27 +77,35 @@ WebRequest.error_template = (
 
 
 class Server(daphne.server.Server):  # type: ignore[misc]
-    def __init__(self, *args: Any, listening: socket.socket | None = None, **kwargs: Any) -> None:
+    def __init__(
+        self,
+        application: Any,
+        *args: Any,
+        endpoints: Sequence[str] = (),
+        listening: Sequence[socket.socket] = (),
+        **kwargs: Any,
+    ) -> None:
+        """`listening`: sockets that listen. `endpoints`: others, as Daphne's commands have them."""
         kwargs.setdefault("websocket_max_message_size", conf.MAX_FRAME)
-        kwargs.setdefault("websocket_max_frame_size", conf.MAX_FRAME)
-        kwargs.setdefault("websocket_timeout", -1)
         kwargs.setdefault("server_name", "broadcast")
-        if listening is not None:
-            # Daphne insists on a description of it, but has none that fits IPv6: see `_ready`.
-            kwargs["endpoints"] = [f"fd:fileno={listening.fileno()}"]
-        super().__init__(*args, **kwargs)
+        # Daphne listens at nothing without endpoints; it listens at none of these: see `_ready`.
+        super().__init__(application, endpoints or [OURS], *args, **kwargs)
+        self.endpoints: list[str] = []
+        self.descriptions = endpoints
         with suppress(Unavailable):
             # No socket is to wait for that.
             get_prefix()
-        if listening is not None:
-            self.endpoints: list[str] = []
         self.listening = listening
-        self.ports: list[Any] = []
+        self.ports: list[Listening] = []
         self.connections: dict[Any, dict[str, Any]]
+        self.sockets: Sockets[WritingSocket] = Sockets(self.ping_interval, self.ping_timeout)
+        #: Applications of WebSockets that are gone, and since when.
+        self.leaving: dict[asyncio.Future[Any], float] = {}
         self.draining = self.stopping = False
         self.failures = Failures("drain")
         self.garbage = process.Garbage()
-        self.unasked: dict[HTTPConnection, float] = {}
+        #: When each connection was accepted that has not asked for anything yet.
+        self.unasked: dict[RequestReader, float] = {}
         #: Whether MessagePack-RPC is there, of this process or another of this installation.
         self.has_rpc = False
         self.announce: Callable[[], None] | None = kwargs.get("ready_callable")
@@ -98,23 +113,45 @@ class Server(daphne.server.Server):  # type: ignore[misc]
 
     def _ready(self) -> None:
         """The last thing before the reactor runs; Daphne has made its factories."""
-        self.ws_factory.closeHandshakeTimeout = CLOSE_SECONDS
-        # A client that breaks the protocol is told so with its code, not cut off.
-        self.ws_factory.failByDrop = False
-        self.ws_factory.protocol = WebSocketProtocol
-        WebSocketProtocol.share_options(self.ws_factory)
-        self.http_factory.protocol = HTTPConnection
-        build = self.http_factory.buildProtocol
-        self.http_factory.buildProtocol = partial(build_connection, build, self.unasked)
-        if self.listening is not None:
-            self._adopt(self.listening)
-        reactor.callWhenRunning(self._started)
+        self.http_factory.protocol = Channel
+        asyncio.get_event_loop().call_soon(self._started)
+
+    def _listen(self) -> None:
+        try:
+            sockets = [*self.listening, *map(listening.listen_at, self.descriptions)]
+        except OSError as error:
+            logger.critical("Listen failure: %s", error)
+            self.stop()
+            return
+        for sock in sockets:
+            self.ports.append(Listening(sock, self._accepted))
+            self.listening_addresses.append(sock.getsockname())
+
+    def _accepted(self, sock: socket.socket, peer: Any) -> None:
+        host = peer[0].removeprefix("::ffff:") if sock.family != socket.AF_UNIX else ""
+        counted = limits.accept(host)
+        if counted is None:
+            sock.close()
+            return
+        reader = self.read_requests(Connection(sock, peer, counted))
+        self.unasked[reader] = asyncio.get_running_loop().time()
+        reader.begin()
+
+    def read_requests(self, connection: Connection) -> RequestReader:
+        return RequestReader(self, connection)
+
+    def make_channel(self) -> Channel:
+        channel: Channel = self.http_factory.buildProtocol(None)
+        channel.requestFactory = HTTPRequest
+        return channel
 
     def _started(self) -> None:
         if self.signal_handlers:
             loop = asyncio.get_event_loop()
             for number in (signal.SIGTERM, signal.SIGINT):
                 signal.signal(number, lambda *_: loop.call_soon_threadsafe(self.drain))
+        self._listen()
+        self.sockets.start()
         self.rpc = spawn(serve_beside(self._settled))
         # The loop has made its first turn then.
         asyncio.get_event_loop().call_soon(lifespan.started.tell)
@@ -123,8 +160,11 @@ class Server(daphne.server.Server):  # type: ignore[misc]
 
     def protocol_disconnected(self, protocol: Any) -> None:
         super().protocol_disconnected(protocol)
+        self._note_gone()
+
+    def _note_gone(self) -> None:
         if conf.TUNE_PROCESS:
-            self.garbage.note_gone(len(self.connections))
+            self.garbage.note_gone(len(self.connections) + len(self.sockets))
 
     def _settled(self, has_rpc: bool) -> None:
         """All is there, or known not to be."""
@@ -133,36 +173,96 @@ class Server(daphne.server.Server):  # type: ignore[misc]
         if announce:
             announce()
 
-    def _adopt(self, listening: socket.socket) -> None:
-        """Listen at a socket of others; when this server stops listening, they go on."""
-        with listening:
-            port = reactor.adoptStreamPort(listening.fileno(), listening.family, self.http_factory)
-        self.listen_success(port)
-
-    def listen_success(self, port: Any) -> None:
-        super().listen_success(port)
-        self.ports.append(port)
-
     def create_application(self, protocol: Any, scope: dict[str, Any]) -> Any:
-        if scope["type"] != "websocket":
-            scope["extensions"] = {REQUEST: protocol, CONNECTION: protocol.channel.counted}
-            return super().create_application(protocol, scope)
-        scope["asgi"] = {"version": "3.0"}
-        # Daphne decodes them as if they were part of an address; autobahn answers none but these.
-        scope["subprotocols"] = list(protocol.websocket_protocols)
-        scope["extensions"] = {CONNECTION: protocol.counted}
-        if protocol.is_direct:
-            scope["extensions"][EXTENSION] = protocol
-        queue = InboundQueue(protocol)
-        application = self.application(scope, queue.get, partial(self.handle_reply, protocol))
-        task = asyncio.ensure_future(application)
-        self.connections[protocol]["application_instance"] = task
-        return queue
+        scope["extensions"] = {REQUEST: protocol, CONNECTION: protocol.channel.counted}
+        return super().create_application(protocol, scope)
 
     async def handle_reply(self, protocol: Any, message: dict[str, Any]) -> None:
         await super().handle_reply(protocol, message)
         if message["type"] == "http.response.body" and message.get("more_body"):
             await protocol.drained()
+
+    # -- WebSockets -------------------------------------------------------------------------
+
+    def open_socket(self, connection: Connection, handshake: Handshake, early: bytes) -> None:
+        """Let the application answer a handshake. `early`: what its client sent behind it."""
+        socket = WebSocket(self, connection, handshake)
+        connection.protocol = socket
+        scope = self._scope(socket, handshake)
+        socket.queue.put_nowait({"type": "websocket.connect"})
+        application = self.application(scope, socket.queue.get, socket.send)
+        socket.task = asyncio.ensure_future(application)
+        socket.task.add_done_callback(partial(self._application_ended, socket))
+        if self.action_logger:
+            client = ":".join(map(str, scope["client"])) if scope["client"] else None
+            socket.names = {"path": handshake.path.decode(), "client": client}
+            self.note(socket, "connecting")
+        if early:
+            socket.data_received(early)
+
+    def _scope(self, socket: WebSocket, handshake: Handshake) -> dict[str, Any]:
+        connection = socket.connection
+        return {
+            "type": "websocket",
+            "asgi": {"version": "3.0"},
+            "http_version": "1.1",
+            "scheme": "ws",
+            "path": unquote(handshake.path.decode()),
+            "raw_path": handshake.path,
+            "query_string": handshake.query,
+            "root_path": self._root_path(connection, handshake.headers),
+            # Names with an underscore could pass for others (CVE-2015-0219).
+            "headers": [
+                header
+                for header in handshake.headers
+                if b"_" not in header[0] and header[0] != ROOT_PATH
+            ],
+            "client": as_scope(connection.peer),
+            "server": as_scope(connection.socket.getsockname()),
+            "subprotocols": handshake.subprotocols,
+            "extensions": {CONNECTION: connection.counted, EXTENSION: socket},
+        }
+
+    def _root_path(self, connection: Connection, headers: list[Header]) -> str:
+        for name, value in headers:
+            if name == ROOT_PATH and (as_scope(connection.peer) or [""])[0] in named_proxies():
+                return unquote(value.decode("latin1"))
+        return str(self.root_path)
+
+    def note(self, socket: WritingSocket, what: str) -> None:
+        """Tell a log of what happens, where somebody wants one."""
+        if socket.names is not None:
+            self.log_action("websocket", what, socket.names)
+
+    def _application_ended(self, socket: WebSocket, task: asyncio.Future[Any]) -> None:
+        self.leaving.pop(task, None)
+        error = None if task.cancelled() else task.exception()
+        if error is not None:
+            logger.error("Exception inside application: %s", error, exc_info=error)
+        if socket.state == State.CONNECTING:
+            socket.refuse(500, "the application failed")
+        elif error is not None:
+            socket.close_with(1011, "")
+        else:
+            socket.close_with(1000, "")
+
+    def socket_lost(self, socket: WritingSocket) -> None:
+        """The connection of a WebSocket is gone; its application may have something left to do."""
+        assert socket.task is not None
+        if not socket.task.done():
+            self.leaving[socket.task] = asyncio.get_running_loop().time()
+        self.note(socket, "disconnected")
+        self._note_gone()
+
+    def application_checker(self) -> None:
+        super().application_checker()
+        late = asyncio.get_event_loop().time() - self.application_close_timeout
+        for task, since in list(self.leaving.items()):
+            if since > late:
+                break
+            del self.leaving[task]
+            logger.warning("%r took too long to shut down and was killed", task)
+            task.cancel()
 
     # -- the end ----------------------------------------------------------------------------
 
@@ -173,7 +273,7 @@ class Server(daphne.server.Server):  # type: ignore[misc]
             return
         self.draining = True
         for port in self.ports:
-            port.stopListening()
+            port.stop()
         self.rpc.cancel()
         self.drain_until = asyncio.get_event_loop().time() + conf.DRAIN_SECONDS
         seconds = conf.DRAIN_SECONDS if self._open_sockets() else 0
@@ -181,12 +281,8 @@ class Server(daphne.server.Server):  # type: ignore[misc]
         lifespan.draining.tell(seconds)
         self._drain_step(max(round(seconds / DRAIN_STEP), 1))
 
-    def _open_sockets(self) -> list[WebSocketProtocol]:
-        return [
-            protocol
-            for protocol in self.connections
-            if isinstance(protocol, WebSocketProtocol) and protocol.state == protocol.STATE_OPEN
-        ]
+    def _open_sockets(self) -> list[WritingSocket]:
+        return [socket for socket in self.sockets if socket.state == State.OPEN]
 
     def _is_answering(self) -> bool:
         """Whether there is still time for a request, handshake or call that is under way.
@@ -199,10 +295,10 @@ class Server(daphne.server.Server):  # type: ignore[misc]
             return False
         if any(now < accepted + ASK_SECONDS for accepted in self.unasked.values()):
             return True
+        if any(socket.state == State.CONNECTING for socket in self.sockets):
+            return True
         return not self.rpc.done() or any(
-            protocol.state == protocol.STATE_CONNECTING
-            if isinstance(protocol, WebSocketProtocol)
-            else "disconnected" not in details and protocol.end is None
+            "disconnected" not in details and protocol.end is None
             for protocol, details in self.connections.items()
         )
 
@@ -228,18 +324,16 @@ class Server(daphne.server.Server):  # type: ignore[misc]
         sockets = self._open_sockets()
         # A call goes on to the last moment. So does a client that has closed: an answer with
         # another code than its own would say that some of its data is not published.
-        going = [
-            protocol for protocol in sockets if steps <= 1 or not (protocol.stays or protocol.held)
-        ]
-        for protocol in going[: math.ceil(len(going) / max(steps, 1))]:
-            protocol.close_with(CloseCode.SHUTDOWN, "the server is going down", hear_out=True)
+        going = [one for one in sockets if steps <= 1 or not (one.stays or one.held)]
+        for one in going[: math.ceil(len(going) / max(steps, 1))]:
+            one.close_with(CloseCode.SHUTDOWN, "the server is going down", hear_out=True)
         self._end_requests()
         return not sockets and not self._is_answering()
 
     def _end_requests(self) -> None:
         """End those that would not end by themselves."""
         for protocol in list(self.connections):
-            if isinstance(protocol, HTTPRequest) and protocol.end:
+            if protocol.end:
                 protocol.end()
 
     async def _leave(self) -> None:
@@ -254,10 +348,13 @@ class Server(daphne.server.Server):  # type: ignore[misc]
         """Go at once. It may be said again on the way."""
         if not self.stopping:
             self.stopping = True
+            self.sockets.stop()
             super().stop()
 
     def kill_all_applications(self) -> Any:
-        # Daphne's asks each connection for its application; one that is being upgraded has none.
+        for one in self.sockets:
+            self.connections[one] = {"application_instance": one.task}
+        # Daphne's asks each request for its application; one that is refused has none.
         self.connections = {
             protocol: details
             for protocol, details in self.connections.items()
@@ -266,11 +363,6 @@ class Server(daphne.server.Server):  # type: ignore[misc]
         return super().kill_all_applications()
 
 
-def build_connection(
-    build: Callable[[Any], Any], unasked: dict[HTTPConnection, float], address: Any
-) -> Any:
-    """A connection of Daphne's HTTP factory, with our requests."""
-    channel = build(address)
-    channel.requestFactory = HTTPRequest
-    channel.unasked = unasked
-    return channel
+def as_scope(address: Any) -> list[Any] | None:
+    """An address of the system as ASGI has it; None: a Unix socket has none."""
+    return list(address[:2]) if isinstance(address, tuple) else None

@@ -1,20 +1,18 @@
-"""One WebSocket of our server: Daphne's protocol, read here and written to in `writing`.
+"""One WebSocket of our server (RFC 6455): what comes is read here, what goes is in `writing`.
 
-* *Frames that came* are taken from a read all together, past autobahn's parser, which spends
-  60 µs on each. Whatever is not a plain, whole, well-formed data frame goes to autobahn, which
-  stays the one that knows the protocol.
-* *Flow control.* A client whose messages the application does not take is read no more, until
-  the application has caught up (`inbound`). In Daphne they pile up.
+* *Plain frames are read here*: whole messages, pings, pongs and closes. `unusual` reads the others.
+* *A turn is bounded.* A client's frames are looked at so many at a time, then others have their
+  turn. Of pings only the newest is answered (section 5.5.3), and none to a client that does not
+  read. Control frames and small fragments cost their sender nothing, so they have a rate.
+* *Flow control.* A client whose messages the application does not take is read no more, until the
+  application has caught up (`inbound`).
 """
 
 import asyncio
-from collections import deque
 from typing import Any
 
-import daphne.server  # noqa: F401 (first: it installs the reactor)
-from autobahn.websocket.protocol import TrafficStats
-from daphne.ws_protocol import WebSocketProtocol as DaphneWebSocketProtocol
-from twisted.internet.tcp import Connection
+from websockets.exceptions import ProtocolError
+from websockets.frames import Close
 
 try:
     from websockets.speedups import apply_mask
@@ -22,233 +20,169 @@ except ImportError:
     # Where its C extension was not built.
     from websockets.utils import apply_mask
 
-from ..access import limits
 from ..wire.frames import BINARY, TEXT
-from .writing import WritingProtocol
+from .unusual import Broken, UnusualMessage
+from .writing import State, WritingSocket
 
-#: Frames that autobahn parses in one turn: a read may have 10,000.
+#: Frames that are looked at in one turn: a read may have 10,000.
 TURN_FRAMES = 256
+#: Control frames and small fragments that may come per second, and how many at once.
+SMALL_RATE, SMALL_BURST = 200.0, 2000
+#: Bytes of a fragment that is not small.
+SMALL_BYTES = 512
+
+#: Lengths from here on have a bit that must not be set (RFC 6455, section 5.2).
+MOST_LENGTH = 1 << 63
+#: First bytes of whole control frames.
+CLOSE, PING, PONG = 0x88, 0x89, 0x8A
+#: What is told of a header that `websockets` finds nothing wrong with, and we do.
+UNREADABLE = Broken(1002, "a frame cannot be read")
 
 
-class WebSocketProtocol(WritingProtocol):
-    """One WebSocket; as the extension `wire.frames` a `wire.sinks.FrameTransport`.
+class WebSocket(WritingSocket):
+    """As the extension `wire.frames` a `wire.sinks.FrameTransport`."""
 
-    autobahn copies 25 options from the factory to each connection, and formats them for a log
-    that nobody reads (110 µs, 2 KB). Here they are attributes of the class: see `share_options`.
-    """
+    __slots__ = ("_needed", "_small_until", "_tail", "_unusual", "_waits")
 
-    CONFIG_ATTRS: list[str] = []
+    def __init__(self, *args: Any) -> None:
+        super().__init__(*args)
+        #: The start of a frame, or frames that wait for their turn; None: nothing.
+        self._tail: bytearray | None = None
+        #: How long the frame in the tail will be, at least.
+        self._needed = 0
+        #: Whether frames in the tail wait for their turn.
+        self._waits = False
+        #: Until when the small frames that came last, at their rate.
+        self._small_until = 0.0
+        #: A message that is being put together.
+        self._unusual: UnusualMessage | None = None
 
-    # Attributes that nearly all connections have alike; autobahn and Daphne set them on each.
-    autoPingPending = autoPingPendingCall = autoPingPendingSent = autoPingTimeoutCall = None
-    closeHandshakeTimeoutCall = openHandshakeTimeoutCall = None
-    closedByMe = droppedByMe = failedByMe = wasClean = inside_message = triggered = False
-    current_frame = localCloseCode = localCloseReason = protocol_to_accept = None
-    remoteCloseCode = remoteCloseReason = trackedTimings = wasNotCleanReason = None
-    wasCloseHandshakeTimeout = wasOpenHandshakeTimeout = wasServerConnectionDropTimeout = False
-    wasMaxFramePayloadSizeExceeded = wasMaxMessagePayloadSizeExceeded = False
-    wasServingFlashSocketPolicyFile = False
-    websocket_protocol_in_use = _perMessageCompress = peer = None
-    autoPingPendingSeq = send_state = 0
-    websocket_version = 13
-    data = b""
-    #: Used for chopped frames alone, which we never write.
-    send_queue: deque[Any] = deque()
-    #: Nobody reads the statistics, nor hears the events.
-    trafficStats = TrafficStats()  # type: ignore[no-untyped-call]
-    _results: dict[str, Any] = {}
-
-    #: How long the frame in `tail` will be, at least.
-    needed = 0
-    #: Whether a server that goes serves it to the end.
-    stays = False
-
-    @classmethod
-    def share_options(cls, factory: Any) -> None:
-        """Take the factory's options for all connections."""
-        for name in DaphneWebSocketProtocol.CONFIG_ATTRS:
-            option = getattr(factory, name)
-            # A function would become a method of the connection.
-            setattr(cls, name, staticmethod(option) if callable(option) else option)
-
-    # -- reading ----------------------------------------------------------------------------
-
-    def connectionMade(self) -> None:
-        # As autobahn's, without what it gathers and formats for a log.
-        self.transport.setTcpNoDelay(True)
-        self.is_direct = isinstance(self.transport, Connection) and not self.transport.TLS
-        self.counted = self.transport.producer.hand_over_counted()
-        self._connectionMade()
-
-    def connectionLost(self, *args: Any) -> None:
-        if self.counted:
-            limits.end(self.counted)
-        super().connectionLost(*args)
-
-    def dataReceived(self, data: bytes) -> None:
-        if self.held:
-            # Nothing follows a close.
-            return
-        if self.tail is not None:
-            self.tail += data
-            if len(self.tail) < self.needed and self.state != self.STATE_CLOSED:
+    def data_received(self, data: bytes) -> None:
+        self.quiet = 0
+        if self._tail is not None:
+            self._tail += data
+            if self.state == State.CONNECTING or len(self._tail) < self._needed:
                 return
-            data, self.tail = bytes(self.tail), None
-        is_up = self.state in (self.STATE_OPEN, self.STATE_CLOSING)
-        if not is_up or self.data or self.current_frame is not None:
-            # It is over, or autobahn has begun with a frame: one that came with the handshake, or
-            # that it refused and skips.
-            self._dataReceived(data)
+            data, self._tail = bytes(self._tail), None
+        elif self.state == State.CONNECTING:
+            # It should have waited for the answer.
+            self._tail = bytearray(data)
+            self.connection.pause_reading()
             return
-        rest = self._take_frames(data)
-        if rest is not None:
-            # autobahn says what is wrong with it, or ignores it after a close.
-            self._dataReceived(data[rest:])
-        if self.autoPingTimeoutCall:
-            self._cancelAutoPingTimeoutCall()
+        if self.held is None:
+            self._take_frames(data)
 
-    def _take_frames(self, data: bytes) -> int | None:
-        """Take every whole frame of `data`, keep the start of the next one in `tail`.
+    def opened(self) -> None:
+        if self._tail is not None:
+            self._go_on_later()
 
-        Answers where something begins that is not for us (RFC 6455, section 5.2): a frame that is
-        not masked or too large, or anything behind a close.
-        """
-        at, end, left = 0, len(data), TURN_FRAMES
-        self.needed = 0
+    def _take_frames(self, data: bytes) -> None:
+        """Take the frames of `data`, as many as there is time for, and keep the rest."""
+        try:
+            at = self._take(data)
+        except Broken as error:
+            self.fail(error.code, str(error))
+            return
+        if at < len(data) and self.held is None:
+            self._tail = bytearray(memoryview(data)[at:])
+
+    def _take(self, data: bytes) -> int:
+        """Answers where the first frame begins that was not taken. Broken: the protocol."""
+        at, end, left, small = 0, len(data), TURN_FRAMES, 0
+        ping: bytes | None = None
+        self._needed = 0
         while end - at >= 2:
-            if self.held or self.state == self.STATE_CLOSED:
-                return None if self.held else at
-            if not left:
+            if not left or self.queue.paused:
                 self._go_on_later()
                 break
-            if not data[at + 1] & 0x80:
-                return at
-            length = data[at + 1] & 0x7F
+            left -= 1
+            first, second = data[at], data[at + 1]
+            length = second & 0x7F
             start = at + 6 + (0 if length < 126 else 2 if length == 126 else 8)
-            if start > end:
+            if second & 0x80 and start > end:
                 break
             if length >= 126:
                 length = int.from_bytes(data[at + 2 : start - 4], "big")
-            if length > self.maxFramePayloadSize:
-                return at
+            if not second & 0x80 or length > self.max_frame:
+                if length < MOST_LENGTH:
+                    self._take_unusual(data[at:])
+                raise UNREADABLE
             stop = start + length
             if stop > end:
-                self.needed = stop - at
+                self._needed = stop - at
                 break
-            if data[at] & 0x7F > BINARY or not data[at] & 0x80 or self.inside_message:
-                # A control frame, a fragment, reserved bits: whole frames, so that autobahn is at
-                # the start of a frame again when the next one comes.
-                self._dataReceived(data[at:stop])
-                left -= 1
-            elif not self._take(data[at] & 0x0F, data[start - 4 : start], data[start:stop]):
-                self._dataReceived(data[at:stop])
+            whole = first == 0x80 | BINARY or first == 0x80 | TEXT
+            if whole and self._unusual is None:
+                self._take_message(first, apply_mask(data[start:stop], data[start - 4 : start]))
+            elif PONG >= first >= CLOSE and length < 126:
+                small += 1
+                payload = apply_mask(data[start:stop], data[start - 4 : start])
+                if first == CLOSE:
+                    self._take_close(payload)
+                    return stop
+                if first == PING:
+                    ping = payload
+            else:
+                small += length < SMALL_BYTES
+                self._take_unusual(data[at:stop])
             at = stop
-        if at < end:
-            self.tail = bytearray(data[at:])
-        return None
+        if small:
+            self._take_small(small)
+        if ping is not None:
+            self.pong(ping)
+        return at
 
-    def _take(self, opcode: int, mask: bytes, masked: bytes) -> bool:
-        """Hand a whole message to the application. False: it is no text or binary."""
-        payload = apply_mask(masked, mask)
-        if opcode == BINARY:
-            message = {"type": "websocket.receive", "bytes": payload}
-        elif opcode == TEXT:
-            try:
-                message = {"type": "websocket.receive", "text": payload.decode()}
-            except UnicodeDecodeError:
-                return False
-        else:
-            return False
-        self.application_queue.put_nowait(message)
-        return True
+    def _take_message(self, first: int, payload: bytes) -> None:
+        """Hand a whole message to the application."""
+        if first == 0x80 | BINARY:
+            self.queue.put_nowait({"type": "websocket.receive", "bytes": payload})
+            return
+        try:
+            text = payload.decode()
+        except UnicodeDecodeError:
+            raise Broken(1007, "a text is no UTF-8") from None
+        self.queue.put_nowait({"type": "websocket.receive", "text": text})
+
+    def _take_unusual(self, frame: bytes) -> None:
+        if self._unusual is None:
+            self._unusual = UnusualMessage(self.max_frame, self.inflates)
+        if message := self._unusual.feed(frame):
+            self._unusual = None
+            self.queue.put_nowait(message)
+
+    def _take_close(self, payload: bytes) -> None:
+        try:
+            close = Close.parse(payload)
+        except ProtocolError as error:
+            raise Broken(1002, str(error)) from None
+        except UnicodeDecodeError:
+            raise Broken(1007, "the reason of a close is no UTF-8") from None
+        self.client_closed(close.code if payload else None)
+
+    def _take_small(self, number: int) -> None:
+        now = asyncio.get_running_loop().time()
+        self._small_until = max(self._small_until, now) + number / SMALL_RATE
+        if self._small_until - now > SMALL_BURST / SMALL_RATE:
+            raise Broken(1008, "too many control frames or small fragments")
+
+    # -- turns ------------------------------------------------------------------------------
 
     def _go_on_later(self) -> None:
-        """Give others their turn before the rest of what was read, which is kept in `tail`."""
-        self.pause_reading()
-        asyncio.get_event_loop().call_soon(self._go_on)
+        """Give others their turn before the rest of what was read."""
+        self.connection.pause_reading()
+        if not self._waits and not self.queue.paused:
+            self._waits = True
+            asyncio.get_running_loop().call_soon(self._go_on)
 
     def _go_on(self) -> None:
-        if not self.application_queue.paused:
-            self.resume_reading()
-        self.dataReceived(b"")
-
-    def pause_reading(self) -> None:
-        if self.transport.connected:
-            self.transport.pauseProducing()
+        self._waits = False
+        if self.queue.paused or self.connection.is_closing:
+            return
+        if self._tail is not None:
+            data, self._tail = bytes(self._tail), None
+            self._take_frames(data)
+        if not (self._waits or self.queue.paused):
+            self.connection.resume_reading()
 
     def resume_reading(self) -> None:
-        if self.transport.connected and not self.transport.disconnecting:
-            self.transport.resumeProducing()
-
-    def onPing(self, payload: bytes) -> None:
-        # Pongs to somebody who pings and does not read would pile up.
-        if not (self.transport.dataBuffer or self.transport._tempDataBuffer):
-            super().onPing(payload)
-
-    # -- the handshake's end, and the connection's --------------------------------------------
-
-    def onOpen(self) -> None:
-        super().onOpen()
-        # The HTTP channel goes on being the transport's producer after the upgrade. Without it
-        # we can be, and the request and all that hangs on it are freed.
-        channel = self.transport.producer
-        self.transport.unregisterProducer()
-        # It and its request hold each other: they would wait for the garbage collector.
-        channel.requests.clear()
-        asyncio.get_event_loop().call_soon(self._forget_handshake)
-
-    def _forget_handshake(self) -> None:
-        """Free what nobody asks for once the socket is open, which is most of it: 10 KB."""
-        self.__dict__ = {
-            name: value
-            for name, value in self.__dict__.items()
-            if name not in HANDSHAKE_ATTRIBUTES and value is not getattr(type(self), name, self)
-        }
-
-    def onClose(self, wasClean: bool, code: int, reason: str) -> None:
-        # As Daphne's, which takes the path from the request that is forgotten by now.
-        self._keep_socket()
-        if self.sink:
-            self.sink.closing()
-        # Autobahn's Deferred has this as its result: they hold each other.
-        self.sink = self.held = self.is_closed = None
-        if self.held_until:
-            self.held_until.cancel()
-        self.server.protocol_disconnected(self)
-        self._tell_end(code)
-        client = ":".join(map(str, self.client_addr or ()))
-        details = {"path": self.path.decode(), "client": client or None}
-        self.server.log_action("websocket", "disconnected", details)
-
-
-#: Attributes of a handshake that autobahn and Daphne keep, and nobody reads.
-HANDSHAKE_ATTRIBUTES = frozenset(
-    (
-        "application_deferred",
-        "clean_headers",
-        "http_headers",
-        "http_request_data",
-        "http_request_host",
-        "http_request_params",
-        "http_request_path",
-        "http_request_uri",
-        "http_response_data",
-        "http_status_line",
-        "is_open",
-        "peer",
-        "request",
-        "root_path",
-        "send_queue",
-        "server_addr",
-        "trafficStats",
-        "websocket_extensions",
-        "websocket_extensions_in_use",
-        "websocket_origin",
-        "websocket_protocols",
-        "_raw_query_string",
-        "_results",
-        "_transport_details",
-        "_valid_events",
-        "_wskey",
-    )
-)
+        self._go_on_later()

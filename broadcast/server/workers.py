@@ -35,7 +35,8 @@ from .. import metrics
 from ..conf import conf
 from ..logs import get_logger
 from ..loops import repeat
-from .server import CLOSE_SECONDS, Server
+from .server import Server
+from .writing import CLOSE_SECONDS
 
 logger = get_logger(__name__)
 
@@ -48,23 +49,8 @@ STABLE_SECONDS = 10.0
 #: The longest pause before the next worker of a place where one after another dies: seconds.
 MAX_PAUSE = 30
 #: Seconds a worker has to end, beyond those of its drain, before it is killed; and at once.
-GRACE_SECONDS = CLOSE_SECONDS + 10
+GRACE_SECONDS = CLOSE_SECONDS + 10.0
 STOP_SECONDS = 5
-
-
-def listen(host: str, port: int) -> socket.socket:
-    """A socket for workers to inherit. OSError, OverflowError: it cannot be had."""
-    host = host.strip("[]")
-    ipv6 = ":" in host
-    listening = socket.create_server(
-        (host, port),
-        family=socket.AF_INET6 if ipv6 else socket.AF_INET,
-        backlog=2048,
-        dualstack_ipv6=ipv6,
-    )
-    # All are woken by a connection, and one gets it: the others must not wait for the next.
-    listening.setblocking(False)
-    return listening
 
 
 # -- the parent -----------------------------------------------------------------------------
@@ -337,7 +323,7 @@ def work(application: Any, listening: int, link: int) -> None:
 
     server = Server(
         application=application,
-        listening=_inherited(listening),
+        listening=[_inherited(listening)],
         ready_callable=serving,
     )
     server.run()

@@ -1,53 +1,88 @@
 """Writing to a WebSocket of our server, up to its close.
 
 * *Prepared frames.* Whole frames are sent at once with one system call, and the writer is told when
-  the socket is full and when it has drained. Daphne's `send` buffers without bound.
+  the socket is full and when it has drained.
 * *Closes.* A client's close is answered when the application has handled what came before it
   (`FrameTransport.answer_close`): the answer with the client's own code says that.
 * *Ends.* As soon as there is a close, of either side, the application gets everything that came
-  before it, then its disconnect, and nothing more. In Daphne it waits for the client, which may
-  keep the connection open for `CLOSE_SECONDS`. A server that goes waits, too: what its clients
-  sent before they heard of that is not lost.
+  before it, then its disconnect, and nothing more. It does not wait for the client, which may keep
+  the connection open for `CLOSE_SECONDS`. A server that goes does wait: what its clients sent
+  before they heard of that is not lost.
+* *Applications* write messages, as ASGI has it, and wait while the client takes none.
 """
 
 import asyncio
-from typing import Any
-
-import daphne.server  # noqa: F401 (first: it installs the reactor)
-from autobahn.util import encode_truncate
-from daphne.ws_protocol import WebSocketProtocol as DaphneWebSocketProtocol
-from twisted.internet import reactor
+from collections.abc import Callable
+from enum import IntEnum
+from typing import TYPE_CHECKING, Any
 
 from ..access import limits
-from ..access.limits import Counted
 from ..exceptions import CloseCode
-from ..wire.frames import BINARY, TEXT, frame_header
+from ..wire.frames import BINARY, CLOSE, TEXT, frame_header
 from ..wire.sinks import FrameSink
+from .connection import Connection
+from .handshake import Handshake, refusal
+from .inbound import InboundQueue
 
-#: The code that stands for a close without one (RFC 6455, section 7.1.5).
-NO_CODE = 1005
+if TYPE_CHECKING:
+    from .server import Server
+
+PING, PONG = 9, 10
+
+#: The codes that stand for a close without one, and for none (RFC 6455, section 7.1.5).
+NO_CODE, LOST = 1005, 1006
 #: Seconds that a client's close waits for an answer, at most.
-CLOSE_SECONDS = 9.0
+ANSWER_SECONDS = 9.0
+#: Seconds a client has to answer a close, after it has read what was sent before.
+CLOSE_SECONDS = 10.0
+#: Bytes of the reason of a close, at most.
+MOST_REASON = 123
 
 
-class WritingProtocol(DaphneWebSocketProtocol):  # type: ignore[misc]
-    """The writing half of a `WebSocketProtocol`; as `wire.frames` a `wire.sinks.FrameTransport`."""
+class State(IntEnum):
+    CONNECTING, OPEN, CLOSING, CLOSED = range(4)
 
-    #: Whether its transport is a plain TCP connection that we can write to ourselves.
-    is_direct = False
-    #: Whether something could not be sent: then we are the transport's producer.
-    is_full = False
-    #: Whether what comes is heard until its client answers the close.
-    hears_out = False
-    #: Where the application writes to it.
-    sink: FrameSink | None = None
-    #: The client's close that is not answered yet: code and reason; and the end of its patience.
-    held: tuple[int | None, bytes | None] | None = None
-    held_until: asyncio.TimerHandle | None = None
-    #: The start of a frame whose rest is still to come.
-    tail: bytearray | None = None
-    #: How `access.limits` counts its connection, since its accept.
-    counted: Counted | None = None
+
+class WritingSocket:
+    """The writing half of a `websocket.WebSocket`."""
+
+    __slots__ = (
+        *("_handshake", "_is_full", "_late", "_part", "_waiters", "connection", "deflates"),
+        *("inflates", "held", "hears_out", "max_frame", "names", "queue", "quiet", "server"),
+        *("sink", "state", "stays", "task"),
+    )
+
+    def __init__(self, server: "Server", connection: Connection, handshake: Handshake) -> None:
+        self.server = server
+        self.connection = connection
+        self._handshake: Handshake | None = handshake
+        self.state = State.CONNECTING
+        self.queue = InboundQueue(self)
+        #: The application, and what the server's log calls the socket, if it has one.
+        self.task: asyncio.Future[Any] | None = None
+        self.names: dict[str, Any] | None = None
+        #: Bytes of the largest message that is taken from this client.
+        self.max_frame: int = server.websocket_max_message_size
+        #: Whether compressed messages were agreed on, from the client and to it.
+        self.inflates = self.deflates = False
+        #: Where the application writes to it, if it does so directly.
+        self.sink: FrameSink | None = None
+        #: Whether a server that goes serves it to the end.
+        self.stays = False
+        #: Whether what comes is heard until its client answers the close.
+        self.hears_out = False
+        #: The client's close that is not answered yet, as its code.
+        self.held: tuple[int | None] | None = None
+        #: The end of the time to answer a close, for either side.
+        self._late: asyncio.TimerHandle | None = None
+        #: Whether the sink waits for space; and applications that do.
+        self._is_full = False
+        self._waiters: list[asyncio.Future[None]] | None = None
+        #: Looks since something was heard of its client; and where it is looked at: `sockets`.
+        self.quiet = 0
+        self._part = server.sockets.add(self)
+
+    # -- frames -----------------------------------------------------------------------------
 
     def attach(self, sink: FrameSink) -> None:
         self.sink = sink
@@ -55,144 +90,204 @@ class WritingProtocol(DaphneWebSocketProtocol):  # type: ignore[misc]
 
     def _share_socket(self) -> None:
         """Let the sink write to the socket itself, if nothing is pending and nothing closes it."""
-        transport = self.transport
-        pending = transport.dataBuffer or transport._tempDataBuffer
-        if self.sink and self.is_direct and self._is_open() and not pending:
-            self.sink.send = transport.socket.send
+        if self.sink and self.state == State.OPEN and not self.connection.is_pending:
+            self.sink.send = self.connection.socket.send
 
     def _keep_socket(self) -> None:
         if self.sink:
             self.sink.send = None
 
-    def _is_open(self) -> bool:
-        return bool(self.state == self.STATE_OPEN and self.transport.connected)
-
     def write_frames(self, frames: bytes) -> bool:
-        if not self._is_open():
+        if self.state != State.OPEN or self.connection.write(frames):
             return True
-        return self._write(frames) or self._become_full()
-
-    def sendData(self, data: bytes, sync: bool = False, chopsize: int | None = None) -> None:
-        # What autobahn writes goes out at once too: a close is not lost with the transport, and
-        # an answered handshake needs no further turn of the event loop.
-        self._write(data)
-
-    def _write(self, data: bytes) -> bool:
-        """Write what the socket takes, and leave the rest to the transport. False: there is one."""
-        transport = self.transport
-        if self.is_direct and not (transport.dataBuffer or transport._tempDataBuffer):
-            try:
-                sent = transport.socket.send(data)
-            except (BlockingIOError, InterruptedError):
-                sent = 0
-            except (OSError, AttributeError):
-                # Lost; a transport that knows so already has no socket any more.
-                transport.abortConnection()
-                return True
-            if sent == len(data):
-                return True
-            data = data[sent:]
         self._keep_socket()
-        transport.write(data)
-        return not self.is_direct
-
-    def _become_full(self) -> bool:
-        """As a pull producer the transport tells us when all that was pending has gone out."""
-        if not self.is_full:
-            self.transport.registerProducer(self, False)
-            self.is_full = True
+        self._is_full = True
         return False
 
-    def resumeProducing(self) -> None:
-        if self.is_full:
-            self.is_full = False
-            self.transport.unregisterProducer()
-            self._share_socket()
-            if self.sink and self.state == self.STATE_OPEN:
+    def _write(self, opcode: int, payload: bytes) -> None:
+        self._keep_socket()
+        self.connection.write(frame_header(opcode, len(payload)) + payload)
+        self._share_socket()
+
+    def resume_writing(self) -> None:
+        self._share_socket()
+        self._wake()
+        if self._is_full:
+            self._is_full = False
+            if self.sink and self.state == State.OPEN:
                 self.sink.has_space()
 
-    def stopProducing(self) -> None:
-        self.is_full = False
+    def _wake(self) -> None:
+        waiters, self._waiters = self._waiters or [], None
+        for waiter in waiters:
+            if not waiter.done():
+                waiter.set_result(None)
 
-    def sendCloseFrame(
-        self, code: int | None = None, reasonUtf8: bytes | None = None, isReply: bool = False
-    ) -> None:
-        if isReply and self.sink and self._is_open():
-            self._hold(self.remoteCloseCode)
+    def ping(self) -> None:
+        if self.state == State.OPEN and not self.connection.is_pending:
+            self._write(PING, b"")
+
+    def pong(self, payload: bytes) -> None:
+        # Pongs to somebody who pings and does not read would pile up.
+        if self.state == State.OPEN and not self.connection.is_pending:
+            self._write(PONG, payload)
+
+    # -- closes -----------------------------------------------------------------------------
+
+    def close_with(self, code: int, reason: str, hear_out: bool = False) -> None:
+        """Close it. `hear_out`: what comes is heard until its client answers."""
+        encoded = reason.encode()[:MOST_REASON].decode(errors="ignore").encode()
+        if self.held:
+            self._answer(int(code), encoded)
+        elif self.state == State.OPEN:
+            self.hears_out = hear_out
+            self._send_close(int(code), encoded)
+            if not hear_out:
+                self._leave(code)
+            self._within(CLOSE_SECONDS, self.abort)
+
+    def fail(self, code: int, reason: str) -> None:
+        """Close it, since its client broke the protocol: nothing that comes can be read."""
+        if self.state == State.OPEN and self.held is None:
+            self._send_close(code, reason.encode()[:MOST_REASON])
+            self._leave(code)
+        self._end()
+
+    def client_closed(self, code: int | None) -> None:
+        """The client closed it; None: without a code."""
+        if self.state == State.OPEN and self.sink:
+            self._hold(code)
             return
-        self._send_close(code, reasonUtf8, isReply)
+        if self.state == State.OPEN:
+            self._send_close(code, b"")
+        self._tell_end(code)
+        self._end()
 
-    def _send_close(self, code: int | None, reason: bytes | None, is_reply: bool) -> None:
-        was_open = self.state == self.STATE_OPEN
-        if self.sink and self._is_open():
+    def _send_close(self, code: int | None, reason: bytes) -> None:
+        if self.sink:
             self.sink.closing()
         # Nothing may follow it.
+        self._write(CLOSE, b"" if code is None else code.to_bytes(2, "big") + reason)
+        self.state = State.CLOSING
         self._keep_socket()
-        super().sendCloseFrame(code, reason, is_reply)
-        if not was_open or self.hears_out:
-            return
-        self._tell_end(self.remoteCloseCode if is_reply else code)
-        if self.counted and not is_reply:
-            limits.give_up(self.counted)
+
+    def _leave(self, code: int | None) -> None:
+        """The server has given it up: from now on it is nowhere."""
+        self._tell_end(code)
+        limits.give_up(self.connection.counted)
 
     def _tell_end(self, code: int | None) -> None:
         """Tell the application that nothing more comes. The first code stands."""
-        if hasattr(self, "application_queue"):
-            told = {"type": "websocket.disconnect", "code": code or NO_CODE}
-            self.application_queue.put_nowait(told)
+        self.queue.put_nowait({"type": "websocket.disconnect", "code": code or NO_CODE})
 
     def _hold(self, code: int | None) -> None:
         """Let the application handle what came before the client's close, then answer it."""
-        # The answer has the client's code (RFC 6455, section 5.5.1), and no reason.
-        self.held = code, None
-        self.tail = None
-        loop = asyncio.get_running_loop()
-        self.held_until = loop.call_later(CLOSE_SECONDS, self._answer_late)
+        self.held = (code,)
+        self._within(ANSWER_SECONDS, self._answer_late)
         self._tell_end(code)
+
+    def _within(self, seconds: float, late: Callable[[], None]) -> None:
+        self._forget_time()
+        self._late = asyncio.get_running_loop().call_later(seconds, late)
+
+    def _forget_time(self) -> None:
+        if self._late is not None:
+            self._late.cancel()
+            self._late = None
 
     def _answer_late(self) -> None:
         self._answer(CloseCode.SHUTDOWN, b"the server could not handle all in time")
 
     def answer_close(self) -> None:
         if self.held:
-            self._answer(*self.held)
+            # The answer has the client's code (RFC 6455, section 5.5.1), and no reason.
+            self._answer(self.held[0], b"")
 
-    def _answer(self, code: int | None, reason: bytes | None) -> None:
-        if self.held_until:
-            self.held_until.cancel()
-        self.held = self.held_until = None
-        if self._is_open():
-            self._send_close(code, reason, is_reply=True)
-            self.dropConnection()
+    def _answer(self, code: int | None, reason: bytes) -> None:
+        self.held = None
+        if self.state == State.OPEN:
+            self._send_close(code, reason)
+        self._end()
 
-    def dropConnection(self, abort: bool = False) -> None:
-        if self.held and not abort:
-            # autobahn does so behind the answer, which waits.
-            return
+    def _end(self) -> None:
+        self._forget_time()
+        self.state = State.CLOSED
+        self.connection.close(CLOSE_SECONDS)
+
+    def abort(self) -> None:
+        """Cut it off: its client is not there any more."""
+        self.connection.abort()
+
+    def connection_lost(self) -> None:
+        self.state = State.CLOSED
         self._keep_socket()
-        super().dropConnection(abort)
-        transport = self.transport
-        if transport.connected and (transport.dataBuffer or transport._tempDataBuffer):
-            # Twisted would wait for ever until its client takes what is pending.
-            reactor.callLater(self.closeHandshakeTimeout, transport.abortConnection)
+        self._part.discard(self)
+        if self.sink:
+            self.sink.closing()
+        self.sink = self.held = None
+        self._forget_time()
+        self._wake()
+        self._tell_end(LOST)
+        self.server.socket_lost(self)
 
-    def close_with(self, code: int, reason: str, hear_out: bool = False) -> None:
-        encoded = encode_truncate(reason, 123)
-        if self.held:
-            self._answer(int(code), encoded)
-        elif self.state == self.STATE_OPEN:
-            self.hears_out = hear_out
-            # sendClose() refuses codes such as 1009 that a server may well send.
-            self._send_close(int(code), encoded, is_reply=False)
+    # -- as ASGI has it ---------------------------------------------------------------------
 
-    def handle_reply(self, message: dict[str, Any]) -> None:
-        if message["type"] == "websocket.send" and self.state != self.STATE_CONNECTING:
-            # Daphne leaves out empty frames.
-            text = message.get("text")
-            payload = message["bytes"] if text is None else text.encode()
-            opcode = BINARY if text is None else TEXT
-            self.write_frames(frame_header(opcode, len(payload)) + payload)
-        elif message["type"] == "websocket.close" and self.state != self.STATE_CONNECTING:
-            self.close_with(message.get("code") or 1000, message.get("reason") or "")
+    async def send(self, message: dict[str, Any]) -> None:
+        """What its application says. ValueError: it makes no sense now."""
+        kind = message["type"]
+        if kind == "websocket.accept":
+            self._accept(message)
+        elif kind == "websocket.close":
+            self._close(message)
+        elif kind == "websocket.send":
+            await self._send(message)
         else:
-            super().handle_reply(message)
+            raise ValueError(f"a WebSocket sends no {kind}")
+
+    def _accept(self, message: dict[str, Any]) -> None:
+        if self._handshake is None or self.state != State.CONNECTING:
+            return
+        headers = message.get("headers") or ()
+        answer = self._handshake.answer(message.get("subprotocol"), "", headers)
+        self._handshake = None
+        self.state = State.OPEN
+        self.connection.write(answer)
+        self.server.note(self, "connected")
+        self.opened()
+
+    def opened(self) -> None:
+        """It was accepted."""
+        raise NotImplementedError
+
+    def pause_reading(self) -> None:
+        """The application has enough."""
+        self.connection.pause_reading()
+
+    def resume_reading(self) -> None:
+        """The application takes more."""
+        raise NotImplementedError
+
+    async def _send(self, message: dict[str, Any]) -> None:
+        if self.state == State.CONNECTING:
+            raise ValueError("the WebSocket was not accepted")
+        text = message.get("text")
+        payload = message["bytes"] if text is None else text.encode()
+        opcode = BINARY if text is None else TEXT
+        if self.state == State.OPEN:
+            self._write(opcode, payload)
+        while self.state == State.OPEN and self.connection.is_pending:
+            waiter = asyncio.get_running_loop().create_future()
+            self._waiters = [*(self._waiters or ()), waiter]
+            await waiter
+
+    def _close(self, message: dict[str, Any]) -> None:
+        if self.state == State.CONNECTING:
+            self.refuse(403, "this WebSocket was refused")
+        else:
+            self.close_with(message.get("code") or 1000, message.get("reason") or "")
+
+    def refuse(self, status: int, text: str) -> None:
+        """Refuse the handshake."""
+        self.connection.write(refusal(status, text))
+        self._tell_end(LOST)
+        self._end()

@@ -114,7 +114,7 @@ class StreamerConsumer(SocketConsumer):
     def _allow_frames(self, size: int) -> None:
         transport = self.scope.get("extensions", {}).get(EXTENSION)
         if transport is not None:
-            transport.maxMessagePayloadSize = transport.maxFramePayloadSize = size
+            transport.max_frame = size
 
     @property
     def behind(self) -> int:

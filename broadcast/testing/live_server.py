@@ -10,7 +10,7 @@ process ends, and each server borrows it.
 """
 
 import asyncio
-from concurrent.futures import Future
+import socket
 from contextlib import ExitStack, suppress
 from functools import partial
 from threading import Event, Lock, Thread
@@ -18,7 +18,7 @@ from types import TracebackType
 from typing import Any
 from weakref import WeakSet
 
-import daphne.server  # noqa: F401  # first: it installs the reactor
+import daphne.server  # first: it installs the reactor
 from asgiref.sync import SyncToAsync
 from channels.routing import get_default_application
 from django.db import connections
@@ -30,6 +30,9 @@ from ..http import threads
 from ..http.static_files import StaticFilesHandler
 from ..hub.serving import serve_here, serve_no_more
 from ..server.applications import name_application
+from ..server.connection import Connection
+from ..server.listening import listen
+from ..server.reader import RequestReader
 from ..server.server import Server
 
 #: Seconds within which a server must listen, or be gone.
@@ -47,7 +50,7 @@ _runs = Event()
 
 def _loop() -> asyncio.AbstractEventLoop:
     """The reactor's event loop, which runs."""
-    loop: asyncio.AbstractEventLoop = reactor._asyncioEventloop
+    loop: asyncio.AbstractEventLoop = daphne.server.twisted_loop
     with _lock:
         if not _runs.is_set():
             if lifespan.forked.has_come:
@@ -67,14 +70,11 @@ def _loop() -> asyncio.AbstractEventLoop:
 class _Server(Server):
     """A server in a reactor that runs already, and goes on."""
 
-    def __init__(self, application: Any, host: str) -> None:
-        super().__init__(
-            application, endpoints=[f"tcp:port=0:interface={host}"], signal_handlers=False
-        )
-        self.listens: Future[int] = Future()
+    def __init__(self, application: Any, listening: socket.socket) -> None:
+        super().__init__(application, listening=[listening], signal_handlers=False)
         self.drained = asyncio.Event()
         #: The connections of clients, in use or not.
-        self.channels: WeakSet[Any] = WeakSet()
+        self.open: WeakSet[RequestReader] = WeakSet()
 
     async def begin(self) -> None:
         # Without another run of the reactor.
@@ -84,15 +84,9 @@ class _Server(Server):
 
     def _started(self) -> None:
         """No MessagePack-RPC: the port is that of the developer's server."""
+        self._listen()
         self.rpc = loops.spawn(asyncio.sleep(0))
         lifespan.started.tell()
-
-    def listen_success(self, port: Any) -> None:
-        super().listen_success(port)
-        self.listens.set_result(port.getHost().port)
-
-    def listen_error(self, failure: Any) -> None:
-        self.listens.set_exception(failure.value.socketError)
 
     def application_checker(self) -> None:
         if not self.stopping:
@@ -102,16 +96,10 @@ class _Server(Server):
         if not self.stopping:
             super().timeout_checker()
 
-    def _ready(self) -> None:
-        super()._ready()
-        build = self.http_factory.buildProtocol
-
-        def note(address: Any) -> Any:
-            channel = build(address)
-            self.channels.add(channel)
-            return channel
-
-        self.http_factory.buildProtocol = note
+    def read_requests(self, connection: Connection) -> RequestReader:
+        reader = super().read_requests(connection)
+        self.open.add(reader)
+        return reader
 
     async def end(self) -> None:
         """Drain, and cut off what is left: connections stay open between two requests, too."""
@@ -119,15 +107,10 @@ class _Server(Server):
         with suppress(TimeoutError):
             await asyncio.wait_for(self.drained.wait(), DRAIN_SECONDS)
         self.stop()
-        applications = [
-            details["application_instance"]
-            for details in self.connections.values()
-            if "application_instance" in details
-        ]
         self.kill_all_applications()
-        for channel in list(self.channels):
-            if channel.transport:
-                channel.transport.abortConnection()
+        applications = [details["application_instance"] for details in self.connections.values()]
+        for reader in list(self.open):
+            reader.connection.abort()
         if applications:
             await asyncio.wait(applications, timeout=DRAIN_SECONDS)
         loops.end(asyncio.get_running_loop())
@@ -182,11 +165,13 @@ class LiveServer:
             self._take_settings(ends)
             name_application()
             loop = _loop()
-            server = _Server(StaticFilesHandler(get_default_application()), self.host)
+            listening = listen(self.host, 0)
+            ends.callback(listening.close)
+            server = _Server(StaticFilesHandler(get_default_application()), listening)
             ends.callback(threads.end)
             ends.callback(self._stop, loop, server)
             asyncio.run_coroutine_threadsafe(self._begin(server), loop).result(PATIENCE)
-            self.port = server.listens.result(PATIENCE)
+            self.port = listening.getsockname()[1]
             self._ends = ends.pop_all()
 
     def stop(self) -> None:

@@ -22,11 +22,10 @@ Send = Callable[[dict[str, Any]], Awaitable[None]]
 
 
 class FrameTransport(Protocol):
-    """What the extension offers: `server.websocket.WebSocketProtocol` implements it."""
+    """What the extension offers: `server.websocket.WebSocket` implements it."""
 
-    #: The largest frame that is taken from this client, in bytes.
-    maxMessagePayloadSize: int
-    maxFramePayloadSize: int
+    #: The largest message that is taken from this client, in bytes.
+    max_frame: int
 
     def write_frames(self, frames: bytes) -> bool:
         """Write whole frames. False: the transport is full, `on_space` will be called once."""

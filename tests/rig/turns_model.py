@@ -275,7 +275,7 @@ class Client:
 class Transport:
     """The server's side of one connection, as our own server has it (`sinks.FrameTransport`)."""
 
-    maxMessagePayloadSize = maxFramePayloadSize = 0
+    max_frame = 0
 
     def __init__(self, client: "SocketClient") -> None:
         self.client = client

@@ -1,13 +1,13 @@
 """`manage.py serve`: the production server."""
 
 import asyncio
+import socket
 import sys
 from argparse import SUPPRESS, ArgumentParser
 from contextlib import suppress
 from tempfile import TemporaryDirectory
 from typing import Any
 
-from daphne.endpoints import build_endpoint_description_strings
 from daphne.management.commands.runserver import get_default_application
 from django.core.exceptions import ImproperlyConfigured
 from django.core.files.storage import InvalidStorageError
@@ -23,6 +23,7 @@ from broadcast.management.server_command import ServerCommand
 from broadcast.models import Recording
 from broadcast.server import workers
 from broadcast.server.applications import name_application
+from broadcast.server.listening import listen
 from broadcast.server.server import Server
 
 
@@ -86,24 +87,22 @@ class Command(ServerCommand):
                 self.stdout.write(f"Ended {ended} recordings of a server that was killed.")
 
     def serve(self, host: str, port: int) -> None:
-        endpoints = [
-            f"{endpoint}:backlog=2048"
-            for endpoint in build_endpoint_description_strings(host=host, port=port)
-        ]
         server: Server = Server(
-            application=self.application(),
-            endpoints=endpoints,
+            self.application(),
+            listening=[self.listen(host, port)],
             ready_callable=lambda: self.announce(host, port, server.has_rpc),
         )
         server.run()
-        if server.abort_start or not server.ports:
-            raise self.cannot_listen(host, port)
+
+    def listen(self, host: str, port: int) -> socket.socket:
+        try:
+            return listen(host, port)
+        except (OSError, OverflowError):
+            where = address(host, port)
+            raise CommandError(f"cannot listen at {where}: is another server there?") from None
 
     def serve_with_workers(self, host: str, port: int, number: int) -> None:
-        try:
-            listening = workers.listen(host, port)
-        except (OSError, OverflowError):
-            raise self.cannot_listen(host, port) from None
+        listening = self.listen(host, port)
         # The parent has no further use for what checks and set-up have opened.
         connections.close_all()
         # A worker is started as this was, with the same options of Python and Django.
@@ -126,9 +125,6 @@ class Command(ServerCommand):
             return get_default_application()
         except ImproperlyConfigured as error:
             raise CommandError(str(error)) from None
-
-    def cannot_listen(self, host: str, port: int) -> CommandError:
-        return CommandError(f"cannot listen at {address(host, port)}: is another server there?")
 
     def announce(self, host: str, port: int, has_rpc: bool) -> None:
         where = address(conf.RPC_HOST, conf.RPC_PORT)
