@@ -37,6 +37,10 @@ class ChannelTransport:
         self.producer: Any = None
         self.is_full = False
 
+    @property
+    def disconnecting(self) -> bool:
+        return self.connection.is_closing
+
     def write(self, data: bytes) -> None:
         if not self.connection.write(data) and not self.is_full and self.producer:
             self.is_full = True

@@ -7,6 +7,7 @@ import asyncio
 import base64
 import os
 import socket
+from collections.abc import Iterator
 from pathlib import Path
 from types import TracebackType
 
@@ -63,13 +64,19 @@ def handshake(path: str, *protocols: str, leave_out: str = "", cookie: str = "")
     return "\r\n".join([f"GET {path} HTTP/1.1", *lines, "", ""]).encode()
 
 
+def rows(local: str, remote: str) -> Iterator[list[str]]:
+    """What the kernel says of one end of a connection."""
+    for line in Path("/proc/net/tcp").read_text().splitlines()[1:]:
+        row = line.split()
+        if row[1].endswith(local) and row[2].endswith(remote):
+            yield row
+
+
 def queues(local: str, remote: str) -> tuple[int, int]:
     """Bytes that the kernel has still to send and to hand over, at one end of a connection."""
-    for line in Path("/proc/net/tcp").read_text().splitlines()[1:]:
-        _, here, there, _, sizes, *_ = line.split()
-        if here.endswith(local) and there.endswith(remote):
-            sending, handing_over = sizes.split(":")
-            return int(sending, 16), int(handing_over, 16)
+    for row in rows(local, remote):
+        sending, handing_over = row[4].split(":")
+        return int(sending, 16), int(handing_over, 16)
     return 0, 0
 
 
@@ -155,6 +162,13 @@ class RawSocket:
         """Wait until the server has taken a turn since this was called, and read what came."""
         await self.send(frame(PING, b"turn"))
         assert await self.frame() == (PONG, b"turn")
+
+    @property
+    def is_held(self) -> bool:
+        """Whether the server still has the connection, be it that it sends nothing any more."""
+        ours = f":{self.socket.getsockname()[1]:04X}"
+        # One that no process has is none's.
+        return any(row[9] != "0" for row in rows(f":{self.port:04X}", ours))
 
     async def taken(self, patience: float = PATIENCE) -> None:
         """Wait until the server has read everything that was sent."""
