@@ -13,13 +13,16 @@ from hashlib import sha1
 from http import HTTPStatus
 from typing import NamedTuple
 
-from ..http.answers import Refusal
+from ..http.answers import Refusal, failure
 
 #: Bytes of a request's line and headers, at most; as many as Twisted's HTTP takes.
 MOST_HEAD = 16 * 1024
 MOST_HEADERS = 100
 
 GUID = b"258EAFA5-E914-47DA-95CA-C5AB0DC85B11"
+
+#: What a client is told that speaks another version.
+VERSION = {"Sec-WebSocket-Version": "13"}
 
 Header = tuple[bytes, bytes]
 
@@ -73,19 +76,16 @@ def accept(key: bytes) -> bytes:
     return base64.b64encode(sha1(key + GUID, usedforsecurity=False).digest())
 
 
-def refusal(status: int, text: str) -> bytes:
-    """An answer that refuses a handshake. The connection is closed behind it."""
-    body = f"{text}\n".encode()
+def refused(refusal: Refusal) -> bytes:
+    """The answer that refuses a request. The connection is closed behind it."""
+    body: bytes = failure(refusal).content
     lines = [
-        f"HTTP/1.1 {status} {HTTPStatus(status).phrase}",
-        "Content-Type: text/plain; charset=utf-8",
+        f"HTTP/1.1 {refusal.status} {HTTPStatus(refusal.status).phrase}",
+        "Content-Type: application/json",
         f"Content-Length: {len(body)}",
         "Connection: close",
+        *(f"{name}: {value}" for name, value in refusal.headers.items()),
     ]
-    if status == HTTPStatus.UPGRADE_REQUIRED:
-        lines.append("Sec-WebSocket-Version: 13")
-    if status == HTTPStatus.METHOD_NOT_ALLOWED:
-        lines.append("Allow: GET")
     return "\r\n".join([*lines, "\r\n"]).encode() + body
 
 
@@ -109,7 +109,7 @@ def _target(line: bytes) -> bytes:
     if version != b"HTTP/1.1":
         raise Refusal(505, "a WebSocket needs HTTP/1.1")
     if method != b"GET":
-        raise Refusal(405, "a WebSocket is asked for by GET")
+        raise Refusal(405, "a WebSocket is asked for by GET", Allow="GET")
     if not target.startswith(b"/") or target.translate(None, VISIBLE) or b"#" in target:
         raise Refusal(400, "the path of the handshake is none")
     return target
@@ -152,7 +152,7 @@ def _check(found: dict[bytes, bytes]) -> None:
     if b"upgrade" not in _tokens(found.get(b"connection", b"")):
         raise Refusal(400, "the handshake lacks Connection: Upgrade")
     if found.get(b"sec-websocket-version") != b"13":
-        raise Refusal(426, "this server speaks version 13 of WebSocket")
+        raise Refusal(426, "this server speaks version 13 of WebSocket", **VERSION)
 
 
 def _tokens(value: bytes) -> list[bytes]:

@@ -81,7 +81,7 @@ class RequestReader:
         try:
             request = handshake.read(head)
         except Refusal as refusal:
-            self.connection.write(handshake.refusal(refusal.status, str(refusal)))
+            self.connection.write(handshake.refused(refusal))
             self.connection.close(LINGER_SECONDS)
             return
         if self.channel is not None:

@@ -15,7 +15,6 @@
 import asyncio
 import re
 from collections.abc import Callable
-from http import HTTPStatus
 from typing import Any
 from urllib.parse import unquote
 
@@ -25,8 +24,9 @@ from daphne.http_protocol import WebRequest
 from .. import metrics
 from ..access.addresses import named_proxies
 from ..exceptions import BroadcastError
-from ..http.answers import Refusal, describe, failure
+from ..http.answers import Refusal
 from ..http.application import find_view, max_body, too_large, too_slow
+from .handshake import refused
 
 #: Seconds in which a client that was refused may go on sending. Closed at once it would not come
 #: to read why.
@@ -91,12 +91,9 @@ class HTTPRequest(WebRequest):  # type: ignore[misc]
         self.content.truncate(0)
         channel = self.channel
         channel.persistent = False
-        status, body = HTTPStatus(describe(error)[0]), failure(error).content
-        head = (
-            f"HTTP/1.1 {status} {status.phrase}\r\nContent-Type: application/json\r\n"
-            f"Content-Length: {len(body)}\r\nConnection: close\r\n\r\n"
-        )
-        channel.transport.write(head.encode() + body)
+        if isinstance(error, BroadcastError):
+            error = Refusal(error.http_status, str(error), **error.http_headers)
+        channel.transport.write(refused(error))
         channel.transport.connection.close(LINGER_SECONDS)
 
     def requestReceived(self, command: bytes, path: bytes, version: bytes) -> None:

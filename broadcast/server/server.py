@@ -57,6 +57,8 @@ from .writing import State, WritingSocket
 
 logger = get_logger(__name__)
 
+#: What sockets are told that are closed because the server goes.
+GOING = "the server is going down"
 #: What Daphne is told to listen at.
 OURS = "sockets of our own"
 #: Seconds after its accept in which a client's first request is waited for. A browser may open a
@@ -241,10 +243,10 @@ class Server(daphne.server.Server):  # type: ignore[misc]
             logger.error("Exception inside application: %s", error, exc_info=error)
         if socket.state == State.CONNECTING:
             socket.refuse(500, "the application failed")
-        elif error is not None:
-            socket.close_with(1011, "")
+        elif task.cancelled():
+            socket.close_with(CloseCode.SHUTDOWN, GOING)
         else:
-            socket.close_with(1000, "")
+            socket.close_with(1011 if error else 1000, "")
 
     def socket_lost(self, socket: WritingSocket) -> None:
         """The connection of a WebSocket is gone; its application may have something left to do."""
@@ -326,7 +328,7 @@ class Server(daphne.server.Server):  # type: ignore[misc]
         # another code than its own would say that some of its data is not published.
         going = [one for one in sockets if steps <= 1 or not (one.stays or one.held)]
         for one in going[: math.ceil(len(going) / max(steps, 1))]:
-            one.close_with(CloseCode.SHUTDOWN, "the server is going down", hear_out=True)
+            one.close_with(CloseCode.SHUTDOWN, GOING, hear_out=True)
         self._end_requests()
         return not sockets and not self._is_answering()
 

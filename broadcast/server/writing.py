@@ -18,10 +18,11 @@ from typing import TYPE_CHECKING, Any
 
 from ..access import limits
 from ..exceptions import CloseCode
+from ..http.answers import Refusal
 from ..wire.frames import BINARY, CLOSE, TEXT, frame_header
 from ..wire.sinks import FrameSink
 from .connection import Connection
-from .handshake import Handshake, refusal
+from .handshake import Handshake, refused
 from .inbound import InboundQueue
 
 if TYPE_CHECKING:
@@ -288,6 +289,6 @@ class WritingSocket:
 
     def refuse(self, status: int, text: str) -> None:
         """Refuse the handshake."""
-        self.connection.write(refusal(status, text))
+        self.connection.write(refused(Refusal(status, text)))
         self._tell_end(LOST)
         self._end()
