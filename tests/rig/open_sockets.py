@@ -1,0 +1,184 @@
+"""WebSockets of our server without a network: bytes go in at once, and nobody else has a turn."""
+
+import asyncio
+from typing import Any
+
+from broadcast.access.limits import Counted
+from broadcast.server import handshake
+from broadcast.server.inbound import InboundQueue
+from broadcast.server.server import Server
+from broadcast.server.websocket import WebSocket
+from tests.rig import raw
+from tests.rig.raw import CLOSE
+
+Expected = list[dict[str, Any]]
+
+
+class ClientSide:
+    """The socket of a connection, as the server has it; what it sends is in `sent`.
+
+    `takes`: how many bytes its client still takes; None: any number.
+    """
+
+    def __init__(self) -> None:
+        self.sent = bytearray()
+        self.takes: int | None = None
+
+    def send(self, data: bytes) -> int:
+        if self.takes is None:
+            self.sent += data
+            return len(data)
+        if not self.takes:
+            raise BlockingIOError
+        taken = data[: self.takes]
+        self.sent += taken
+        self.takes -= len(taken)
+        return len(taken)
+
+    def getsockname(self) -> Any:
+        return ("127.0.0.1", 80)
+
+
+class FakeConnection:
+    """A `broadcast.server.connection.Connection` that does nothing by itself."""
+
+    def __init__(self) -> None:
+        self.socket = ClientSide()
+        self.peer = ("127.0.0.1", 4711)
+        self.counted = Counted("")
+        self.protocol: Any = None
+        self.is_closing = self.is_aborted = False
+        self.is_reading = True
+        self.pending = b""
+        #: Seconds that its client had for its end.
+        self.within: float | None = None
+
+    @property
+    def is_pending(self) -> bool:
+        return bool(self.pending)
+
+    def pause_reading(self) -> None:
+        self.is_reading = False
+
+    def resume_reading(self) -> None:
+        self.is_reading = True
+
+    def write(self, data: bytes) -> bool:
+        if not self.is_closing:
+            self.pending += data
+            self._send()
+        return not self.pending
+
+    def _send(self) -> None:
+        try:
+            while self.pending:
+                self.pending = self.pending[self.socket.send(self.pending) :]
+        except BlockingIOError:
+            return
+
+    def take(self) -> None:
+        """Its client takes everything from now on."""
+        self.socket.takes = None
+        self._send()
+        self.protocol.resume_writing()
+
+    def close(self, within: float) -> None:
+        if not self.is_closing:
+            self.is_closing = self.is_reading = True
+            self.within = within
+
+    def abort(self) -> None:
+        self.is_closing = self.is_aborted = True
+
+    def lose(self) -> None:
+        """It has ended."""
+        self.is_closing = True
+        protocol, self.protocol = self.protocol, None
+        protocol.connection_lost()
+
+
+async def busy(scope: Any, receive: Any, send: Any) -> None:
+    """An application that takes nothing."""
+    await asyncio.Event().wait()
+
+
+def portless_server(max_frame: int) -> Server:
+    """A server that listens nowhere."""
+    server = Server(busy, websocket_max_message_size=max_frame)
+    # As when it runs.
+    server.connections = {}
+    return server
+
+
+class OpenSocket:
+    """An open WebSocket of the server; what its application would get is in `messages`.
+
+    `early`: what its client sends with its handshake.
+    """
+
+    def __init__(self, server: Server, early: bytes = b"", **attributes: Any) -> None:
+        """`attributes`: of the `WebSocket`."""
+        self.connection = FakeConnection()
+        asked = handshake.read(raw.handshake("/").removesuffix(b"\r\n\r\n"))
+        server.open_socket(self.connection, asked, early)  # type: ignore[arg-type]
+        self.socket: WebSocket = self.connection.protocol
+        for name, value in attributes.items():
+            setattr(self.socket, name, value)
+        self.queue: InboundQueue = self.socket.queue
+        assert self.queue.messages.pop(0) == {"type": "websocket.connect"}
+
+    async def accept(self) -> "OpenSocket":
+        await self.socket.send({"type": "websocket.accept"})
+        head, self.answer = bytes(self.connection.socket.sent).split(b"\r\n\r\n", 1)
+        assert head.startswith(b"HTTP/1.1 101 ")
+        self.connection.socket.sent.clear()
+        return self
+
+    def feed(self, *parts: bytes) -> None:
+        """Let the server read these, as far as it still reads."""
+        for part in parts:
+            if not self.connection.is_closing:
+                self.socket.data_received(part)
+
+    async def turns(self) -> int:
+        """Let the server look at all that it has; answers how many turns that took."""
+        number = 0
+        while not self.connection.is_reading:
+            number += 1
+            await asyncio.sleep(0)
+        return number
+
+    @property
+    def messages(self) -> Expected:
+        """What came before its end."""
+        last = -1 if self.queue.over else None
+        messages = [dict(message) for message in self.queue.messages[:last]]
+        for message in messages:
+            assert message.pop("type") == "websocket.receive"
+        return messages
+
+    @property
+    def end(self) -> int | None:
+        """The code of the disconnect; None: there was none."""
+        return self.queue.messages[-1]["code"] if self.queue.over else None
+
+    def sent(self) -> list[tuple[int, bytes]]:
+        """Opcode and payload of every frame that the server sent."""
+        data, found = bytes(self.connection.socket.sent), []
+        while data:
+            assert data[1] < 126, "control frames are short"
+            found.append((data[0] & 0x0F, data[2 : 2 + data[1]]))
+            data = data[2 + data[1] :]
+        return found
+
+    def close_code(self) -> int | None:
+        """The code of the server's close; None: there was none."""
+        codes = [int.from_bytes(payload[:2], "big") for op, payload in self.sent() if op == CLOSE]
+        return codes[0] if codes else None
+
+
+async def open_socket(
+    early: bytes = b"", max_frame: int = 1024 * 1024, **attributes: Any
+) -> OpenSocket:
+    """One of a server of its own, accepted. `attributes`: of the `WebSocket`."""
+    return await OpenSocket(portless_server(max_frame), early, **attributes).accept()
