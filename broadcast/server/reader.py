@@ -27,6 +27,7 @@ REFUSED_SECONDS = 5.0
 LINGER_SECONDS = 5.0
 
 END = b"\r\n\r\n"
+TOO_LONG = Refusal(431, f"the headers of a request have {MOST_HEAD} bytes at most")
 
 
 class RequestReader:
@@ -70,19 +71,25 @@ class RequestReader:
             if end < 0 and len(data) <= MOST_HEAD:
                 self.head = data
                 return
+            if not 0 <= end <= MOST_HEAD:
+                self._refuse(TOO_LONG)
+                return
             self._no_limit()
             self.server.unasked.pop(self, None)
-            if 0 <= end <= MOST_HEAD and handshake.asks(data[:end]):
+            if handshake.asks(data[:end]):
                 self._upgrade(data[:end], data[end + len(END) :])
                 return
             data = self._hand_on(data)
+
+    def _refuse(self, refusal: Refusal) -> None:
+        self.connection.write(handshake.refused(refusal))
+        self.connection.close(LINGER_SECONDS)
 
     def _upgrade(self, head: bytes, early: bytes) -> None:
         try:
             request = handshake.read(head)
         except Refusal as refusal:
-            self.connection.write(handshake.refused(refusal))
-            self.connection.close(LINGER_SECONDS)
+            self._refuse(refusal)
             return
         if self.channel is not None:
             self.channel.lose()
@@ -94,7 +101,7 @@ class RequestReader:
             self.channel = self.server.make_channel()
             self.channel.begin(self.connection, self._idle)
         self.is_handing_on = True
-        self.channel.dataReceived(data)
+        self.channel.take(data)
         self.is_handing_on = False
         return self._rest()
 
@@ -102,7 +109,7 @@ class RequestReader:
         assert self.channel is not None
         if self.channel.is_busy or self.connection.is_closing:
             return b""
-        rest: bytes = self.channel.clearLineBuffer()
+        rest = self.channel.give_back()
         self._within(conf.HEADER_SECONDS if rest else conf.IDLE_SECONDS)
         return rest
 

@@ -4,12 +4,12 @@
   Daphne what was sent piles up.
 * *A body has a limit* (`http.application.max_body`), and a time: a larger or later one is refused
   as soon as that is known, and not kept.
-* *A connection too many* asks once, and is told so (`reader`).
+* *A connection too many* asks once, and is told so (`reader`): at once, if a body is to come.
 * Forms and queries are left to the application. Twisted parses them for itself, too.
 * `Daphne-Root-Path`, which moves every address of the site, is believed from `BROADCAST_PROXIES`
   alone. Where Daphne cannot read it, the request is refused: it would log a traceback.
 * Daphne would take up a WebSocket by its own protocol. Here that is refused: handshakes have been
-  taken before (`reader`), but for one that does not wait for the answer to the request before it.
+  taken before (`reader`), but for one whose header `Upgrade` is folded.
 """
 
 import asyncio
@@ -53,11 +53,14 @@ class HTTPRequest(WebRequest):  # type: ignore[misc]
 
     def gotLength(self, length: int | None) -> None:
         super().gotLength(length)
-        counted = self.channel.counted
-        if counted and counted.refusal:
+        refusal = self.channel.counted.refusal
+        if refusal:
             self.channel.persistent = False
+        if refusal and length != 0:
+            self._refuse(refusal)
+            return
         if self._is_handshake():
-            self._refuse(Refusal(400, "the handshake of a WebSocket waits for answers before it"))
+            self._refuse(Refusal(400, "the handshake of a WebSocket has no folded headers"))
             return
         if length == 0:
             return

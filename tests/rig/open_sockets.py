@@ -1,10 +1,14 @@
 """WebSockets of our server without a network: bytes go in at once, and nobody else has a turn."""
 
 import asyncio
+from socket import AF_INET
 from typing import Any
+
+from daphne.http_protocol import HTTPFactory
 
 from broadcast.access.limits import Counted
 from broadcast.server import handshake
+from broadcast.server.channel import Channel
 from broadcast.server.inbound import InboundQueue
 from broadcast.server.server import Server
 from broadcast.server.websocket import WebSocket
@@ -35,6 +39,8 @@ class ClientSide:
         self.takes -= len(taken)
         return len(taken)
 
+    family = AF_INET
+
     def getsockname(self) -> Any:
         return ("127.0.0.1", 80)
 
@@ -42,10 +48,10 @@ class ClientSide:
 class FakeConnection:
     """A `broadcast.server.connection.Connection` that does nothing by itself."""
 
-    def __init__(self) -> None:
+    def __init__(self, counted: Counted | None = None) -> None:
         self.socket = ClientSide()
         self.peer = ("127.0.0.1", 4711)
-        self.counted = Counted("")
+        self.counted = counted or Counted("")
         self.protocol: Any = None
         self.is_closing = self.is_aborted = False
         self.is_reading = True
@@ -76,11 +82,17 @@ class FakeConnection:
         except BlockingIOError:
             return
 
-    def take(self) -> None:
-        """Its client takes everything from now on."""
+    def begin(self, protocol: Any) -> None:
+        self.protocol = protocol
+
+    def take(self, more: bool = True) -> bytes:
+        """Its client takes what is pending, answers it, and takes `more`."""
+        before = len(self.socket.sent)
         self.socket.takes = None
         self._send()
+        self.socket.takes = None if more else 0
         self.protocol.resume_writing()
+        return bytes(self.socket.sent[before:])
 
     def close(self, within: float) -> None:
         if not self.is_closing:
@@ -89,6 +101,11 @@ class FakeConnection:
 
     def abort(self) -> None:
         self.is_closing = self.is_aborted = True
+
+    async def turns(self) -> None:
+        """Give others their turns, until its client is read again."""
+        while not self.is_reading:  # noqa: ASYNC110
+            await asyncio.sleep(0)
 
     def lose(self) -> None:
         """It has ended."""
@@ -107,6 +124,8 @@ def portless_server(max_frame: int) -> Server:
     server = Server(busy, websocket_max_message_size=max_frame)
     # As when it runs.
     server.connections = {}
+    server.http_factory = HTTPFactory(server)
+    server.http_factory.protocol = Channel
     return server
 
 
@@ -140,13 +159,9 @@ class OpenSocket:
             if not self.connection.is_closing:
                 self.socket.data_received(part)
 
-    async def turns(self) -> int:
-        """Let the server look at all that it has; answers how many turns that took."""
-        number = 0
-        while not self.connection.is_reading:
-            number += 1
-            await asyncio.sleep(0)
-        return number
+    async def turns(self) -> None:
+        """Let the server look at all that it has."""
+        await self.connection.turns()
 
     @property
     def messages(self) -> Expected:
