@@ -161,6 +161,11 @@ class Connection:
         if self._pending is None:
             self._shut_down()
 
+    def give_up(self) -> None:
+        """Count it no more, since it is good for nothing; once, while it is being closed."""
+        if not self._is_lost:
+            limits.give_up(self.counted)
+
     def _shut_down(self) -> None:
         try:
             self.socket.shutdown(socket.SHUT_WR)

@@ -2,11 +2,13 @@
 
 The head of a request is read here, within `HEADER_SECONDS` of its first byte, or of the accept;
 between two requests a connection may be silent for `IDLE_SECONDS`. A handshake becomes a WebSocket,
-or is refused. Everything else goes with its bytes to Twisted's HTTP (`channel`). A connection too
-many (`access.limits`) may ask once, within `REFUSED_SECONDS`, so that it can be told.
+or is refused; so is a head that is too long or folded. Everything else goes with its bytes to
+Twisted's HTTP (`channel`), which gives back what is behind the request. A connection too many
+(`access.limits`) may ask once, within `REFUSED_SECONDS`, so that it can be told.
 """
 
 import asyncio
+import re
 from typing import TYPE_CHECKING
 
 from .. import metrics
@@ -27,7 +29,17 @@ REFUSED_SECONDS = 5.0
 LINGER_SECONDS = 5.0
 
 END = b"\r\n\r\n"
+#: How a line begins that goes on with the header before it. Servers understand it differently.
+FOLD = re.compile(rb"\n[ \t]")
+FOLDED = Refusal(400, "a header of the request is folded")
 TOO_LONG = Refusal(431, f"the headers of a request have {MOST_HEAD} bytes at most")
+
+
+def refusal_of(data: bytes, end: int) -> Refusal | None:
+    """Why no request is read from `data`, if so; `end`: the end of its head, -1: there is none."""
+    if not 0 <= end <= MOST_HEAD:
+        return TOO_LONG
+    return FOLDED if FOLD.search(data, 0, end) else None
 
 
 class RequestReader:
@@ -71,8 +83,8 @@ class RequestReader:
             if end < 0 and len(data) <= MOST_HEAD:
                 self.head = data
                 return
-            if not 0 <= end <= MOST_HEAD:
-                self._refuse(TOO_LONG)
+            if refusal := refusal_of(data, end):
+                self._refuse(refusal)
                 return
             self._no_limit()
             self.server.unasked.pop(self, None)

@@ -8,8 +8,7 @@
 * Forms and queries are left to the application. Twisted parses them for itself, too.
 * `Daphne-Root-Path`, which moves every address of the site, is believed from `BROADCAST_PROXIES`
   alone. Where Daphne cannot read it, the request is refused: it would log a traceback.
-* Daphne would take up a WebSocket by its own protocol. Here that is refused: handshakes have been
-  taken before (`reader`), but for one whose header `Upgrade` is folded.
+* Daphne would take up a WebSocket by its own protocol. `reader` lets no handshake come here.
 """
 
 import asyncio
@@ -59,20 +58,12 @@ class HTTPRequest(WebRequest):  # type: ignore[misc]
         if refusal and length != 0:
             self._refuse(refusal)
             return
-        if self._is_handshake():
-            self._refuse(Refusal(400, "the handshake of a WebSocket has no folded headers"))
-            return
         if length == 0:
             return
         path = unquote(self.channel.target.partition(b"?")[0].decode("latin1"))
         self.most = max_body(find_view(path, self.server.root_path))
         if self.most is not None and (length or 0) > self.most:
             self._refuse(too_large(self.most))
-
-    def _is_handshake(self) -> bool:
-        """Whether Daphne takes it for the handshake of a WebSocket."""
-        upgrade = self.requestHeaders.getRawHeaders(b"Upgrade")
-        return bool(upgrade) and upgrade[0].lower() == b"websocket"
 
     def is_late(self) -> None:
         """Its body did not come in time."""

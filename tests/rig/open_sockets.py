@@ -53,7 +53,7 @@ class FakeConnection:
         self.peer = ("127.0.0.1", 4711)
         self.counted = counted or Counted("")
         self.protocol: Any = None
-        self.is_closing = self.is_aborted = False
+        self.is_closing = self.is_aborted = self.is_given_up = False
         self.is_reading = True
         self.pending = b""
         #: Seconds that its client had for its end.
@@ -98,6 +98,9 @@ class FakeConnection:
         if not self.is_closing:
             self.is_closing = self.is_reading = True
             self.within = within
+
+    def give_up(self) -> None:
+        self.is_given_up = True
 
     def abort(self) -> None:
         self.is_closing = self.is_aborted = True

@@ -170,6 +170,24 @@ async def test_who_is_not_read_does_not_stay_when_it_takes_nothing_either() -> N
     await pair.until_lost()
 
 
+async def test_it_counts_once_whoever_ends_it_first() -> None:
+    for steps in (
+        [Connection.give_up, Connection.abort],
+        # Its application hears of its end in the next turn, and may give it up until then.
+        [Connection.abort, Connection.give_up],
+    ):
+        stays, pair = Pair().begin(), Pair().begin()
+        for step in steps:
+            step(pair.connection)
+        await pair.protocol.lost.wait()
+        found = get_limits()
+        assert (found.connections, found.given_up) == (1, 0)
+        assert list(found.households.values()) == [1]
+        stays.connection.abort()
+        await stays.until_lost()
+        pair.client.close()
+
+
 async def test_a_protocol_that_fails_ends_its_connection_alone(
     caplog: pytest.LogCaptureFixture, monkeypatch: pytest.MonkeyPatch
 ) -> None:

@@ -313,6 +313,7 @@ def test_a_client_that_does_not_answer_a_close_is_cut_off() -> None:
 async def test_after_a_violation_nothing_is_heard() -> None:
     connection = await open_socket()
     connection.feed(frame(3))
+    assert connection.connection.is_given_up
     # The client may not have heard of that yet: it is read on, up to its end.
     assert connection.connection.is_closing and connection.connection.is_reading
     assert connection.connection.within == CLOSE_SECONDS and not connection.connection.is_aborted
