@@ -14,6 +14,7 @@ from contextlib import suppress
 from functools import partial
 from typing import Any
 
+from asgiref.sync import markcoroutinefunction
 from channels.consumer import AsyncConsumer
 from django.db import Error as DatabaseError
 
@@ -69,6 +70,15 @@ class SocketConsumer(AsyncConsumer):  # type: ignore[misc]
     #: It went of its own accord, as a client does that is done.
     said_goodbye = False
 
+    @classmethod
+    def as_asgi(cls, **options: Any) -> Any:
+        """As Channels', without a coroutine around each consumer's own, for as long as it lives."""
+
+        def application(scope: dict[str, Any], receive: Any, send: Send) -> Awaitable[None]:
+            return cls(**options)(scope, receive, send)
+
+        return markcoroutinefunction(application)
+
     async def __call__(self, scope: dict[str, Any], receive: Any, send: Send) -> None:
         self.scope = scope
         self.base_send = send
@@ -117,10 +127,13 @@ class SocketConsumer(AsyncConsumer):  # type: ignore[misc]
         try:
             # Before anything is looked up for it.
             self._count()
-            with database.expected():
-                await self.prepare()
+            await self.prepare()
         except BroadcastError as error:
             self.refusal = self.refusal or error
+        except DatabaseError as error:
+            if (away := database.unavailable(error)) is None:
+                raise
+            self.refusal = self.refusal or away
         await self._accept()
         if not self.refusal:
             await self.enter()

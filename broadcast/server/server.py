@@ -130,7 +130,7 @@ class Server(daphne.server.Server):  # type: ignore[misc]
             self.listening_addresses.append(sock.getsockname())
 
     def _accepted(self, sock: socket.socket, peer: Any) -> None:
-        host = peer[0].removeprefix("::ffff:") if sock.family != socket.AF_UNIX else ""
+        host = peer[0].removeprefix("::ffff:") if isinstance(peer, tuple) else ""
         counted = limits.accept(host)
         if counted is None:
             sock.close()
@@ -192,7 +192,8 @@ class Server(daphne.server.Server):  # type: ignore[misc]
         connection.protocol = socket
         scope = self._scope(socket, handshake)
         socket.queue.put_nowait({"type": "websocket.connect"})
-        application = self.application(scope, socket.queue.get, socket.send)
+        serve: Any = getattr(self.application, "websocket", self.application)
+        application = serve(scope, socket.queue.get, socket.send)
         socket.task = asyncio.ensure_future(application)
         socket.task.add_done_callback(partial(self._application_ended, socket))
         if self.action_logger:
