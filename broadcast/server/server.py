@@ -187,7 +187,6 @@ class Server(daphne.server.Server):  # type: ignore[misc]
     # -- WebSockets -------------------------------------------------------------------------
 
     def open_socket(self, connection: Connection, handshake: Handshake, early: bytes) -> None:
-        """Let the application answer a handshake. `early`: what its client sent behind it."""
         socket = WebSocket(self, connection, handshake)
         connection.protocol = socket
         scope = self._scope(socket, handshake)
@@ -233,7 +232,6 @@ class Server(daphne.server.Server):  # type: ignore[misc]
         return str(self.root_path)
 
     def note(self, socket: WritingSocket, what: str) -> None:
-        """Tell a log of what happens, where somebody wants one."""
         if socket.names is not None:
             self.log_action("websocket", what, socket.names)
 
@@ -250,8 +248,8 @@ class Server(daphne.server.Server):  # type: ignore[misc]
             socket.close_with(1011 if error else 1000, "")
 
     def socket_lost(self, socket: WritingSocket) -> None:
-        """The connection of a WebSocket is gone; its application may have something left to do."""
         assert socket.task is not None
+        # It may have something left to do.
         if not socket.task.done():
             self.leaving[socket.task] = asyncio.get_running_loop().time()
         self.note(socket, "disconnected")
