@@ -15,7 +15,6 @@ const WORDS = {
   "Quiet": "Still",
   "Everything appears here as it is sent.": "Alles erscheint hier, sobald es gesendet wird.",
   "Waiting for the streamer": "Warten auf den Streamer",
-  "Connected": "Verbunden",
   "What is published appears here at once.": "Was gesendet wird, erscheint hier sofort.",
   "Closed": "Geschlossen",
   "This listener was closed.": "Diese Wiedergabe wurde geschlossen.",
