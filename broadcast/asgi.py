@@ -77,6 +77,8 @@ class Application:
 
     def __init__(self, http: ASGIApplication, websocket: ASGIApplication) -> None:
         self.applications = {"http": http, "websocket": websocket, "lifespan": live}
+        #: Our own server asks it for sockets: a coroutine less, for as long as each of them lives.
+        self.websocket = websocket
 
     async def __call__(self, scope: dict[str, Any], receive: Any, send: Any) -> None:
         application = self.applications.get(scope["type"])

@@ -144,6 +144,10 @@ class Conf:
     #: takes nothing of an answer is cut off: seconds.
     SLOW_SECONDS = Setting(30.0, positive=True)
 
+    #: From so many listeners at a time whose clients inflate, a stream is deflated, once for all of
+    #: them; 0: no stream is.
+    COMPRESS_LISTENERS = Setting(10)
+
     #: Largest frame: bytes. From the streamer of a media stream, and from anybody else.
     MAX_MEDIA_FRAME = Setting(4 * 1024 * 1024, positive=True)
     MAX_FRAME = Setting(1024 * 1024, positive=True)

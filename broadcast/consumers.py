@@ -14,6 +14,7 @@ from contextlib import suppress
 from functools import partial
 from typing import Any
 
+from asgiref.sync import markcoroutinefunction
 from channels.consumer import AsyncConsumer
 from django.db import Error as DatabaseError
 
@@ -24,12 +25,13 @@ from .access.admission import admit
 from .access.guard import get_guard
 from .access.origins import refuse
 from .access.visitors import TOKEN_PROTOCOL, Visitor
+from .conf import conf
 from .exceptions import BroadcastError, TooMany
 from .logs import get_logger
 from .models import Stream, database
 from .tokens import Grant
 from .wire.frames import Message, event
-from .wire.sinks import FrameSink, MessageSink, Send, nothing, open_sink
+from .wire.sinks import EXTENSION, FrameSink, MessageSink, Send, nothing, open_sink
 
 logger = get_logger(__name__)
 
@@ -57,6 +59,8 @@ class SocketConsumer(AsyncConsumer):  # type: ignore[misc]
     #: Whether it can speak `broadcast.v1`.
     has_v1 = True
     visitor: Visitor
+    #: Whether messages to and from its client may be deflated.
+    may_deflate = False
     #: Where it writes to, from the moment that it is accepted.
     sink: FrameSink | MessageSink
     is_accepted = False
@@ -68,6 +72,15 @@ class SocketConsumer(AsyncConsumer):  # type: ignore[misc]
     refused = False
     #: It went of its own accord, as a client does that is done.
     said_goodbye = False
+
+    @classmethod
+    def as_asgi(cls, **options: Any) -> Any:
+        """As Channels', without a coroutine around each consumer's own, for as long as it lives."""
+
+        def application(scope: dict[str, Any], receive: Any, send: Send) -> Awaitable[None]:
+            return cls(**options)(scope, receive, send)
+
+        return markcoroutinefunction(application)
 
     async def __call__(self, scope: dict[str, Any], receive: Any, send: Send) -> None:
         self.scope = scope
@@ -117,10 +130,13 @@ class SocketConsumer(AsyncConsumer):  # type: ignore[misc]
         try:
             # Before anything is looked up for it.
             self._count()
-            with database.expected():
-                await self.prepare()
+            await self.prepare()
         except BroadcastError as error:
             self.refusal = self.refusal or error
+        except DatabaseError as error:
+            if (away := database.unavailable(error)) is None:
+                raise
+            self.refusal = self.refusal or away
         await self._accept()
         if not self.refusal:
             await self.enter()
@@ -139,9 +155,17 @@ class SocketConsumer(AsyncConsumer):  # type: ignore[misc]
         # A browser that offers only its token takes no other answer.
         tokens = [name for name in offered if name.startswith(TOKEN_PROTOCOL)]
         subprotocol = SUBPROTOCOL if speaks_v1 else next(iter(tokens), None)
+        transport = self.scope.get("extensions", {}).get(EXTENSION)
+        if transport is not None and self.may_deflate and conf.COMPRESS_LISTENERS:
+            transport.offer_deflate()
         await self.send({"type": "websocket.accept", "subprotocol": subprotocol})
         self.sink, self.encoding = open_sink(self.scope, self.base_send, speaks_v1)
         self.is_accepted = True
+
+    @property
+    def inflates(self) -> bool:
+        """Whether its client inflates messages."""
+        return isinstance(self.sink, FrameSink) and self.sink.transport.inflates
 
     @property
     def way(self) -> str:

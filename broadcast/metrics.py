@@ -97,6 +97,7 @@ append_seconds = histogram(
 )
 deliveries = counter("deliveries", "Publications handed to sockets: once for each listener.")
 delivered_bytes = counter("delivered_bytes", "Bytes of the payloads that were delivered.")
+saved_bytes = counter("saved_bytes", "Bytes that were not sent to sockets because they inflate.")
 flush_publications = histogram(
     "flush_publications", "Publications that one flush wrote to everybody at once.", COUNTS
 )

@@ -1,15 +1,16 @@
 """The paths of the sockets."""
 
-from collections.abc import Awaitable, Callable
+from collections.abc import Awaitable
 from typing import Any
 
+from asgiref.sync import markcoroutinefunction
 from channels.routing import URLRouter
 from django.conf import settings
 from django.urls import URLPattern, re_path
 
 from .access import sole_process
 from .access.addresses import ProxyMiddleware
-from .access.origins import OriginMiddleware
+from .access.origins import Application, OriginMiddleware
 from .consumers import NowhereConsumer
 from .hub.serving import serve_here
 from .monitor.figures import FiguresConsumer
@@ -31,7 +32,7 @@ websocket_urlpatterns: list[Any] = [
 ]
 
 
-def route_websockets(own: list[Any]) -> Callable[[dict[str, Any], Any, Any], Awaitable[None]]:
+def route_websockets(own: list[Any]) -> Application:
     """An application for every WebSocket: those of `own` paths first, then Broadcast's.
 
     The process that runs it is a server from then on. TypeError: `own` has something else.
@@ -40,16 +41,33 @@ def route_websockets(own: list[Any]) -> Callable[[dict[str, Any], Any, Any], Awa
         if not isinstance(pattern, URLPattern):
             what = "path(…) or re_path(…) with a consumer"
             raise TypeError(f"websocket is a list of {what}, and has {pattern!r}")
-    ours: Any = OriginMiddleware(URLRouter(websocket_urlpatterns))
+    ours: Any = OriginMiddleware(route)
     routes = ProxyMiddleware(URLRouter([*own, re_path(r"", ours)]) if own else ours)
 
-    async def application(scope: dict[str, Any], receive: Any, send: Any) -> None:
+    def application(scope: dict[str, Any], receive: Any, send: Any) -> Awaitable[None]:
         serve_here()
         sole_process.look_out()
-        await routes(under_root(scope), receive, send)
+        return routes(under_root(scope), receive, send)
 
     application.serves_broadcast = True  # type: ignore[attr-defined]
-    return application
+    marked: Application = markcoroutinefunction(application)
+    return marked
+
+
+def route(scope: dict[str, Any], receive: Any, send: Any) -> Awaitable[None]:
+    """Have the socket of the path served, as Channels' router does, but without a coroutine of its
+    own: that would stay for as long as the socket.
+    """
+    path: str = scope.get("path_remaining", "")
+    if "path_remaining" not in scope:
+        path = scope["path"].removeprefix(scope.get("root_path", ""))
+    path = path.lstrip("/")
+    for pattern in websocket_urlpatterns:
+        if match := pattern.pattern.match(path):
+            url_route = {"args": match[1], "kwargs": match[2]}
+            application: Application = pattern.callback
+            return application({**scope, "url_route": url_route}, receive, send)
+    raise AssertionError("the last pattern takes every path")
 
 
 def under_root(scope: dict[str, Any]) -> dict[str, Any]:

@@ -1,7 +1,7 @@
 """Settings of the project. Everything that differs between machines comes from the environment.
 
-`SECRET_KEY`, `DEBUG`, `ALLOWED_HOSTS`, `DATABASE_URL`, `REDIS_URL`, `RECORDINGS_DIR`, `HTTPS`,
-`HSTS_SECONDS`,
+`SECRET_KEY`, `DEBUG`, `ALLOWED_HOSTS`, `FIRST_STEPS`, `DATABASE_URL`, `REDIS_URL`,
+`RECORDINGS_DIR`, `HTTPS`, `HSTS_SECONDS`,
 `BROADCAST_PREFIX`, `BROADCAST_PROXIES`, `BROADCAST_RPC_HOST`, `BROADCAST_RPC_PORT`,
 `BROADCAST_RPC_SECRET` and `BROADCAST_METRICS_TOKEN`; docs/reference/settings.md says
 what each is for. Without any of them the project runs in one process, on SQLite, reachable from
@@ -45,6 +45,9 @@ def env_list(name: str, default: str) -> list[str]:
 SECRET_KEY = os.environ.get("SECRET_KEY") or local_secret_key(BASE_DIR / ".secret_key")
 DEBUG = env_bool("DEBUG", False)
 ALLOWED_HOSTS = env_list("ALLOWED_HOSTS", "localhost,127.0.0.1,[::1]")
+# Whether the start page shows every visitor how to publish. A site that no other machine reaches is
+# one that somebody tries.
+FIRST_STEPS = env_bool("FIRST_STEPS", DEBUG or not os.environ.get("ALLOWED_HOSTS"))
 
 INSTALLED_APPS = [
     "broadcast",  # first: its `runserver` stands before the one of Daphne and of Django

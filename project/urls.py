@@ -1,4 +1,4 @@
-"""Paths of the project: the admin, an example, and everything of Broadcast at the root."""
+"""Paths of the project: a start page, the admin, an example, and all of Broadcast at the root."""
 
 from django.contrib import admin
 from django.templatetags.static import static
@@ -7,6 +7,7 @@ from django.views.generic import RedirectView
 
 from broadcast.http.answers import nowhere
 
+from .start import start
 from .vote.views import vote
 
 handler400 = "broadcast.http.answers.bad_request"
@@ -21,6 +22,7 @@ class FaviconView(RedirectView):
 
 
 urlpatterns = [
+    path("", start),  # before the list of streams, which it has on it
     path("favicon.ico", FaviconView.as_view()),
     path("admin/", admin.site.urls),
     path("vote/", vote, name="vote"),

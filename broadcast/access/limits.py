@@ -23,8 +23,7 @@ What counts as a connection:
 
 import asyncio
 from collections import OrderedDict
-from collections.abc import Callable, Hashable, Iterator
-from contextlib import contextmanager
+from collections.abc import Callable, Hashable
 from functools import partial
 from typing import Any
 
@@ -112,11 +111,14 @@ class Limits:
 
         `joins`: it counts in the limit of joins per second, too.
         """
-        with self._telling(address, now):
+        try:
             self._check_all()
             self._check_home(address)
             if joins:
                 self._check_joins(address, now)
+        except TooMany as error:
+            self._log(address, error, now)
+            raise
         self.connections += 1
         self._take(address)
 
@@ -162,11 +164,14 @@ class Limits:
         if counted.refusal:
             raise counted.refusal
         is_counted = not address or household(address) == counted.home
-        with self._telling(address, now):
+        try:
             if not is_counted:
                 self._check_home(address)
             if joins:
                 self._check_joins(address, now)
+        except TooMany as error:
+            self._log(address, error, now)
+            raise
         if is_counted:
             return nothing
         self._take(address)
@@ -183,14 +188,6 @@ class Limits:
             self.households[home] -= 1
             if not self.households[home]:
                 del self.households[home]
-
-    @contextmanager
-    def _telling(self, address: str, now: float) -> Iterator[None]:
-        try:
-            yield
-        except TooMany as error:
-            self._log(address, error, now)
-            raise
 
     def _check_all(self) -> None:
         most = conf.MAX_CONNECTIONS

@@ -5,6 +5,7 @@ of its visitor (`is_own`).
 """
 
 from collections.abc import Awaitable, Callable, Mapping
+from functools import lru_cache
 from io import BytesIO
 from typing import Any
 from urllib.parse import urlsplit
@@ -59,8 +60,13 @@ def is_allowed(origin: str) -> bool:
     allowed = settings.ALLOWED_HOSTS
     if settings.DEBUG and not allowed:
         allowed = [".localhost", "127.0.0.1", "[::1]"]
-    domain, _ = split_domain_port(parts.netloc)
-    return parts.scheme in {"http", "https"} and bool(domain) and validate_host(domain, allowed)
+    return parts.scheme in {"http", "https"} and _is_host(parts.netloc, tuple(allowed))
+
+
+@lru_cache(maxsize=1024)
+def _is_host(name: str, allowed: tuple[str, ...]) -> bool:
+    domain, _ = split_domain_port(name)
+    return bool(domain) and validate_host(domain, allowed)
 
 
 def is_own(scope: Mapping[str, Any], *, trusts: bool = True) -> bool:

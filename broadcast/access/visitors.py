@@ -41,7 +41,8 @@ class Visitor:
         The browser sends its session for a page of another site, port or scheme, too. Such a page
         must not use it: its visitor is nobody, perhaps with a token.
         """
-        key = _session_key(parse_cookie(header(scope, b"cookie") or ""))
+        cookie = header(scope, b"cookie")
+        key = _session_key(parse_cookie(cookie)) if cookie else ""
         user = scope.get("user")
         if (key or user is not None) and not is_own(scope):
             logger.info("Left out the session of a page at %s", header(scope, b"origin"))

@@ -53,7 +53,7 @@ class RoomTokenForm(forms.Form):
 
 class TokenForm(forms.Form):
     grant = forms.ChoiceField(
-        label=_("Lets whoever has it"),
+        label=_("Lets people who have it"),
         choices=[(Grant.LISTEN.value, _("listen")), (Grant.PUBLISH.value, _("publish"))],
         widget=forms.RadioSelect,
         initial=Grant.LISTEN.value,

@@ -89,7 +89,7 @@ class StreamAdmin(VenueAdmin):
                 )
             },
         ),
-        (_("Content"), {"fields": ("kind", "content_type", "record")}),
+        (_("Content"), {"fields": ("kind", "content_type", "record", "compress")}),
         (
             pgettext_lazy("of a stream", "History"),
             {"fields": ("history_count", "history_bytes", "history_seconds")},

@@ -51,9 +51,8 @@ class Heard(Protocol):
     epoch: str
     ring: Ring
     flushed: int
-    #: All listeners; those at the live edge, by encoding; those whose sockets are full.
+    #: All listeners; those whose sockets are full.
     listeners: set["Listener"]
-    edge: dict[Encoding, set["Listener"]]
     full: set["Listener"]
 
     @property
@@ -78,7 +77,7 @@ class Listener:
     """
 
     __slots__ = (
-        *("_reading", "cursor", "encoding", "full_since", "keeps_up", "opening"),
+        *("_reading", "at", "cursor", "encoding", "full_since", "keeps_up", "opening"),
         *("sink", "told", "topic", "waits_from", "was_live"),
     )
 
@@ -95,6 +94,8 @@ class Listener:
         self.topic = topic
         self.sink = sink
         self.encoding = encoding
+        #: While it stands at the live edge: with which encoding.
+        self.at: Encoding | None = None
         self.cursor = cursor
         self.opening = opening
         self.keeps_up = keeps_up
@@ -111,8 +112,7 @@ class Listener:
     @property
     def offset(self) -> int:
         """The newest publication that it was handed."""
-        at_edge = self in self.topic.edge.get(self.encoding, ())
-        return self.topic.flushed if at_edge else self.cursor
+        return self.cursor if self.at is None else self.topic.flushed
 
     @property
     def behind(self) -> int:

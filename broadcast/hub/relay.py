@@ -11,8 +11,8 @@ not thrash the layer.
 import asyncio
 import math
 import time
-from collections.abc import AsyncIterator, Awaitable, Callable, Iterable
-from contextlib import asynccontextmanager, suppress
+from collections.abc import Awaitable, Callable, Iterable
+from contextlib import suppress
 from functools import partial
 from typing import Any, TypeVar
 from weakref import WeakValueDictionary
@@ -48,6 +48,22 @@ CHANNEL_SECONDS = 15.0
 REJOIN_SECONDS = 3600.0
 
 
+class Reserved:
+    """A topic that is kept for as long as a block runs: see `Relay.topic`."""
+
+    __slots__ = ("_name", "_relay", "_topic")
+
+    def __init__(self, relay: "Relay", name: str) -> None:
+        self._relay, self._name = relay, name
+
+    async def __aenter__(self) -> Topic:
+        self._topic = await self._relay.reserve(self._name)
+        return self._topic
+
+    async def __aexit__(self, *error: object) -> None:
+        await self._relay.release(self._topic)
+
+
 class Relay:
     def __init__(self) -> None:
         self.layer = get_layer()
@@ -70,20 +86,26 @@ class Relay:
         #: When the groups of unused topics are left.
         self._leaving: dict[str, asyncio.TimerHandle] = {}
 
-    @asynccontextmanager
-    async def topic(self, name: str) -> AsyncIterator[Topic]:
+    def topic(self, name: str) -> "Reserved":
         """The topic of a stream, which hears everything that is published from now on.
 
-        It is kept while the block runs, and for as long as anybody was added to it there.
+        A context manager: it is kept while the block runs, and for as long as anybody was added to
+        it there.
         """
-        async with self._locks.setdefault(name, asyncio.Lock()):
-            topic = self.topics.get(name) or await self._join(name)
-            topic.reserved += 1
-        try:
-            yield topic
-        finally:
-            topic.reserved -= 1
-            await self.changed(topic)
+        return Reserved(self, name)
+
+    async def reserve(self, name: str) -> Topic:
+        topic = self.topics.get(name)
+        if topic is None or name in self._locks:
+            # It is being joined or left.
+            async with self._locks.setdefault(name, asyncio.Lock()):
+                topic = self.topics.get(name) or await self._join(name)
+        topic.reserved += 1
+        return topic
+
+    async def release(self, topic: Topic) -> None:
+        topic.reserved -= 1
+        await self.changed(topic)
 
     async def attend(self, kind: type[M], handler: Callable[[M], None]) -> None:
         """Give `handler` every message of a kind that is sent to everybody from now on."""

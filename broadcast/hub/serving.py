@@ -2,7 +2,6 @@
 
 import asyncio
 from collections.abc import Coroutine
-from contextlib import suppress
 from typing import Any, TypeVar
 
 from .. import lifespan, metrics
@@ -16,10 +15,15 @@ _loop: asyncio.AbstractEventLoop | None = None
 def serve_here() -> None:
     """Say that this process is a server, and the running event loop, if one runs yet, its own."""
     global _loop
+    try:
+        here = asyncio.get_running_loop()
+    except RuntimeError:
+        here = None
+    if here is not None and here is _loop:
+        return
     serve()
     metrics.processes.set(1)
-    with suppress(RuntimeError):
-        _loop = asyncio.get_running_loop()
+    _loop = here or _loop
 
 
 def get_loop() -> asyncio.AbstractEventLoop | None:

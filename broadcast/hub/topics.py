@@ -19,7 +19,8 @@ from typing import Any
 from .. import metrics
 from ..exceptions import CloseCode
 from ..publications import Publication
-from ..wire.frames import Encoding, Message
+from ..wire.frames import Message
+from .edge import Edge
 from .listeners import Listener
 from .page_writes import MOST_SECONDS, get_writes
 from .ring import Ring
@@ -47,8 +48,8 @@ class Topic:
         #: Everybody who hears it, wherever they stand.
         self.listeners: set[Listener] = set()
         self.streamers = Streamers(streamer, self.listeners)
-        #: Those at the live edge, by encoding: all a flush writes to.
-        self.edge: dict[Encoding, set[Listener]] = {}
+        #: Those at the live edge: all a flush writes to.
+        self.edge: Edge[Listener] = Edge()
         #: Listeners ahead of `flushed`, or waiting for an entry point; a flush must not write to
         #: them.
         self.ahead: set[Listener] = set()
@@ -116,7 +117,7 @@ class Topic:
         while self.flushed < ring.offset:
             publications, size = ring.slice(self.flushed, ring.offset)
             self.flushed = publications[-1].offset
-            for encoding, edge in list(self.edge.items()):
+            for encoding, edge in list(self.edge.by_encoding.items()):
                 # A message in a room may not be for every member.
                 if edge and (data := encoding.publications(publications)):
                     deliveries += len(publications) * len(edge)
@@ -126,6 +127,7 @@ class Topic:
                         writes.add(pages, data)
                     else:
                         self._write(data, edge)
+            self.edge.flushed(size)
             writes.bound()
         self._admit_ahead()
         ended = loop.time()
@@ -149,10 +151,9 @@ class Topic:
         """Publications up to `offset` cannot be had: listeners that had not heard them are
         overtaken."""
         self.flush()
-        behind = [listener for edge in self.edge.values() for listener in edge]
+        behind = self.edge.clear()
         for listener in behind:
             listener.cursor = self.flushed
-        self.edge.clear()
         self._empty(offset)
         for listener in behind:
             listener.advance()
@@ -184,12 +185,7 @@ class Topic:
         self.listeners.discard(listener)
         self.ahead.discard(listener)
         self.full.discard(listener)
-        edge = self.edge.get(listener.encoding)
-        if edge is not None:
-            edge.discard(listener)
-            if not edge:
-                # A member of a room has an encoding of its own.
-                del self.edge[listener.encoding]
+        self.edge.discard(listener)
         self.streamers.count()
 
     def arrive(self, listener: Listener) -> None:
@@ -201,13 +197,11 @@ class Topic:
         if listener.cursor > self.flushed or listener.waits_from:
             self.ahead.add(listener)
         else:
-            self.edge.setdefault(listener.encoding, set()).add(listener)
+            self.edge.add(listener)
 
     def note_full(self, listener: Listener) -> None:
         """Its socket takes no more: it leaves the live edge, and its cursor says where that was."""
-        edge = self.edge.get(listener.encoding, set())
-        if listener in edge:
-            edge.discard(listener)
+        if self.edge.discard(listener):
             listener.cursor = self.flushed
         # Since the first time: who takes nothing may be written to again.
         listener.full_since = listener.full_since or asyncio.get_running_loop().time()

@@ -33,8 +33,8 @@ class Room(Venue):
 
     class Visibility(models.TextChoices):
         PUBLIC = "public", _("public: listed, for everybody")
-        UNLISTED = "unlisted", _("unlisted: for whoever has the link")
-        PRIVATE = "private", _("private: owner, staff, some users, and whoever has a token")
+        UNLISTED = "unlisted", _("unlisted: for people who have the link")
+        PRIVATE = "private", _("private: owner, staff, some users, and people with a token")
 
     room_id = models.CharField(
         _("room id"),
@@ -58,7 +58,7 @@ class Room(Venue):
         verbose_name=_("users who may enter"),
         blank=True,
         related_name="+",
-        help_text=_("Beside the owner, staff and whoever has the permission for all rooms."),
+        help_text=_("Beside the owner, staff and people with the permission for all rooms."),
     )
     max_peers = models.PositiveIntegerField(
         _("most members"),

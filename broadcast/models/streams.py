@@ -64,7 +64,7 @@ class Stream(Venue):
 
     class Visibility(models.TextChoices):
         PUBLIC = "public", _("public: listed, for everybody")
-        UNLISTED = "unlisted", _("unlisted: for whoever has the link")
+        UNLISTED = "unlisted", _("unlisted: for people who have the link")
         PRIVATE = "private", _("private: owner, staff and users with the permission")
 
     class Publishing(models.TextChoices):
@@ -96,14 +96,14 @@ class Stream(Venue):
         verbose_name=_("users who may listen"),
         blank=True,
         related_name="+",
-        help_text=_("Beside the owner, staff and whoever has the permission on all streams."),
+        help_text=_("Beside the owner, staff and people with the permission on all streams."),
     )
     may_publish_users = UsersField(
         settings.AUTH_USER_MODEL,
         verbose_name=_("users who may publish"),
         blank=True,
         related_name="+",
-        help_text=_("Beside the owner, staff and whoever has the permission on all streams."),
+        help_text=_("Beside the owner, staff and people with the permission on all streams."),
     )
     kind = models.CharField(_("kind"), max_length=10, choices=Kind, default=Kind.MESSAGES)
     content_type = models.CharField(
@@ -116,6 +116,16 @@ class Stream(Venue):
         _("record"),
         default=False,
         help_text=_("Video and sound are written to a file, from the next time a streamer comes."),
+    )
+    compress = models.BooleanField(
+        _("compress while it is private"),
+        default=False,
+        # Servers of the version before, which may run beside this one, write rows without it.
+        db_default=False,
+        help_text=_(
+            "Sizes of compressed messages tell an observer something of their content. Leave this "
+            "off where strangers publish beside secrets."
+        ),
     )
     history_count = models.PositiveIntegerField(
         _("history: publications"), null=True, blank=True, help_text=_("Empty: the default.")
@@ -171,6 +181,12 @@ class Stream(Venue):
         """StreamClosed: a person closed it. `names_it`: the error says which stream it is."""
         if self.closed_at:
             raise StreamClosed(f"the stream {f'{self.slug!r} ' if names_it else ''}was closed")
+
+    @property
+    def may_be_compressed(self) -> bool:
+        """Whether what it sends may be deflated: not media, which is compressed already."""
+        is_open = self.visibility != self.Visibility.PRIVATE
+        return self.kind != self.Kind.MEDIA and (is_open or self.compress)
 
     def may(self, grant: Grant, user: "AnyUser") -> bool:
         """Whether `user` may do it, by who they are; what a token grants comes on top."""

@@ -8,7 +8,7 @@ it leaves it does not hear from that moment on; `heard` says where it left each 
 
 import asyncio
 import math
-from collections.abc import Iterable, Mapping
+from collections.abc import Callable, Iterable, Mapping
 from typing import Any, Protocol
 
 from django.utils import timezone
@@ -22,7 +22,7 @@ from ..models import EVERYONE, Subscription
 from ..models.database import database_sync_to_async
 from ..models.subscriptions import Place
 from ..publications import Position, decode_json
-from ..wire.frames import page_encoding
+from ..wire.frames import Message, page_encoding
 from .subscriptions import positions, topic_of
 
 #: The place of a page on a channel that it was never subscribed to.
@@ -34,9 +34,9 @@ class Page(Sink, Protocol):
 
     #: Its name among all processes; "": its session has no pages.
     digest: str
-    #: Whether it is told positions, and whether its frames are joined before they are written.
+    #: Whether it is told positions; and what makes frames of its messages. None: it takes messages.
     tells_positions: bool
-    is_prepared: bool
+    frames: Callable[[Iterable[Message]], bytes] | None
 
     @property
     def user(self) -> Any:
@@ -113,7 +113,7 @@ class Channels:
             if page.is_going or channel in self.listeners or channel in self.left:
                 return
             told = topic.epoch if page.tells_positions else ""
-            encoding = page_encoding(channel, told, page.is_prepared)
+            encoding = page_encoding(channel, told, page.frames)
             listener = Listener(topic, page, encoding, start.cursor, start.opening)
             self.listeners[channel] = listener
             if told:

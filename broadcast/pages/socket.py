@@ -26,7 +26,8 @@ from ..logs import get_logger
 from ..models import Subscription
 from ..models.database import database_sync_to_async
 from ..signals import socket_joined, socket_left
-from ..wire.frames import TEXT, Message
+from ..wire.deflate import alone
+from ..wire.frames import TEXT, Message, to_frames
 from ..wire.sinks import FrameSink
 from . import watch as page_watch
 from .actions import Actions
@@ -56,6 +57,7 @@ class PageConsumer(SocketConsumer):
     A wrong, missing or foreign connection id is let in: its digest matches no subscription.
     """
 
+    may_deflate = True
     #: Its name among all processes; "": its session has no pages.
     digest = ""
     socket_key = ""
@@ -79,6 +81,7 @@ class PageConsumer(SocketConsumer):
         self.space: asyncio.Event | None = None
         self.is_full = False
         self.is_prepared = isinstance(self.sink, FrameSink)
+        self.frames = (alone if self.inflates else to_frames) if self.is_prepared else None
         self.sink.on_space(self.go_on)
         if isinstance(self.sink, FrameSink):
             self.sink.on_close(self.closing)

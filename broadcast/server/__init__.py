@@ -1,4 +1,4 @@
-"""Sockets of the operating system: our own server, on Daphne and autobahn.
+"""Sockets of the operating system: our own server, with the HTTP of Daphne.
 
 Connections come in, bounded in number, bytes and time from their accept; requests and frames go to
 the ASGI application, and what it writes goes out with flow control. SIGTERM drains: everybody is

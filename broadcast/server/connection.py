@@ -49,12 +49,14 @@ class Connection:
     """A connection that was accepted. `peer`: the address that the system tells."""
 
     __slots__ = (
-        *("_is_lost", "_is_reading", "_late", "_loop", "_pending"),
+        *("_file", "_is_lost", "_is_reading", "_late", "_loop", "_pending"),
         *("counted", "is_closing", "peer", "protocol", "socket"),
     )
 
     def __init__(self, sock: socket.socket, peer: Any, counted: Counted) -> None:
         self.socket = sock
+        #: Its descriptor: a loop that is asked for a new socket formats that for an error.
+        self._file = sock.fileno()
         self.peer = peer
         self.counted = counted
         #: None: it has ended.
@@ -85,12 +87,12 @@ class Connection:
         """Read no more of it. The client's end is not heard of meanwhile."""
         if self._is_reading:
             self._is_reading = False
-            self._loop.remove_reader(self.socket)
+            self._loop.remove_reader(self._file)
 
     def resume_reading(self) -> None:
         if not self._is_reading and not self._is_lost:
             self._is_reading = True
-            self._loop.add_reader(self.socket, self._read)
+            self._loop.add_reader(self._file, self._read)
 
     def _read(self) -> None:
         try:
@@ -127,7 +129,7 @@ class Connection:
         if sent == len(data):
             return True
         self._pending = bytearray(memoryview(data)[sent:])
-        self._loop.add_writer(self.socket, self._write_pending)
+        self._loop.add_writer(self._file, self._write_pending)
         return False
 
     def _write_pending(self) -> None:
@@ -143,7 +145,7 @@ class Connection:
         if self._pending:
             return
         self._pending = None
-        self._loop.remove_writer(self.socket)
+        self._loop.remove_writer(self._file)
         if self.is_closing:
             self._shut_down()
         elif self.protocol is not None:
@@ -184,10 +186,11 @@ class Connection:
         if self._is_lost:
             return
         self._is_lost = self.is_closing = True
-        self._loop.remove_reader(self.socket)
+        # Its descriptor may be another connection's soon.
+        self.pause_reading()
         if self._pending is not None:
             self._pending = None
-            self._loop.remove_writer(self.socket)
+            self._loop.remove_writer(self._file)
         if self._late is not None:
             self._late.cancel()
             self._late = None

@@ -32,6 +32,7 @@ ASKS = re.compile(rb"\nupgrade[ \t]*:[^\r\n]*websocket", re.IGNORECASE)
 LEGAL = bytes({*b"\t\r\n", *range(0x20, 0x7F), *range(0x80, 0x100)})
 #: What the name of a header consists of (RFC 9110, section 5.6.2), and what a target does.
 TOKEN = b"!#$%&'*+-.^_`|~0123456789ABCDEFGHIJKLMNOPQRSTUVWXYZabcdefghijklmnopqrstuvwxyz"
+HEADER = re.compile(rb"^([%b]+):[ \t]*([^\r\n]*)(?:\r\n|\Z)" % re.escape(TOKEN), re.MULTILINE)
 VISIBLE = bytes(range(0x21, 0x7F))
 #: Headers that a handshake has once, or not at all.
 SINGLE = frozenset((b"host", b"sec-websocket-key", b"sec-websocket-version", b"origin"))
@@ -93,14 +94,15 @@ def read(head: bytes) -> Handshake:
     """Read the head of a request, without the empty line at its end. Refusal: it is none."""
     if head.translate(None, LEGAL):
         raise Refusal(400, "the handshake has characters that no header may have")
-    lines = head.split(b"\r\n")
-    if len(lines) > MOST_HEADERS:
+    line, _, rest = head.partition(b"\r\n")
+    target = _target(line)
+    lines = head.count(b"\r\n")
+    if lines > MOST_HEADERS:
         raise Refusal(431, f"{MOST_HEADERS} headers are the most")
-    if b"\r" in b"".join(lines) or b"\n" in b"".join(lines):
-        raise Refusal(400, "a line of the handshake ends with half a line end")
-    target = _target(lines[0])
-    headers = [_header(line) for line in lines[1:]]
-    return _handshake(target, headers)
+    found = HEADER.findall(rest)
+    if len(found) < lines or head.count(b"\r") + head.count(b"\n") > 2 * lines:
+        raise Refusal(400, "a line of the handshake is no header")
+    return _handshake(target, [(name.lower(), value.rstrip(b" \t")) for name, value in found])
 
 
 def _target(line: bytes) -> bytes:
@@ -113,13 +115,6 @@ def _target(line: bytes) -> bytes:
     if not target.startswith(b"/") or target.translate(None, VISIBLE) or b"#" in target:
         raise Refusal(400, "the path of the handshake is none")
     return target
-
-
-def _header(line: bytes) -> Header:
-    name, colon, value = line.partition(b":")
-    if not colon or not name or name.translate(None, TOKEN):
-        raise Refusal(400, "a line of the handshake is no header")
-    return name.lower(), value.strip(b" \t")
 
 
 def _handshake(target: bytes, headers: list[Header]) -> Handshake:

@@ -9,19 +9,16 @@ Twisted's HTTP (`channel`), which gives back what is behind the request. A conne
 
 import asyncio
 import re
-from typing import TYPE_CHECKING
+from typing import Protocol
 
 from .. import metrics
 from ..conf import conf
 from ..exceptions import TooSlow
 from ..http.answers import Refusal
 from . import handshake
+from .channel import Channel
 from .connection import Connection
-from .handshake import MOST_HEAD
-
-if TYPE_CHECKING:
-    from .channel import Channel
-    from .server import Server
+from .handshake import MOST_HEAD, Handshake
 
 #: Seconds in which a connection that is one too many asks for something, to be told so.
 REFUSED_SECONDS = 5.0
@@ -42,6 +39,19 @@ def refusal_of(data: bytes, end: int) -> Refusal | None:
     return FOLDED if FOLD.search(data, 0, end) else None
 
 
+class Host(Protocol):
+    """The server of a connection."""
+
+    #: When each connection was accepted that has not asked for anything yet.
+    unasked: "dict[RequestReader, float]"
+
+    def make_channel(self) -> Channel:
+        """A channel for the requests of a connection."""
+
+    def open_socket(self, connection: Connection, handshake: Handshake, early: bytes) -> None:
+        """Let the application answer a handshake. `early`: what its client sent behind it."""
+
+
 class RequestReader:
     """Requests are read here, and each is handed on."""
 
@@ -49,7 +59,7 @@ class RequestReader:
         *("__weakref__", "channel", "connection", "head", "is_handing_on", "late", "server"),
     )
 
-    def __init__(self, server: "Server", connection: Connection) -> None:
+    def __init__(self, server: Host, connection: Connection) -> None:
         self.server = server
         self.connection = connection
         #: The start of a head, and the timer that ends its connection if the rest is late.

@@ -130,7 +130,7 @@ class Server(daphne.server.Server):  # type: ignore[misc]
             self.listening_addresses.append(sock.getsockname())
 
     def _accepted(self, sock: socket.socket, peer: Any) -> None:
-        host = peer[0].removeprefix("::ffff:") if sock.family != socket.AF_UNIX else ""
+        host = peer[0].removeprefix("::ffff:") if isinstance(peer, tuple) else ""
         counted = limits.accept(host)
         if counted is None:
             sock.close()
@@ -187,12 +187,12 @@ class Server(daphne.server.Server):  # type: ignore[misc]
     # -- WebSockets -------------------------------------------------------------------------
 
     def open_socket(self, connection: Connection, handshake: Handshake, early: bytes) -> None:
-        """Let the application answer a handshake. `early`: what its client sent behind it."""
         socket = WebSocket(self, connection, handshake)
         connection.protocol = socket
         scope = self._scope(socket, handshake)
         socket.queue.put_nowait({"type": "websocket.connect"})
-        application = self.application(scope, socket.queue.get, socket.send)
+        serve: Any = getattr(self.application, "websocket", self.application)
+        application = serve(scope, socket.queue.get, socket.send)
         socket.task = asyncio.ensure_future(application)
         socket.task.add_done_callback(partial(self._application_ended, socket))
         if self.action_logger:
@@ -232,7 +232,6 @@ class Server(daphne.server.Server):  # type: ignore[misc]
         return str(self.root_path)
 
     def note(self, socket: WritingSocket, what: str) -> None:
-        """Tell a log of what happens, where somebody wants one."""
         if socket.names is not None:
             self.log_action("websocket", what, socket.names)
 
@@ -249,8 +248,8 @@ class Server(daphne.server.Server):  # type: ignore[misc]
             socket.close_with(1011 if error else 1000, "")
 
     def socket_lost(self, socket: WritingSocket) -> None:
-        """The connection of a WebSocket is gone; its application may have something left to do."""
         assert socket.task is not None
+        # It may have something left to do.
         if not socket.task.done():
             self.leaving[socket.task] = asyncio.get_running_loop().time()
         self.note(socket, "disconnected")

@@ -14,18 +14,17 @@
 import asyncio
 from collections.abc import Callable
 from enum import IntEnum
-from typing import TYPE_CHECKING, Any
+from typing import Any, Protocol
 
 from ..exceptions import CloseCode
 from ..http.answers import Refusal
+from ..wire.deflate import agree
 from ..wire.frames import BINARY, CLOSE, TEXT, frame_header
 from ..wire.sinks import FrameSink
 from .connection import Connection
 from .handshake import Handshake, refused
 from .inbound import InboundQueue
-
-if TYPE_CHECKING:
-    from .server import Server
+from .sockets import Sockets
 
 PING, PONG = 9, 10
 
@@ -43,16 +42,29 @@ class State(IntEnum):
     CONNECTING, OPEN, CLOSING, CLOSED = range(4)
 
 
+class Host(Protocol):
+    """The server of a WebSocket."""
+
+    websocket_max_message_size: int
+    sockets: "Sockets[WritingSocket]"
+
+    def note(self, socket: "WritingSocket", what: str) -> None:
+        """Tell a log of what happens, where somebody wants one."""
+
+    def socket_lost(self, socket: "WritingSocket") -> None:
+        """Its connection is gone. Once."""
+
+
 class WritingSocket:
     """The writing half of a `websocket.WebSocket`."""
 
     __slots__ = (
-        *("_handshake", "_is_full", "_late", "_part", "_waiters", "connection", "deflates"),
+        *("_deflates", "_handshake", "_is_full", "_late", "_part", "_waiters", "connection"),
         *("inflates", "held", "hears_out", "max_frame", "names", "queue", "quiet", "server"),
         *("sink", "state", "stays", "task"),
     )
 
-    def __init__(self, server: "Server", connection: Connection, handshake: Handshake) -> None:
+    def __init__(self, server: Host, connection: Connection, handshake: Handshake) -> None:
         self.server = server
         self.connection = connection
         self._handshake: Handshake | None = handshake
@@ -63,8 +75,8 @@ class WritingSocket:
         self.names: dict[str, Any] | None = None
         #: Bytes of the largest message that is taken from this client.
         self.max_frame: int = server.websocket_max_message_size
-        #: Whether compressed messages were agreed on, from the client and to it.
-        self.inflates = self.deflates = False
+        #: Whether deflated messages may be agreed on, and whether they were, for both sides.
+        self._deflates = self.inflates = False
         #: Where the application writes to it, if it does so directly.
         self.sink: FrameSink | None = None
         #: Whether a server that goes serves it to the end.
@@ -83,6 +95,9 @@ class WritingSocket:
         self._part = server.sockets.add(self)
 
     # -- frames -----------------------------------------------------------------------------
+
+    def offer_deflate(self) -> None:
+        self._deflates = True
 
     def attach(self, sink: FrameSink) -> None:
         self.sink = sink
@@ -247,8 +262,10 @@ class WritingSocket:
     def _accept(self, message: dict[str, Any]) -> None:
         if self._handshake is None or self.state != State.CONNECTING:
             return
+        extensions = agree(self._handshake.extensions) if self._deflates else ""
+        self.inflates = bool(extensions)
         headers = message.get("headers") or ()
-        answer = self._handshake.answer(message.get("subprotocol"), "", headers)
+        answer = self._handshake.answer(message.get("subprotocol"), extensions, headers)
         self._handshake = None
         self.state = State.OPEN
         self.connection.write(answer)

@@ -14,19 +14,22 @@ from ..hub.listeners import Heard, Listener
 from ..hub.starts import Wish, query_of
 from ..publications import decode_json
 from ..tokens import Grant
-from ..wire.frames import Encoding, Message, event
+from ..wire.frames import INFLATING, Encoding, Message, event
 
 
 class ListenerConsumer(SocketConsumer):
     """A socket that hears a stream, at `/ws/listener/<slug>/`; a `hub.joining.Newcomer`."""
 
     grant = Grant.LISTEN
+    may_deflate = True
     listener: Listener | None = None
 
     async def enter(self) -> None:
         query = query_of(self.scope)
         wish = Wish.of(query)
         stream = await self.admit(query)
+        if self.inflates and stream.may_be_compressed:
+            self.encoding = INFLATING[self.encoding]
         await join(self, stream, wish)
 
     async def open(self) -> bool:

@@ -1,7 +1,8 @@
 """The pages: the list of streams, a stream to watch, to embed, its studio."""
 
 from collections import defaultdict
-from collections.abc import Iterable
+from collections.abc import Iterable, Mapping
+from typing import Any
 
 from asgiref.sync import async_to_sync
 from django.http import HttpRequest, HttpResponse
@@ -32,7 +33,12 @@ RECORDINGS = 20
 
 @page
 @personal
-def stream_list(request: HttpRequest) -> HttpResponse:
+def stream_list(
+    request: HttpRequest,
+    template_name: str = "broadcast/stream_list.html",
+    extra_context: Mapping[str, Any] | None = None,
+) -> HttpResponse:
+    """The list; a project may have it in a template that extends ours, with more in its context."""
     user = user_of(request)
     streams = list(Stream.objects.listed_for(user).filter(closed_at=None))
     presences = presences_of(stream.slug for stream in streams)
@@ -49,9 +55,8 @@ def stream_list(request: HttpRequest) -> HttpResponse:
         for stream in streams
     ]
     rows.sort(key=lambda row: not row["live"])
-    return render(
-        request, "broadcast/stream_list.html", {"streams": rows, "is_staff": is_staff(user)}
-    )
+    context = {"streams": rows, "is_staff": is_staff(user), **(extra_context or {})}
+    return render(request, template_name, context)
 
 
 @page

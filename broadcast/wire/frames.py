@@ -54,8 +54,11 @@ def _json(publication: Publication) -> bytes:
 
 def event(name: str, **fields: Any) -> Message:
     """An event of the sub-protocol: a JSON object in a text frame."""
-    text = json.dumps({"event": name, **fields}, ensure_ascii=False, separators=(",", ":"))
-    return (TEXT, (text.encode(),))
+    return (TEXT, (_encode({"event": name, **fields}).encode(),))
+
+
+#: Made once: it takes as long as what it encodes.
+_encode = json.JSONEncoder(ensure_ascii=False, separators=(",", ":")).encode
 
 
 def frame_header(opcode: int, length: int) -> bytes:
@@ -105,16 +108,20 @@ class Encoding(NamedTuple):
     Both functions answer what the `write` of that listener's sink takes: `bytes` of frames, or a
     list of messages. `tells`: events can be told; a plain listener never gets any. `gathers`: its
     sockets hear many topics, and are written to once for all of them (`hub.page_writes`).
+    `inflates`: its client inflates, so that frames may be deflated for it; of what, says `each`.
     """
 
     publications: Callable[[Iterable[Publication]], Any]
     messages: Callable[[Iterable[Message]], Any]
     tells: bool
     gathers: bool = False
+    inflates: bool = False
+    each: Callable[[Iterable[Publication]], list[Message]] = _plain_messages
 
 
-PLAIN_FRAMES = Encoding(_plain_frames, to_frames, tells=False)
-V1_FRAMES = Encoding(_v1_frames, to_frames, tells=True)
+PLAIN_FRAMES = Encoding(_plain_frames, to_frames, tells=False, each=_plain_messages)
+V1_FRAMES = Encoding(_v1_frames, to_frames, tells=True, each=_v1_messages)
+INFLATING = {one: one._replace(inflates=True) for one in (PLAIN_FRAMES, V1_FRAMES)}
 PLAIN_MESSAGES = Encoding(_plain_messages, list, tells=False)
 V1_MESSAGES = Encoding(_v1_messages, list, tells=True)
 
@@ -147,18 +154,20 @@ def _dump(value: Any) -> bytes:
 
 
 @lru_cache(maxsize=10_000)
-def page_encoding(channel: str, epoch: str, prepared: bool) -> Encoding:
+def page_encoding(
+    channel: str, epoch: str, frames: Callable[[Iterable[Message]], bytes] | None
+) -> Encoding:
     """The encoding of all pages that hear `channel`, so that each frame is made once for them.
 
-    `epoch`: that of the topic, for pages that are told positions, else "". `prepared`: as frames.
+    `epoch`: that of the topic, for pages that are told positions, else "". `frames`: makes frames
+    of messages; None: they are taken as messages.
     """
 
     def messages(publications: Iterable[Publication]) -> Iterable[Message]:
         return (page_message(publication, channel, epoch) for publication in publications)
 
-    def frames(publications: Iterable[Publication]) -> bytes:
-        return to_frames(messages(publications))
-
-    if prepared:
-        return Encoding(frames, to_frames, tells=False, gathers=True)
+    if frames:
+        return Encoding(
+            lambda publications: frames(messages(publications)), to_frames, False, gathers=True
+        )
     return Encoding(lambda publications: list(messages(publications)), list, tells=False)

@@ -26,6 +26,12 @@ class FrameTransport(Protocol):
 
     #: The largest message that is taken from this client, in bytes.
     max_frame: int
+    #: Whether its client inflates messages. (What it deflates itself is inflated before it is
+    #: handed to anybody.)
+    inflates: bool
+
+    def offer_deflate(self) -> None:
+        """Agree on deflated messages, if its client offers them. Called before it is accepted."""
 
     def write_frames(self, frames: bytes) -> bool:
         """Write whole frames. False: the transport is full, `on_space` will be called once."""

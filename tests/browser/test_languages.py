@@ -66,11 +66,11 @@ def texts_of(page: Page) -> list[str]:
     ("path", "place", "words"),
     [
         ("/", "[data-listeners]", "0 Hörer"),
-        ("/streams/news/", "broadcast-listener .label", "Warten auf den Streamer"),
+        ("/streams/news/", "broadcast-listener .label", "Verbunden"),
         ("/streams/news/studio/", ".on-air strong", "Auf Sendung"),
         ("/rooms/", "h1", "Räume"),
         ("/rooms/harbour/", "[data-switch=microphone] [data-words]", "Ton aus"),
-        ("/streams/news/embed/", "broadcast-listener .label", "Warten auf den Streamer"),
+        ("/streams/news/embed/", "broadcast-listener .label", "Verbunden"),
         ("/vote/", "h1", "Was sollen wir an Bord servieren?"),
     ],
 )

@@ -83,7 +83,7 @@ def test_what_is_sent_in_the_studio_is_seen_by_everybody_who_watches(
 ) -> None:
     watchers = [people.open(WATCH) for _ in range(2)]
     for page in watchers:
-        expect(state(page)).to_have_text("Waiting for the streamer")
+        expect(state(page)).to_have_text("Connected")
     studio = open_studio(people)
     for page in watchers:
         expect(state(page)).to_have_text("Live")
@@ -189,7 +189,7 @@ def test_a_studio_whose_connection_was_cut_sends_each_publication_once(
 
     line.cut()
     expect(on_air(studio)).to_have_text("Reconnecting")
-    expect(state(page)).to_have_text("Waiting for the streamer")
+    expect(state(page)).to_have_text("Connected")
     send_text(studio, "while away 1", "while away 2")
     expect(last_fate(studio)).to_have_text("On its way")
     line.mend()
@@ -205,7 +205,7 @@ def test_a_connection_is_tried_again_at_once_when_the_person_wants_it(
     people: People, line: Line
 ) -> None:
     page = people.open(WATCH, line.url)
-    expect(state(page)).to_have_text("Waiting for the streamer")
+    expect(state(page)).to_have_text("Connected")
     line.cut()
     # After some failures the next attempt is far enough away for a person to press the button.
     expect(page.locator("broadcast-listener .detail")).to_contain_text(
@@ -213,7 +213,7 @@ def test_a_connection_is_tried_again_at_once_when_the_person_wants_it(
     )
     line.mend()
     page.get_by_role("button", name="Try now").click()
-    expect(state(page)).to_have_text("Waiting for the streamer", timeout=2500)
+    expect(state(page)).to_have_text("Connected", timeout=2500)
 
 
 def test_a_connection_that_died_without_a_word_is_noticed(people: People, line: Line) -> None:
@@ -305,7 +305,7 @@ def test_a_file_can_be_cancelled(people: People, line: Line, photo: Path) -> Non
 
 def test_a_fast_stream_is_heard_whole_and_the_page_stays_small_and_still(people: People) -> None:
     page, sender = people.open(WATCH), people.open("/")
-    expect(state(page)).to_have_text("Waiting for the streamer")
+    expect(state(page)).to_have_text("Connected")
     still = places(page)
     page.evaluate(
         """() => {
@@ -397,7 +397,7 @@ def test_only_who_may_publish_is_led_to_the_studio(people: People) -> None:
     expect(home.get_by_role("link", name="Studio of Newsroom")).to_be_visible()
     expect(home.get_by_role("link", name="Studio of Closed circle")).to_have_count(0)
     page = people.open("/streams/closed-circle/")
-    expect(state(page)).to_have_text("Waiting for the streamer")
+    expect(state(page)).to_have_text("Connected")
     expect(page.get_by_role("link", name="Open the studio")).to_have_count(0)
 
 

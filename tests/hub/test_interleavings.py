@@ -178,7 +178,7 @@ class World:
             return
         assert sink.epoch == self.topic.epoch
         assert sink.cursor == len(self.payloads[sink.epoch]) == self.topic.offset
-        assert sink.listener in self.topic.edge[sink.encoding]
+        assert sink.listener in self.topic.edge.by_encoding[sink.encoding]
         assert sink.listener not in self.topic.full | self.topic.ahead
 
     def assert_bounded(self) -> None:

@@ -77,7 +77,7 @@ async def falls_behind(topic: Topic, listener: Listener, sink: Sink, *marks: int
     listener.resume()
 
     async def is_there() -> bool:
-        return listener in topic.edge.get(V1_MESSAGES, ())
+        return listener in topic.edge.by_encoding.get(V1_MESSAGES, ())
 
     await eventually(is_there)
 
@@ -145,7 +145,7 @@ async def test_who_asked_for_what_was_before_is_not_behind(db: None) -> None:
         topic.add(resumed)
 
         async def is_there() -> bool:
-            return resumed in topic.edge.get(V1_MESSAGES, ())
+            return resumed in topic.edge.by_encoding.get(V1_MESSAGES, ())
 
         await eventually(is_there)
         assert [one for one in sink.told if isinstance(one, int)] == [2, 3, 4, 5, 6]
@@ -179,7 +179,8 @@ async def lose(topic: Topic, sink: Sink, *marks: int) -> None:
 
     async def has_everything() -> bool:
         return all(
-            one.cursor == last or one in topic.edge.get(V1_MESSAGES, ()) for one in topic.listeners
+            one.cursor == last or one in topic.edge.by_encoding.get(V1_MESSAGES, ())
+            for one in topic.listeners
         )
 
     await eventually(has_everything)

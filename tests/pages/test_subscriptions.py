@@ -37,7 +37,7 @@ from broadcast.pages import watch as page_watch
 from broadcast.pages.subscriptions import PageSocket, digest_of, new_id, topic_of
 from broadcast.publications import Draft, Position
 from broadcast.signals import socket_joined, socket_left
-from broadcast.wire.frames import page_encoding
+from broadcast.wire.frames import page_encoding, to_frames
 from tests.rig.clock import Clock
 from tests.rig.doors import InProcessDoor
 from tests.rig.subscribed import ID, KEY, Request, opened, reopened, until_heard
@@ -427,7 +427,7 @@ async def test_thirty_channels_are_one_socket_in_thirty_topics(in_process: InPro
         topic_of(digest_of(KEY, "3" * 64)),
     }
     for channel in channels:
-        (edge,) = (edge for edge in topics[channel].edge.values() if edge)
+        (edge,) = (edge for edge in topics[channel].edge.by_encoding.values() if edge)
         # One encoding, so one frame for both.
         assert len(edge) == 2
     await apublish("channel-7", {"a": 1})
@@ -436,9 +436,9 @@ async def test_thirty_channels_are_one_socket_in_thirty_topics(in_process: InPro
 
 
 def test_pages_that_are_told_the_same_share_an_encoding() -> None:
-    assert page_encoding("a", "", True) is page_encoding("a", "", True)
-    assert page_encoding("a", "", True) is not page_encoding("b", "", True)
-    assert page_encoding("a", "e", True) is not page_encoding("a", "", True)
+    assert page_encoding("a", "", to_frames) is page_encoding("a", "", to_frames)
+    assert page_encoding("a", "", to_frames) is not page_encoding("b", "", to_frames)
+    assert page_encoding("a", "e", to_frames) is not page_encoding("a", "", to_frames)
 
 
 async def test_a_subscription_that_expires_ends_on_the_open_socket(

@@ -23,7 +23,7 @@ from tests.rig.languages import Texts, mark_translations
 pytestmark = pytest.mark.django_db
 
 #: Names that are the same in each language, what tests call their things, and code.
-SAME = {"Broadcast", "JSON", "xx", "headline"}
+SAME = {"Broadcast", "JSON", "xx", "demo", "headline"}
 #: What Django's admin itself has in English.
 OF_DJANGO = {"True", "False", "Search"}
 
@@ -49,13 +49,14 @@ def german() -> Client:
 @pytest.fixture
 def things(settings: Settings) -> dict[str, Any]:
     """One of everything, with names that are no words."""
-    settings.ROOT_URLCONF = __name__
+    settings.ROOT_URLCONF, settings.FIRST_STEPS = __name__, True
     now = timezone.now()
     root = User.objects.create(username="xx", is_staff=True, is_superuser=True)
     media = Stream.objects.create(slug="xx", title="xx", kind="media", publishing="anyone")
     Stream.objects.create(slug="xx-1", title="xx", description="xx", publishing="anyone")
     Stream.objects.create(slug="xx-2", title="xx", visibility="private", owner=root)
     Stream.objects.create(slug="xx-3", title="xx", closed_at=now)
+    Stream.objects.create(slug="demo", title="xx", publishing="anyone")
     room = Room.objects.create(room_id="xx", title="xx")
     Room.objects.create(room_id="xx-1", title="xx", closed_at=now)
     Room.objects.create(room_id="xx-2", title="xx", visibility="private")

@@ -25,13 +25,14 @@ PAGES = [
 
 @pytest.fixture
 def owner(db: None, settings: Settings) -> Iterator[User]:
-    settings.FORCE_SCRIPT_NAME = PREFIX.rstrip("/")
+    settings.FORCE_SCRIPT_NAME, settings.FIRST_STEPS = PREFIX.rstrip("/"), True
     # Both as a server has it: the client of tests leaves it out.
     set_script_prefix(PREFIX)
     settings.STATIC_URL = f"{PREFIX}static/"
     owner = User.objects.create_superuser("owner")
     Stream.objects.create(slug="s", title="S", owner=owner)
     Stream.objects.create(slug="film", kind="media", owner=owner)
+    Stream.objects.create(slug="demo")
     Room.objects.create(room_id="r", owner=owner)
     yield owner
     set_script_prefix("/")
@@ -54,6 +55,7 @@ def test_every_address_of_a_page_is_below_it(owner: User, client: Client, path: 
 @pytest.mark.parametrize(
     ("path", "socket"),
     [
+        ("", "ws/listener/demo/"),
         ("streams/s/", "ws/listener/s/"),
         ("streams/s/studio/", "ws/streamer/s/"),
         ("rooms/r/", "ws/signaling/"),

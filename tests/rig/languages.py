@@ -9,7 +9,10 @@ from django.utils import translation
 
 BEGIN, END = "⟦", "⟧"
 #: Attributes that people read or hear.
-ATTRIBUTES = {"alt", "aria-label", "data-ask", "data-socket-message", "placeholder", "title"}
+ATTRIBUTES = {
+    *("alt", "aria-label", "placeholder", "title"),
+    *("data-ask", "data-failed", "data-greeting", "data-socket-message"),
+}
 #: Elements of which nobody reads what is in them, or which have code.
 SILENT = {"script", "style", "code", "textarea"}
 

@@ -224,7 +224,7 @@ async def test_a_room_leaves_nothing_behind(in_process: Door) -> None:
     for socket in sockets:
         await socket.close()
     assert not topic.listeners
-    assert not topic.edge
+    assert not topic.edge.by_encoding
 
     async def is_left() -> bool:
         return room_stream(room) not in get_relay().topics

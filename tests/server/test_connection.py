@@ -51,8 +51,8 @@ class Noting:
 class Pair:
     """A connection of the server and the socket of its client."""
 
-    def __init__(self) -> None:
-        self.client, server = socket.socketpair()
+    def __init__(self, *ends: socket.socket) -> None:
+        self.client, server = ends or socket.socketpair()
         for one in (self.client, server):
             one.setblocking(False)
         counted = limits.accept("192.0.2.1")
@@ -168,6 +168,26 @@ async def test_who_is_not_read_does_not_stay_when_it_takes_nothing_either() -> N
     pair.client.close()
     pair.connection.write(b"x")
     await pair.until_lost()
+
+
+async def test_one_that_is_over_leaves_those_alone_that_come_after_it() -> None:
+    over = Pair().begin()
+    number = over.connection.socket.fileno()
+    client, server = socket.socketpair()
+    over.connection.abort()
+    # The system gives it the number that is free now.
+    with server:
+        after = Pair(client, server.dup()).begin()
+    assert after.connection.socket.fileno() == number
+    for step in (Connection.pause_reading, Connection.resume_reading, Connection.pause_reading):
+        step(over.connection)
+    over.connection.close(1)
+    over.connection.write(b"x")
+    after.client.send(b"heard")
+    await after.until(lambda: after.protocol.heard == [b"heard"])
+    over.client.close()
+    after.client.close()
+    await after.protocol.lost.wait()
 
 
 async def test_it_counts_once_whoever_ends_it_first() -> None:

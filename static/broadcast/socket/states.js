@@ -8,7 +8,8 @@ import { number, say, sayCount, text } from "./language.js";
 const LISTENER = {
   connecting: [text("Connecting"), text("One moment.")],
   live: [text("Live"), text("Everything appears here as it is sent.")],
-  idle: [text("Waiting for the streamer"), text("Nobody is sending just now. This page stays ready.")],
+  // Programs publish without a streamer: nothing may be missing.
+  idle: [text("Connected"), text("What is published appears here at once.")],
   closed: [text("Closed"), text("This listener was closed.")],
 };
 

@@ -15,7 +15,7 @@ const WORDS = {
   "Quiet": "Still",
   "Everything appears here as it is sent.": "Alles erscheint hier, sobald es gesendet wird.",
   "Waiting for the streamer": "Warten auf den Streamer",
-  "Nobody is sending just now. This page stays ready.": "Gerade sendet niemand. Diese Seite bleibt bereit.",
+  "What is published appears here at once.": "Was gesendet wird, erscheint hier sofort.",
   "Closed": "Geschlossen",
   "This listener was closed.": "Diese Wiedergabe wurde geschlossen.",
   "You see and hear it as it happens.": "Sie sehen und hören es in dem Moment, in dem es geschieht.",

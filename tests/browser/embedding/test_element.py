@@ -182,7 +182,7 @@ def test_another_source_is_another_stream_and_a_token_with_it_connects_once(
         }""",
         f"{home}/ws/listener/{other}/",
     )
-    expect(state(page)).to_have_text("Waiting for the streamer")
+    expect(state(page)).to_have_text("Connected")
     expect(publications(page)).to_have_count(0)
     assert [socket.url for socket in sockets] == [
         f"{home}/ws/listener/{other}/".replace("http", "ws")

@@ -47,7 +47,7 @@ def test_the_tag_puts_working_listeners_into_a_page_of_a_project(
     page = people.open(f"/page/{slug}/{other}/", home)
     first, second = page.locator("broadcast-listener").all()
     expect(first.locator(".label")).to_have_text("Live")
-    expect(second.locator(".label")).to_have_text("Waiting for the streamer")
+    expect(second.locator(".label")).to_have_text("Connected")
     publish("Ferry leaves at nine", {"ships": 3})
     expect(publications(first)).to_have_count(2)
     expect(publications(first).first).to_have_text("Ferry leaves at nine")
@@ -175,10 +175,10 @@ def test_a_private_stream_is_heard_elsewhere_with_a_token(
     with urlopen(f"{home}/token/{slug}/", timeout=PATIENCE) as response:
         token = response.read().decode()
     page = people.open(friend.page(element(home, slug, token=token)), friend.origin)
-    expect(state(page)).to_have_text("Waiting for the streamer")
+    expect(state(page)).to_have_text("Connected")
     body = frame(home, f"/streams/{slug}/embed/?token={token}")
     page = people.open(stranger.page(body), stranger.origin)
-    expect(state(page.frame_locator("iframe"))).to_have_text("Waiting for the streamer")
+    expect(state(page.frame_locator("iframe"))).to_have_text("Connected")
 
 
 def test_what_cannot_be_heard_is_told_in_the_frame(

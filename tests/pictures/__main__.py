@@ -1,9 +1,9 @@
-"""Make docs/embed.png and the pictures in docs/pictures again, of the program as it is now.
+"""Make the pictures of the documentation again, of the program as it is now.
 
     python -m tests.pictures
 
-It opens a page of another site with streams in it, and follows docs/tutorial.md up to the step with
-the listener, for a picture of two windows.
+It opens a page of another site with streams in it, follows docs/tutorial.md up to the step with the
+listener, for a picture of two windows, and looks at pages of the project (`pages`).
 """
 
 import json
@@ -17,6 +17,7 @@ from websockets.sync.client import connect
 from websockets.typing import Subprotocol
 
 from tests.browser.embedding.elsewhere import Elsewhere
+from tests.pictures.pages import pages
 from tests.rig.chromium import chromium
 from tests.rig.launcher import ROOT
 from tests.rig.processes import ServerProcess
@@ -87,9 +88,11 @@ for slug in ("departures", "newsroom"):
 
 def main() -> None:
     PICTURES.mkdir(exist_ok=True)
+    expect.set_options(timeout=30_000)
     with chromium() as browser:
         gazette(browser)
         scoreboard(browser)
+        pages(browser)
 
 
 def gazette(browser: Browser) -> None:
