@@ -11,7 +11,9 @@ from broadcast.server import handshake
 from broadcast.server.channel import Channel
 from broadcast.server.inbound import InboundQueue
 from broadcast.server.server import Server
+from broadcast.server.sockets import Sockets
 from broadcast.server.websocket import WebSocket
+from broadcast.server.writing import State
 from tests.rig import raw
 from tests.rig.raw import CLOSE
 
@@ -132,29 +134,15 @@ def portless_server(max_frame: int) -> Server:
     return server
 
 
-class OpenSocket:
-    """An open WebSocket of the server; what its application would get is in `messages`.
+ASKED = handshake.read(raw.handshake("/").removesuffix(b"\r\n\r\n"))
 
-    `early`: what its client sends with its handshake.
-    """
 
-    def __init__(self, server: Server, early: bytes = b"", **attributes: Any) -> None:
-        """`attributes`: of the `WebSocket`."""
-        self.connection = FakeConnection()
-        asked = handshake.read(raw.handshake("/").removesuffix(b"\r\n\r\n"))
-        server.open_socket(self.connection, asked, early)  # type: ignore[arg-type]
-        self.socket: WebSocket = self.connection.protocol
-        for name, value in attributes.items():
-            setattr(self.socket, name, value)
-        self.queue: InboundQueue = self.socket.queue
-        assert self.queue.messages.pop(0) == {"type": "websocket.connect"}
+class Peer:
+    """The client of a WebSocket of the server; what the application would get is in `messages`."""
 
-    async def accept(self) -> "OpenSocket":
-        await self.socket.send({"type": "websocket.accept"})
-        head, self.answer = bytes(self.connection.socket.sent).split(b"\r\n\r\n", 1)
-        assert head.startswith(b"HTTP/1.1 101 ")
-        self.connection.socket.sent.clear()
-        return self
+    connection: FakeConnection
+    socket: WebSocket
+    queue: InboundQueue
 
     def feed(self, *parts: bytes) -> None:
         """Let the server read these, as far as it still reads."""
@@ -195,8 +183,51 @@ class OpenSocket:
         return codes[0] if codes else None
 
 
-async def open_socket(
-    early: bytes = b"", max_frame: int = 1024 * 1024, **attributes: Any
-) -> OpenSocket:
-    """One of a server of its own, accepted. `attributes`: of the `WebSocket`."""
-    return await OpenSocket(portless_server(max_frame), early, **attributes).accept()
+class OpenSocket(Peer):
+    """One of a server. `early`: what its client sends with its handshake."""
+
+    def __init__(self, server: Server, early: bytes = b"") -> None:
+        self.connection = FakeConnection()
+        server.open_socket(self.connection, ASKED, early)  # type: ignore[arg-type]
+        self.socket = self.connection.protocol
+        self.queue = self.socket.queue
+        assert self.queue.messages.pop(0) == {"type": "websocket.connect"}
+
+    async def accept(self) -> "OpenSocket":
+        await self.socket.send({"type": "websocket.accept"})
+        head, self.answer = bytes(self.connection.socket.sent).split(b"\r\n\r\n", 1)
+        assert head.startswith(b"HTTP/1.1 101 ")
+        self.connection.socket.sent.clear()
+        return self
+
+
+class NoServer:
+    """What a WebSocket has of its server, where there is none."""
+
+    def __init__(self, max_frame: int) -> None:
+        self.websocket_max_message_size = max_frame
+        self.sockets: Sockets[Any] = Sockets(0, 0)
+
+    def note(self, socket: Any, what: str) -> None:
+        pass
+
+    def socket_lost(self, socket: Any) -> None:
+        pass
+
+
+class BareSocket(Peer):
+    """One without a server and an application, that is open at once. `inflates`: deflated messages
+    were agreed on."""
+
+    def __init__(self, max_frame: int, inflates: bool = False) -> None:
+        self.connection = FakeConnection()
+        self.socket = WebSocket(NoServer(max_frame), self.connection, ASKED)
+        self.connection.begin(self.socket)
+        self.socket.state = State.OPEN
+        self.socket.inflates = inflates
+        self.queue = self.socket.queue
+
+
+async def open_socket(early: bytes = b"", max_frame: int = 1024 * 1024) -> OpenSocket:
+    """One of a server of its own, accepted."""
+    return await OpenSocket(portless_server(max_frame), early).accept()

@@ -25,6 +25,7 @@ def frame(
     rsv: int = 0,
     masked: bool = True,
     length: int | None = None,
+    mask: bytes = b"\x37\xfa\x21\x3d",
 ) -> bytes:
     """One frame. `length`: what its header says of its length, whatever that really is."""
     length = len(payload) if length is None else length
@@ -38,7 +39,6 @@ def frame(
         header = first + bytes((flag | 127,)) + length.to_bytes(8, "big")
     if not masked:
         return header + payload
-    mask = b"\x37\xfa\x21\x3d"
     key = mask * (len(payload) // 4 + 1)
     size = len(payload)
     veiled = int.from_bytes(payload, "big") ^ int.from_bytes(key[:size], "big")
