@@ -81,7 +81,8 @@ def is_own(scope: Mapping[str, Any], *, trusts: bool = True) -> bool:
     if origin is None or (trusts and origin in conf.ALLOWED_ORIGINS):
         return True
     scheme = "https" if scope.get("scheme") in ("wss", "https") else "http"
-    if origin == f"{scheme}://{header(scope, b'host')}" and _tells_itself() and is_allowed(origin):
+    host = header(scope, b"host")
+    if host and origin == f"{scheme}://{host}" and _tells_itself() and is_allowed(origin):
         # What Django would find, in a tenth of the time.
         return True
     form = {"type": "http", "method": "POST", "path": "/", "query_string": b"", "scheme": scheme}

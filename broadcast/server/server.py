@@ -27,7 +27,6 @@ from typing import Any
 from urllib.parse import unquote
 
 import daphne.server  # first: it installs the reactor
-from daphne.http_protocol import WebRequest
 
 from .. import lifespan, metrics
 from ..access import limits
@@ -68,14 +67,6 @@ ASK_SECONDS = 2.0
 DRAIN_STEP = 0.1
 #: Seconds in which the backend takes the last word of a process.
 LEAVE_SECONDS = 1.0
-
-# What Daphne answers to requests that reach no application. Its own page has its style inline, and
-# no policy.
-WebRequest.error_template = (
-    '<!doctype html><html lang="en"><head><meta charset="utf-8">'
-    """<meta http-equiv="Content-Security-Policy" content="default-src 'none'">"""
-    "<title>%(title)s</title></head><body><h1>%(title)s</h1><p>%(body)s</p></body></html>"
-)
 
 
 class Server(daphne.server.Server):  # type: ignore[misc]
