@@ -14,7 +14,7 @@ from django.core.management import call_command
 from django.core.management.base import CommandError
 from pytest_django.fixtures import Settings
 
-from broadcast.server.listening import listen
+from broadcast.server.binding import listen
 from tests.rig.clients import flowing
 from tests.rig.doors import V1, ServerDoor, Socket, door_of, eventually
 from tests.rig.drains import refuses
