@@ -24,6 +24,7 @@ from contextlib import ExitStack, contextmanager, suppress
 from pathlib import Path
 from typing import Any, NamedTuple
 
+from ..logs import shown
 from .holders import holder_of_port, holder_of_socket
 from .listening import BACKLOG
 
@@ -44,7 +45,7 @@ ALIVE_SECONDS = 1.0
 
 #: A host in brackets, a name or an address of IPv4, or nothing; a number alone would be an address.
 WITH_PORT = re.compile(
-    r"(?P<host>\[[^\[\]]+:[^\[\]]+\]|(?!\d+$)[^\[\]:]*)(?::(?P<port>\d+))?", re.ASCII
+    r"(?P<host>\[[^\[\]]*:[^\[\]]*\]|(?!\d+$)[^\[\]:]*)(?::(?P<port>\d+))?", re.ASCII
 )
 
 #: What is said of some errors; of others, the system's own words.
@@ -61,7 +62,7 @@ class CannotListen(OSError):
     """An address cannot be had; its text says which, and why, in one line."""
 
     def __init__(self, address: object, reason: str) -> None:
-        super().__init__(f"cannot listen at {address}: {reason}")
+        super().__init__(shown(f"cannot listen at {address}: {reason}"))
 
 
 class TCPAddress(NamedTuple):
@@ -90,7 +91,7 @@ def parse(text: str) -> TCPAddress | UnixAddress:
     found = WITH_PORT.fullmatch(text)
     if not text or not found:
         raise CannotListen(
-            text, "an address is HOST:PORT, [IPv6]:PORT or unix:PATH, as in 127.0.0.1:8000"
+            repr(text), "an address is HOST:PORT, [IPv6]:PORT or unix:PATH, as in 127.0.0.1:8000"
         )
     return TCPAddress(found["host"].strip("[]"), int(found["port"] or PORT))
 
@@ -166,7 +167,7 @@ def describe(sock: socket.socket) -> str:
     name: Any = sock.getsockname()
     if sock.family == socket.AF_UNIX:
         # Without a file it begins with NUL.
-        return UNIX + os.fsdecode(name).replace("\0", ABSTRACT, 1)
+        return shown(UNIX + os.fsdecode(name).replace("\0", ABSTRACT, 1))
     return f"http://{TCPAddress(*name[:2])}/"
 
 

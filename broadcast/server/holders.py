@@ -109,10 +109,15 @@ def _link(path: Path) -> str:
 
 def _command(pid: int) -> str:
     try:
-        line = (PROC / str(pid) / "cmdline").read_bytes()
+        return beginning((PROC / str(pid) / "cmdline").read_bytes())
     except OSError:
         return ""
+
+
+def beginning(line: bytes) -> str:
+    """The program of a command line, whose words end with NUL, and what that runs."""
     program, *arguments = line.decode(errors="replace").rstrip("\0").split("\0")
+    # Some processes write a sentence there.
     words = [program if " " in program else os.path.basename(program)]
     for argument in arguments[: MOST_WORDS - 1]:
         if argument.startswith("-") and argument != "-m":

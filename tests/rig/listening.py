@@ -1,0 +1,103 @@
+"""Servers that listen where a test says, and clients of Unix sockets."""
+
+import os
+import re
+import socket
+import subprocess
+import sys
+import time
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
+from pathlib import Path
+
+from tests.rig import activation
+from tests.rig.launcher import ROOT, Launched
+from tests.rig.processes import PATIENCE, ServerProcess
+from tests.rig.raw import Gone, RawSocket
+
+ANNOUNCED = re.compile(r"^Broadcast is at (.*) \((?:no )?MessagePack-RPC", re.MULTILINE)
+#: A user without any rights.
+NOBODY = 65534
+
+
+class ListeningProcess(ServerProcess):
+    """`manage.py` with these arguments: a server that runs once it has said where it listens.
+
+    `passed`: sockets that systemd is to pass; `inherited`: others that it inherits.
+    """
+
+    def __init__(self, directory: Path, *arguments: str, **environment: str) -> None:
+        super().__init__("broadcast", directory, **environment)
+        self.arguments = list(arguments)
+        self.passed: Sequence[socket.socket] = ()
+        self.inherited: Sequence[socket.socket] = ()
+
+    def start(self) -> None:
+        self.started_at = self.log.stat().st_size if self.log.exists() else 0
+        self.process = self._launch()
+        deadline = time.monotonic() + PATIENCE
+        while not self.addresses:
+            assert self.process.poll() is None and time.monotonic() < deadline, self.said()
+            time.sleep(0.01)
+
+    def _launch(self) -> subprocess.Popen[bytes] | Launched:
+        command = [sys.executable, "manage.py", *self.arguments]
+        with self.log.open("ab") as log:
+            if self.passed:
+                return activation.start(command, self.passed, self.environment, log, ROOT)
+            return subprocess.Popen(
+                command,
+                cwd=ROOT,
+                env=self.environment,
+                pass_fds=[sock.fileno() for sock in self.inherited],
+                stdout=log,
+                stderr=log,
+            )
+
+    def said(self) -> str:
+        """What was logged and printed since it was started."""
+        return self.log.read_bytes()[self.started_at :].decode()
+
+    @property
+    def addresses(self) -> list[str]:
+        """Where it says that it listens."""
+        found = ANNOUNCED.search(self.said())
+        return re.split(", | and ", found[1]) if found else []
+
+
+class RawUnixSocket(RawSocket):
+    """A connection to the Unix socket of this name."""
+
+    def __init__(self, name: str) -> None:
+        self.name = name
+        self.socket = socket.socket(socket.AF_UNIX)
+        self.buffer = b""
+
+    async def __aenter__(self) -> "RawUnixSocket":
+        self.socket.connect(self.name)
+        self.socket.setblocking(False)
+        return self
+
+    async def get(self, path: str, **headers: str) -> tuple[int, bytes]:
+        """Status and body of what is there. The connection is over then."""
+        lines = {"Host": "127.0.0.1", "Connection": "close", **headers}
+        head = [f"{name.replace('_', '-')}: {value}" for name, value in lines.items()]
+        await self.send("\r\n".join([f"GET {path} HTTP/1.1", *head, "", ""]).encode())
+        answer = await self.head()
+        try:
+            while True:
+                await self._fill()
+        except Gone:
+            return int(answer.split()[1]), self.buffer
+
+
+@contextmanager
+def without_rights() -> Iterator[None]:
+    """Meanwhile this process has the rights of a user who has none."""
+    before = os.geteuid()
+    if before == 0:
+        os.seteuid(NOBODY)
+    try:
+        yield
+    finally:
+        os.seteuid(before)
