@@ -1,6 +1,5 @@
 """Where a command listens: the options for it, and the sockets that they ask for."""
 
-import os
 import socket
 from argparse import ArgumentParser
 from collections.abc import Iterator, Sequence
@@ -59,7 +58,7 @@ class Addresses:
         with refusing():
             self._addresses = _addresses(options)
             descriptors = list(dict.fromkeys(options["fd"] or ()))
-            passed = inherited.from_systemd(os.environ)
+            passed = inherited.from_systemd(inherited.first_environment())
             is_given = bool(self._addresses or descriptors)
             #: Whether systemd passed sockets that nobody takes connections from.
             self.has_unused = is_given and bool(passed)

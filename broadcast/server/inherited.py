@@ -1,12 +1,15 @@
 """Sockets that this process was started with: `--fd`, and socket activation of systemd.
 
 systemd passes its sockets as descriptors from 3 on, and says in the environment how many they are
-and whose (sd_listen_fds(3)). No process that this one starts takes them for its own.
+and for which process (sd_listen_fds(3)). Twisted takes that out of the environment for itself when
+it is imported, which may be before any line of ours. So it is looked for where the system keeps the
+environment that the process was started with.
 """
 
 import os
 import socket
-from collections.abc import Iterable, MutableMapping
+from collections.abc import Iterable, Mapping
+from pathlib import Path
 
 from .binding import CannotListen
 from .listening import BACKLOG
@@ -15,9 +18,8 @@ from .listening import BACKLOG
 FIRST = 3
 #: More sockets than that are no number, but a mistake.
 MOST = 1000
-#: Where it says whose they are, how many, and what else it says of them.
+#: Where it says for which process they are, and how many.
 PID, NUMBER = "LISTEN_PID", "LISTEN_FDS"
-OTHERS = ("LISTEN_FDNAMES", "LISTEN_PIDFDID")
 
 
 def take(descriptors: Iterable[int]) -> list[socket.socket]:
@@ -25,20 +27,27 @@ def take(descriptors: Iterable[int]) -> list[socket.socket]:
     return [_take(descriptor) for descriptor in descriptors]
 
 
-def from_systemd(environment: MutableMapping[str, str]) -> list[int]:
-    """The descriptors that systemd passed to this process; [] if none. Then it knows none more.
+def from_systemd(environment: Mapping[str, str]) -> list[int]:
+    """The descriptors that systemd passed to this process; [] if none.
 
-    CannotListen: their number is none.
+    `environment`: that of its start. CannotListen: their number is none.
     """
-    found = {name: environment.get(name, "") for name in (PID, NUMBER)}
-    if found[PID] != str(os.getpid()):
+    # A process that one of them starts has the variables, and not the sockets.
+    if environment.get(PID) != str(os.getpid()):
         return []
-    for name in (PID, NUMBER, *OTHERS):
-        environment.pop(name, None)
-    number = found[NUMBER]
+    number = environment.get(NUMBER, "")
     if not number.isascii() or not number.isdecimal() or int(number) > MOST:
         raise CannotListen("the sockets of systemd", f"{NUMBER} is {number!r}, and no number")
     return list(range(FIRST, FIRST + int(number)))
+
+
+def first_environment() -> dict[str, str]:
+    """The environment that this process was started with; {} where that is not known."""
+    try:
+        lines = os.fsdecode(Path("/proc/self/environ").read_bytes()).split("\0")
+    except OSError:
+        return {}
+    return {name: value for name, _, value in (line.partition("=") for line in lines)}
 
 
 def _take(descriptor: int) -> socket.socket:

@@ -7,7 +7,7 @@ import subprocess
 import sys
 import time
 from collections.abc import Iterator, Sequence
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from pathlib import Path
 
 from tests.rig import activation
@@ -78,17 +78,26 @@ class RawUnixSocket(RawSocket):
         self.socket.setblocking(False)
         return self
 
-    async def get(self, path: str, **headers: str) -> tuple[int, bytes]:
-        """Status and body of what is there. The connection is over then."""
-        lines = {"Host": "127.0.0.1", "Connection": "close", **headers}
+    async def ask(
+        self, method: str, path: str, body: str = "", **headers: str
+    ) -> tuple[int, bytes]:
+        """Status and body of an answer. The connection is over then."""
+        data = body.encode()
+        lines = {
+            **{"Host": "127.0.0.1", "Connection": "close", "Content-Length": str(len(data))},
+            **headers,
+        }
         head = [f"{name.replace('_', '-')}: {value}" for name, value in lines.items()]
-        await self.send("\r\n".join([f"GET {path} HTTP/1.1", *head, "", ""]).encode())
+        await self.send("\r\n".join([f"{method} {path} HTTP/1.1", *head, "", ""]).encode() + data)
         answer = await self.head()
-        try:
+        with suppress(Gone):
             while True:
-                await self._fill()
-        except Gone:
-            return int(answer.split()[1]), self.buffer
+                await self.more()
+        return int(answer.split()[1]), self.buffer
+
+    async def more(self) -> None:
+        """Read on, into `buffer`. Gone: there is no more."""
+        await self._fill()
 
 
 @contextmanager
