@@ -9,6 +9,7 @@ import time
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager, suppress
 from pathlib import Path
+from urllib.parse import urlsplit
 
 from tests.rig import activation
 from tests.rig.launcher import ROOT, Launched
@@ -110,3 +111,24 @@ def without_rights() -> Iterator[None]:
         yield
     finally:
         os.seteuid(before)
+
+
+@contextmanager
+def running(process: ListeningProcess) -> Iterator[ListeningProcess]:
+    process.start()
+    try:
+        yield process
+    finally:
+        process.kill()
+
+
+async def answers(address: str) -> bool:
+    """Whether a server answers at an address that it says it listens at."""
+    client: RawSocket
+    if address.startswith("unix:"):
+        client = RawUnixSocket(address.removeprefix("unix:").replace("@", "\0"))
+    else:
+        client = RawSocket(urlsplit(address).port or 0)
+    async with client:
+        await client.send(b"GET /healthz?live HTTP/1.1\r\nHost: localhost\r\n\r\n")
+        return (await client.head()).startswith(b"HTTP/1.1 200 ")

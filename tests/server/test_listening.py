@@ -13,7 +13,6 @@ import threading
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
-from urllib.parse import urlsplit
 
 import pytest
 from django.core.management import call_command
@@ -32,9 +31,15 @@ from broadcast.server.binding import (
 )
 from broadcast.server.holders import beginning, holder_of_port, in_words
 from tests.rig.doors import V1
-from tests.rig.listening import ListeningProcess, RawUnixSocket, without_rights
+from tests.rig.listening import (
+    ListeningProcess,
+    RawUnixSocket,
+    answers,
+    running,
+    without_rights,
+)
 from tests.rig.processes import PATIENCE, ServerProcess, free_port, prepared_database
-from tests.rig.raw import TEXT, RawSocket, handshake
+from tests.rig.raw import TEXT, handshake
 
 #: Who comes, as a proxy says.
 PERSON = "198.51.100.7"
@@ -467,27 +472,6 @@ def directory(tmp_path: Path) -> Path:
     return tmp_path
 
 
-@contextlib.contextmanager
-def running(process: ListeningProcess) -> Iterator[ListeningProcess]:
-    process.start()
-    try:
-        yield process
-    finally:
-        process.kill()
-
-
-async def answers(address: str) -> bool:
-    """Whether a server answers at an address that it says it listens at."""
-    client: RawSocket
-    if address.startswith("unix:"):
-        client = RawUnixSocket(address.removeprefix("unix:").replace("@", "\0"))
-    else:
-        client = RawSocket(urlsplit(address).port or 0)
-    async with client:
-        await client.send(b"GET /healthz?live HTTP/1.1\r\nHost: localhost\r\n\r\n")
-        return (await client.head()).startswith(b"HTTP/1.1 200 ")
-
-
 async def test_a_server_listens_at_all_addresses_and_says_so(directory: Path) -> None:
     ports = [free_port(), free_port()]
     asked = [f"127.0.0.1:{ports[0]}", f"unix:{directory}/x", f"unix:@{directory}"]
@@ -714,6 +698,7 @@ async def test_a_drain_tells_clients_and_removes_the_file(directory: Path) -> No
     with running(server):
         async with RawUnixSocket(str(path)) as listener:
             await listener.open("/ws/listener/demo/", V1)
+            assert b"joined" in (await listener.frame())[1]
             server.process.send_signal(signal.SIGTERM)
             frames, code = await listener.rest()
             assert b"shutdown" in frames[-1][1] and code == 4200
