@@ -18,7 +18,7 @@ from broadcast.pages.subscriptions import PageSocket
 from broadcast.rooms.peers import EVENTS
 from broadcast.rpc.methods import METHODS
 from broadcast.templatetags import broadcast as tags
-from tests.rig.documents import page, rows, section, tables
+from tests.rig.documents import page, rows, section
 from tests.rig.launcher import ROOT
 
 STATIC = ROOT / "static" / "broadcast"

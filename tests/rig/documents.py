@@ -60,14 +60,8 @@ def all_blocks(text: str) -> list[tuple[str, str]]:
 
 def rows(text: str) -> list[list[str]]:
     """The rows of the tables of a text, without their heads: the text of each cell."""
-    return [row for table in tables(text) for row in table]
-
-
-def tables(text: str) -> list[list[list[str]]]:
-    """The tables of a text, and the rows of each, as `rows` has them."""
-    found: list[list[list[str]]] = []
+    found: list[list[str]] = []
     for table in re.findall(r"(?:^\|.*\n?)+", text, re.M):
         _, _, *lines = table.splitlines()
-        cells = (re.split(r"(?<!\\)\|", line)[1:-1] for line in lines)
-        found.append([[cell.strip() for cell in row] for row in cells])
+        found += ([cell.strip() for cell in re.split(r"(?<!\\)\|", line)[1:-1]] for line in lines)
     return found
