@@ -285,6 +285,19 @@ def test_the_file_of_a_socket_has_its_mode_whatever_the_umask(tmp_path: Path, mo
         os.umask(before)
 
 
+def test_the_file_of_a_socket_is_never_open_to_more_people(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    seen = []
+    monkeypatch.setattr(os, "chmod", lambda path, mode: seen.append(os.stat(path).st_mode))
+    before = os.umask(0)
+    try:
+        with opened([UnixAddress(f"{tmp_path}/x")], 0o600):
+            assert [stat.S_IMODE(mode) for mode in seen] == [0o600]
+    finally:
+        os.umask(before)
+
+
 def test_unless_told_its_user_and_group_may_connect(tmp_path: Path) -> None:
     with opened([UnixAddress(f"{tmp_path}/x")]):
         assert stat.S_IMODE((tmp_path / "x").stat().st_mode) == 0o660
