@@ -19,6 +19,19 @@ from tests.rig.raw import Gone, RawSocket
 ANNOUNCED = re.compile(r"^Broadcast is at (.*) \((?:no )?MessagePack-RPC", re.MULTILINE)
 #: A user without any rights.
 NOBODY = 65534
+#: A program that listens somewhere, until its input ends.
+OTHER = """
+import socket, sys
+family, name = sys.argv[1:3]
+is_unix = family == "AF_UNIX"
+sock = socket.socket(getattr(socket, family))
+sock.bind(name.replace("@", chr(0)) if is_unix else (name, 0))
+sock.listen()
+print(0 if is_unix else sock.getsockname()[1], flush=True)
+sys.stdin.read()
+"""
+#: The name of the program that it is.
+PROGRAM = os.path.basename(sys.executable)
 
 
 class ListeningProcess(ServerProcess):
@@ -132,3 +145,19 @@ async def answers(address: str) -> bool:
     async with client:
         await client.send(b"GET /healthz?live HTTP/1.1\r\nHost: localhost\r\n\r\n")
         return (await client.head()).startswith(b"HTTP/1.1 200 ")
+
+
+@contextmanager
+def other(family: str, name: str) -> Iterator[tuple[int, int]]:
+    """Another process that listens somewhere; its number, and its port."""
+    process = subprocess.Popen(
+        [sys.executable, "-c", OTHER, family, name, "--password=secret"],
+        stdin=subprocess.PIPE,
+        stdout=subprocess.PIPE,
+        text=True,
+    )
+    try:
+        assert process.stdout
+        yield process.pid, int(process.stdout.readline())
+    finally:
+        process.communicate()
