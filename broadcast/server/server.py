@@ -43,7 +43,8 @@ from ..logs import get_logger
 from ..loops import Failures, spawn
 from ..rpc.server import serve_beside
 from ..wire.sinks import EXTENSION
-from . import listening, process
+from . import process
+from .binding import listen_at
 from .channel import Channel
 from .connection import Connection
 from .handshake import Handshake, Header
@@ -111,7 +112,7 @@ class Server(daphne.server.Server):  # type: ignore[misc]
 
     def _listen(self) -> None:
         try:
-            sockets = [*self.listening, *map(listening.listen_at, self.descriptions)]
+            sockets = [*self.listening, *map(listen_at, self.descriptions)]
         except OSError as error:
             logger.critical("Listen failure: %s", error)
             self.stop()
