@@ -59,6 +59,8 @@ logger = get_logger(__name__)
 
 #: What sockets are told that are closed because the server goes.
 GOING = "the server is going down"
+#: What the client of an application is told that raised an error.
+FAILED = "the application failed"
 #: What Daphne is told to listen at.
 OURS = "sockets of our own"
 #: Seconds after its accept in which a client's first request is waited for. A browser may open a
@@ -184,7 +186,12 @@ class Server(daphne.server.Server):  # type: ignore[misc]
         scope = self._scope(socket, handshake)
         socket.queue.put_nowait({"type": "websocket.connect"})
         serve: Any = getattr(self.application, "websocket", self.application)
-        application = serve(scope, socket.queue.get, socket.send)
+        try:
+            application = serve(scope, socket.queue.get, socket.send)
+        except Exception:
+            logger.exception("Exception inside application")
+            socket.refuse(500, FAILED)
+            return
         socket.task = asyncio.ensure_future(application)
         socket.task.add_done_callback(partial(self._application_ended, socket))
         if self.action_logger:
@@ -233,16 +240,15 @@ class Server(daphne.server.Server):  # type: ignore[misc]
         if error is not None:
             logger.error("Exception inside application: %s", error, exc_info=error)
         if socket.state == State.CONNECTING:
-            socket.refuse(500, "the application failed")
+            socket.refuse(500, FAILED)
         elif task.cancelled():
             socket.close_with(CloseCode.SHUTDOWN, GOING)
         else:
             socket.close_with(1011 if error else 1000, "")
 
     def socket_lost(self, socket: WritingSocket) -> None:
-        assert socket.task is not None
         # It may have something left to do.
-        if not socket.task.done():
+        if socket.task and not socket.task.done():
             self.leaving[socket.task] = asyncio.get_running_loop().time()
         self.note(socket, "disconnected")
         self._note_gone()
@@ -346,7 +352,7 @@ class Server(daphne.server.Server):  # type: ignore[misc]
 
     def kill_all_applications(self) -> Any:
         for one in self.sockets:
-            self.connections[one] = {"application_instance": one.task}
+            self.connections[one] = {"application_instance": one.task} if one.task else {}
         # Daphne's asks each request for its application; one that is refused has none.
         self.connections = {
             protocol: details
