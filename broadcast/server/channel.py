@@ -90,6 +90,7 @@ class Channel(HTTPChannel):  # type: ignore[misc]
     """The requests of one connection, one after another. `idle` is called between two of them.
 
     It is told the head of a request when that is complete, and what comes up to its answer.
+    What is behind the request it gives back: `reader` looks at each head first.
     """
 
     transport: ChannelTransport
@@ -106,6 +107,16 @@ class Channel(HTTPChannel):  # type: ignore[misc]
         # Twisted's time limit is not absolute.
         self.timeOut = None
         self.makeConnection(ChannelTransport(connection))
+
+    def take(self, data: bytes) -> None:
+        """Take a request, whose head is there."""
+        self.paused = False
+        self.dataReceived(data)
+
+    def give_back(self) -> bytes:
+        """What came behind the last request."""
+        rest: bytes = self.clearLineBuffer()
+        return rest
 
     @property
     def is_busy(self) -> bool:
@@ -148,7 +159,7 @@ class Channel(HTTPChannel):  # type: ignore[misc]
 
     def allHeadersReceived(self) -> None:
         super().allHeadersReceived()
-        if self.length != 0 and not self.counted.refusal:
+        if self.length != 0:
             self._within(conf.BODY_SECONDS, self.requests[-1].is_late)
 
     def allContentReceived(self) -> None:
@@ -160,6 +171,8 @@ class Channel(HTTPChannel):  # type: ignore[misc]
             self.answered = request
             self._within(conf.SLOW_SECONDS, self.transport.abortConnection)
             return
+        # Twisted would read the next request, and has no time limit for the rest of its head.
+        self.paused = True
         super().requestDone(request)
         if not self.requests and not self.transport.connection.is_closing:
             self.idle()

@@ -163,6 +163,11 @@ class Connection:
         if self._pending is None:
             self._shut_down()
 
+    def give_up(self) -> None:
+        """Count it no more, since it is good for nothing; once, while it is being closed."""
+        if not self._is_lost:
+            limits.give_up(self.counted)
+
     def _shut_down(self) -> None:
         try:
             self.socket.shutdown(socket.SHUT_WR)
@@ -181,7 +186,8 @@ class Connection:
         if self._is_lost:
             return
         self._is_lost = self.is_closing = True
-        self._loop.remove_reader(self._file)
+        # Its descriptor may be another connection's soon.
+        self.pause_reading()
         if self._pending is not None:
             self._pending = None
             self._loop.remove_writer(self._file)

@@ -2,11 +2,13 @@
 
 The head of a request is read here, within `HEADER_SECONDS` of its first byte, or of the accept;
 between two requests a connection may be silent for `IDLE_SECONDS`. A handshake becomes a WebSocket,
-or is refused. Everything else goes with its bytes to Twisted's HTTP (`channel`). A connection too
-many (`access.limits`) may ask once, within `REFUSED_SECONDS`, so that it can be told.
+or is refused; so is a head that is too long or folded. Everything else goes with its bytes to
+Twisted's HTTP (`channel`), which gives back what is behind the request. A connection too many
+(`access.limits`) may ask once, within `REFUSED_SECONDS`, so that it can be told.
 """
 
 import asyncio
+import re
 from typing import Protocol
 
 from .. import metrics
@@ -24,6 +26,17 @@ REFUSED_SECONDS = 5.0
 LINGER_SECONDS = 5.0
 
 END = b"\r\n\r\n"
+#: How a line begins that goes on with the header before it. Servers understand it differently.
+FOLD = re.compile(rb"\n[ \t]")
+FOLDED = Refusal(400, "a header of the request is folded")
+TOO_LONG = Refusal(431, f"the headers of a request have {MOST_HEAD} bytes at most")
+
+
+def refusal_of(data: bytes, end: int) -> Refusal | None:
+    """Why no request is read from `data`, if so; `end`: the end of its head, -1: there is none."""
+    if not 0 <= end <= MOST_HEAD:
+        return TOO_LONG
+    return FOLDED if FOLD.search(data, 0, end) else None
 
 
 class Host(Protocol):
@@ -80,19 +93,25 @@ class RequestReader:
             if end < 0 and len(data) <= MOST_HEAD:
                 self.head = data
                 return
+            if refusal := refusal_of(data, end):
+                self._refuse(refusal)
+                return
             self._no_limit()
             self.server.unasked.pop(self, None)
-            if 0 <= end <= MOST_HEAD and handshake.asks(data[:end]):
+            if handshake.asks(data[:end]):
                 self._upgrade(data[:end], data[end + len(END) :])
                 return
             data = self._hand_on(data)
+
+    def _refuse(self, refusal: Refusal) -> None:
+        self.connection.write(handshake.refused(refusal))
+        self.connection.close(LINGER_SECONDS)
 
     def _upgrade(self, head: bytes, early: bytes) -> None:
         try:
             request = handshake.read(head)
         except Refusal as refusal:
-            self.connection.write(handshake.refused(refusal))
-            self.connection.close(LINGER_SECONDS)
+            self._refuse(refusal)
             return
         if self.channel is not None:
             self.channel.lose()
@@ -104,7 +123,7 @@ class RequestReader:
             self.channel = self.server.make_channel()
             self.channel.begin(self.connection, self._idle)
         self.is_handing_on = True
-        self.channel.dataReceived(data)
+        self.channel.take(data)
         self.is_handing_on = False
         return self._rest()
 
@@ -112,7 +131,7 @@ class RequestReader:
         assert self.channel is not None
         if self.channel.is_busy or self.connection.is_closing:
             return b""
-        rest: bytes = self.channel.clearLineBuffer()
+        rest = self.channel.give_back()
         self._within(conf.HEADER_SECONDS if rest else conf.IDLE_SECONDS)
         return rest
 

@@ -4,12 +4,11 @@
   Daphne what was sent piles up.
 * *A body has a limit* (`http.application.max_body`), and a time: a larger or later one is refused
   as soon as that is known, and not kept.
-* *A connection too many* asks once, and is told so (`reader`).
+* *A connection too many* asks once, and is told so (`reader`): at once, if a body is to come.
 * Forms and queries are left to the application. Twisted parses them for itself, too.
 * `Daphne-Root-Path`, which moves every address of the site, is believed from `BROADCAST_PROXIES`
   alone. Where Daphne cannot read it, the request is refused: it would log a traceback.
-* Daphne would take up a WebSocket by its own protocol. Here that is refused: handshakes have been
-  taken before (`reader`), but for one that does not wait for the answer to the request before it.
+* Daphne would take up a WebSocket by its own protocol. `reader` lets no handshake come here.
 """
 
 import asyncio
@@ -61,11 +60,11 @@ class HTTPRequest(WebRequest):  # type: ignore[misc]
 
     def gotLength(self, length: int | None) -> None:
         super().gotLength(length)
-        counted = self.channel.counted
-        if counted and counted.refusal:
+        refusal = self.channel.counted.refusal
+        if refusal:
             self.channel.persistent = False
-        if self._is_handshake():
-            self._refuse(Refusal(400, "the handshake of a WebSocket waits for answers before it"))
+        if refusal and length != 0:
+            self._refuse(refusal)
             return
         if length == 0:
             return
@@ -73,11 +72,6 @@ class HTTPRequest(WebRequest):  # type: ignore[misc]
         self.most = max_body(find_view(path, self.server.root_path))
         if self.most is not None and (length or 0) > self.most:
             self._refuse(too_large(self.most))
-
-    def _is_handshake(self) -> bool:
-        """Whether Daphne takes it for the handshake of a WebSocket."""
-        upgrade = self.requestHeaders.getRawHeaders(b"Upgrade")
-        return bool(upgrade) and upgrade[0].lower() == b"websocket"
 
     def is_late(self) -> None:
         """Its body did not come in time."""

@@ -16,7 +16,6 @@ from collections.abc import Callable
 from enum import IntEnum
 from typing import Any, Protocol
 
-from ..access import limits
 from ..exceptions import CloseCode
 from ..http.answers import Refusal
 from ..wire.deflate import agree
@@ -192,7 +191,7 @@ class WritingSocket:
     def _leave(self, code: int | None) -> None:
         """The server has given it up: from now on it is nowhere."""
         self._tell_end(code)
-        limits.give_up(self.connection.counted)
+        self.connection.give_up()
 
     def _tell_end(self, code: int | None) -> None:
         """Tell the application that nothing more comes. The first code stands."""

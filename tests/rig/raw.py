@@ -25,6 +25,7 @@ def frame(
     rsv: int = 0,
     masked: bool = True,
     length: int | None = None,
+    mask: bytes = b"\x37\xfa\x21\x3d",
 ) -> bytes:
     """One frame. `length`: what its header says of its length, whatever that really is."""
     length = len(payload) if length is None else length
@@ -38,7 +39,6 @@ def frame(
         header = first + bytes((flag | 127,)) + length.to_bytes(8, "big")
     if not masked:
         return header + payload
-    mask = b"\x37\xfa\x21\x3d"
     key = mask * (len(payload) // 4 + 1)
     size = len(payload)
     veiled = int.from_bytes(payload, "big") ^ int.from_bytes(key[:size], "big")
@@ -135,12 +135,49 @@ class RawSocket:
         except ConnectionError:
             return
 
+    async def try_send_in_parts(self, data: bytes, size: int) -> None:
+        """Send so many bytes at a time; the other side may read several parts at once."""
+        for start in range(0, len(data), size):
+            await self.try_send(data[start : start + size])
+            await asyncio.sleep(0)
+
     async def head(self) -> bytes:
         """The head of an HTTP answer. Gone: there was none."""
         while b"\r\n\r\n" not in self.buffer:
             await self._fill()
         head, self.buffer = self.buffer.split(b"\r\n\r\n", 1)
         return head
+
+    async def answer(self) -> tuple[int, bytes]:
+        """Status and body of an HTTP answer. Gone: there was none."""
+        status, *lines = (await self.head()).split(b"\r\n")
+        headers = dict(line.lower().split(b": ", 1) for line in lines)
+        if b"transfer-encoding" in headers:
+            body = await self._chunks()
+        else:
+            body = await self._take(int(headers.get(b"content-length", 0)))
+        return int(status.split()[1]), body
+
+    async def _chunks(self) -> bytes:
+        body = b""
+        while True:
+            while b"\r\n" not in self.buffer:
+                await self._fill()
+            size, self.buffer = self.buffer.split(b"\r\n", 1)
+            chunk = await self._take(int(size, 16) + 2)
+            body += chunk[:-2]
+            if chunk == b"\r\n":
+                return body
+
+    async def answers(self) -> list[int]:
+        """The statuses of all answers up to the end of the connection."""
+        statuses = []
+        while True:
+            try:
+                statuses.append((await self.answer())[0])
+            except Gone:
+                assert not self.buffer, self.buffer
+                return statuses
 
     async def _fill(self, size: int = 65536) -> None:
         async with asyncio.timeout(PATIENCE):
