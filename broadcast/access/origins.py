@@ -81,12 +81,21 @@ def is_own(scope: Mapping[str, Any], *, trusts: bool = True) -> bool:
     if origin is None or (trusts and origin in conf.ALLOWED_ORIGINS):
         return True
     scheme = "https" if scope.get("scheme") in ("wss", "https") else "http"
+    host = header(scope, b"host")
+    if host and origin == f"{scheme}://{host}" and _tells_itself() and is_allowed(origin):
+        # What Django would find, in a tenth of the time.
+        return True
     form = {"type": "http", "method": "POST", "path": "/", "query_string": b"", "scheme": scheme}
     csrf: Any = CsrfViewMiddleware(lambda request: HttpResponse())
     try:
         return bool(csrf._origin_verified(ASGIRequest({**scope, **form}, BytesIO())))
     except DisallowedHost:
         return False
+
+
+def _tells_itself() -> bool:
+    """Whether a request came to the host and by the scheme that it says itself, not a proxy."""
+    return not (settings.USE_X_FORWARDED_HOST or settings.SECURE_PROXY_SSL_HEADER)
 
 
 def header(scope: Mapping[str, Any], name: bytes) -> str | None:

@@ -1,7 +1,6 @@
 """Sockets that listen: connections are taken from them, a bounded number in a turn of the loop."""
 
 import asyncio
-import re
 import socket
 from collections.abc import Callable
 from typing import Any
@@ -57,27 +56,3 @@ class Listening:
                 return
             sock.setblocking(False)
             self._accepted(sock, peer)
-
-
-def listen(host: str, port: int) -> socket.socket:
-    """A socket that listens at an address. OSError, OverflowError: it cannot be had."""
-    host = host.strip("[]")
-    ipv6 = ":" in host
-    return socket.create_server(
-        (host, port),
-        family=socket.AF_INET6 if ipv6 else socket.AF_INET,
-        backlog=BACKLOG,
-        dualstack_ipv6=ipv6,
-    )
-
-
-def listen_at(endpoint: str) -> socket.socket:
-    """A socket for an endpoint, as `runserver` names it: `tcp:port=8000:interface=127.0.0.1`.
-
-    OSError: it cannot be had, or is of another kind.
-    """
-    kind, *options = re.split(r"(?<!\\):", endpoint)
-    if kind != "tcp":
-        raise OSError(f"{endpoint}: of Daphne's endpoints only tcp is known here")
-    found = dict(option.replace("\\", "").split("=", 1) for option in options)
-    return listen(found.get("interface", ""), int(found["port"]))

@@ -38,6 +38,14 @@ VISIBLE = re.compile(rb"[\t -~]*")
 
 
 class HTTPRequest(WebRequest):  # type: ignore[misc]
+    # What is answered to requests that reach no application. Daphne's own page has its style
+    # inline, and no policy.
+    error_template = (
+        '<!doctype html><html lang="en"><head><meta charset="utf-8">'
+        """<meta http-equiv="Content-Security-Policy" content="default-src 'none'">"""
+        "<title>%(title)s</title></head><body><h1>%(title)s</h1><p>%(body)s</p></body></html>"
+    )
+
     #: Bytes of its body: the most, and how many came.
     most: int | None = None
     received = 0

@@ -27,7 +27,6 @@ from typing import Any
 from urllib.parse import unquote
 
 import daphne.server  # first: it installs the reactor
-from daphne.http_protocol import WebRequest
 
 from .. import lifespan, metrics
 from ..access import limits
@@ -44,7 +43,8 @@ from ..logs import get_logger
 from ..loops import Failures, spawn
 from ..rpc.server import serve_beside
 from ..wire.sinks import EXTENSION
-from . import listening, process
+from . import process
+from .binding import listen_at
 from .channel import Channel
 from .connection import Connection
 from .handshake import Handshake, Header
@@ -59,6 +59,8 @@ logger = get_logger(__name__)
 
 #: What sockets are told that are closed because the server goes.
 GOING = "the server is going down"
+#: What the client of an application is told that raised an error.
+FAILED = "the application failed"
 #: What Daphne is told to listen at.
 OURS = "sockets of our own"
 #: Seconds after its accept in which a client's first request is waited for. A browser may open a
@@ -68,14 +70,6 @@ ASK_SECONDS = 2.0
 DRAIN_STEP = 0.1
 #: Seconds in which the backend takes the last word of a process.
 LEAVE_SECONDS = 1.0
-
-# What Daphne answers to requests that reach no application. Its own page has its style inline, and
-# no policy.
-WebRequest.error_template = (
-    '<!doctype html><html lang="en"><head><meta charset="utf-8">'
-    """<meta http-equiv="Content-Security-Policy" content="default-src 'none'">"""
-    "<title>%(title)s</title></head><body><h1>%(title)s</h1><p>%(body)s</p></body></html>"
-)
 
 
 class Server(daphne.server.Server):  # type: ignore[misc]
@@ -120,7 +114,7 @@ class Server(daphne.server.Server):  # type: ignore[misc]
 
     def _listen(self) -> None:
         try:
-            sockets = [*self.listening, *map(listening.listen_at, self.descriptions)]
+            sockets = [*self.listening, *map(listen_at, self.descriptions)]
         except OSError as error:
             logger.critical("Listen failure: %s", error)
             self.stop()
@@ -192,7 +186,12 @@ class Server(daphne.server.Server):  # type: ignore[misc]
         scope = self._scope(socket, handshake)
         socket.queue.put_nowait({"type": "websocket.connect"})
         serve: Any = getattr(self.application, "websocket", self.application)
-        application = serve(scope, socket.queue.get, socket.send)
+        try:
+            application = serve(scope, socket.queue.get, socket.send)
+        except Exception:
+            logger.exception("Exception inside application")
+            socket.refuse(500, FAILED)
+            return
         socket.task = asyncio.ensure_future(application)
         socket.task.add_done_callback(partial(self._application_ended, socket))
         if self.action_logger:
@@ -241,16 +240,15 @@ class Server(daphne.server.Server):  # type: ignore[misc]
         if error is not None:
             logger.error("Exception inside application: %s", error, exc_info=error)
         if socket.state == State.CONNECTING:
-            socket.refuse(500, "the application failed")
+            socket.refuse(500, FAILED)
         elif task.cancelled():
             socket.close_with(CloseCode.SHUTDOWN, GOING)
         else:
             socket.close_with(1011 if error else 1000, "")
 
     def socket_lost(self, socket: WritingSocket) -> None:
-        assert socket.task is not None
         # It may have something left to do.
-        if not socket.task.done():
+        if socket.task and not socket.task.done():
             self.leaving[socket.task] = asyncio.get_running_loop().time()
         self.note(socket, "disconnected")
         self._note_gone()
@@ -354,7 +352,7 @@ class Server(daphne.server.Server):  # type: ignore[misc]
 
     def kill_all_applications(self) -> Any:
         for one in self.sockets:
-            self.connections[one] = {"application_instance": one.task}
+            self.connections[one] = {"application_instance": one.task} if one.task else {}
         # Daphne's asks each request for its application; one that is refused has none.
         self.connections = {
             protocol: details

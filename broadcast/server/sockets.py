@@ -26,7 +26,7 @@ class Pinged(Protocol):
     quiet: int
 
     def ping(self) -> None:
-        """Ask whether its client is still there."""
+        """Ask whether its client is still there; refuse one that waits for its answer so long."""
 
     def abort(self) -> None:
         """Cut it off."""

@@ -1,10 +1,10 @@
 """Several server processes on the cores of one machine: `manage.py serve --workers N`.
 
-The parent opens the listening socket and serves nobody. Its workers inherit the socket and take
-connections from it; each is a whole `server.Server` in an interpreter of its own, and they are one
-through the shared backend, as servers on several machines are. What is promised:
+The parent opens the listening sockets and serves nobody. Its workers inherit them and take their
+connections; each is a whole `server.Server` in an interpreter of its own, and they are one through
+the shared backend, as servers on several machines are. What is promised:
 
-* The socket is open until all is to end: whatever happens to workers, a client that comes
+* The sockets are open until all is to end: whatever happens to workers, a client that comes
   meanwhile is not refused, but waits for the next one that serves.
 * A worker that dies is replaced at once; one that dies soon after its start, after a pause that
   grows from 1 to 30 seconds. When no worker has served yet, it is all over instead, with a reason.
@@ -26,7 +26,7 @@ import shutil
 import signal
 import socket
 import time
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterable, Sequence
 from contextlib import suppress
 from functools import partial
 from typing import Any
@@ -65,7 +65,7 @@ class Worker:
     def __init__(
         self,
         command: Sequence[str],
-        listening: socket.socket,
+        listening: Sequence[socket.socket],
         number: int,
         environment: dict[str, str],
         serving: Callable[["Worker"], None],
@@ -94,7 +94,7 @@ class Worker:
     def died_soon(self) -> bool:
         return not self.has_served or time.monotonic() - self.started < STABLE_SECONDS
 
-    async def _live(self, command: Sequence[str], listening: socket.socket) -> str:
+    async def _live(self, command: Sequence[str], listening: Sequence[socket.socket]) -> str:
         loop = asyncio.get_running_loop()
         loop.add_reader(self._link, self._hear)
         try:
@@ -108,10 +108,10 @@ class Worker:
             self.settled.set()
 
     async def _spawn(
-        self, command: Sequence[str], listening: socket.socket
+        self, command: Sequence[str], listening: Sequence[socket.socket]
     ) -> asyncio.subprocess.Process:
         with self._its_link as link:
-            descriptors = listening.fileno(), link.fileno()
+            descriptors = [one.fileno() for one in (link, *listening)]
             return await asyncio.create_subprocess_exec(
                 *command,
                 *map(str, descriptors),
@@ -177,7 +177,7 @@ class Parent:
     def __init__(
         self,
         command: Sequence[str],
-        listening: socket.socket,
+        listening: Sequence[socket.socket],
         number: int,
         counts: str,
         announce: Callable[[], None],
@@ -211,7 +211,8 @@ class Parent:
             for task in tasks:
                 task.cancel()
         # As long as one process has it open, clients are taken in by the system, and wait.
-        self.listening.close()
+        for sock in self.listening:
+            sock.close()
         for worker in self.workers:
             worker.drain()
         await asyncio.gather(*(worker.end() for worker in self.workers))
@@ -296,8 +297,8 @@ class Parent:
 # -- a worker -------------------------------------------------------------------------------
 
 
-def work(application: Any, listening: int, link: int) -> None:
-    """Serve as a worker, with the two sockets of these descriptors, until told to end."""
+def work(application: Any, listening: Iterable[int], link: int) -> None:
+    """Serve as a worker, with the sockets of these descriptors, until told to end."""
     parent = _inherited(link)
     orphaned = False
 
@@ -323,7 +324,7 @@ def work(application: Any, listening: int, link: int) -> None:
 
     server = Server(
         application=application,
-        listening=[_inherited(listening)],
+        listening=[_inherited(descriptor) for descriptor in listening],
         ready_callable=serving,
     )
     server.run()

@@ -139,7 +139,9 @@ class WritingSocket:
                 waiter.set_result(None)
 
     def ping(self) -> None:
-        if self.state == State.OPEN and not self.connection.is_pending:
+        if self.state == State.CONNECTING:
+            self.refuse(503, "the application did not answer in time")
+        elif self.state == State.OPEN and not self.connection.is_pending:
             self._write(PING, b"")
 
     def pong(self, payload: bytes) -> None:

@@ -30,8 +30,8 @@ from ..http import threads
 from ..http.static_files import StaticFilesHandler
 from ..hub.serving import serve_here, serve_no_more
 from ..server.applications import name_application
+from ..server.binding import listen
 from ..server.connection import Connection
-from ..server.listening import listen
 from ..server.reader import RequestReader
 from ..server.server import Server
 

@@ -140,6 +140,17 @@ SCENARIOS = (
         publishes=False,
     ),
     Scenario(
+        "crowd",
+        {"listeners": 19_000, "size": 128, "rate": 20, "seconds": 10, "warmup": 2, "drain": 30},
+        (
+            Figure("KiB each", kib_per_listener, 1),
+            Figure("latency p50, ms", milliseconds("p50"), 1),
+            Figure("latency p99, ms", milliseconds("p99"), 1),
+        ),
+        quick={"seconds": 4},
+        adapted={"channels": {"listeners": 1000}},
+    ),
+    Scenario(
         "join", JOINING, (JOINS,), quick={"joins": 1000}, adapted={"channels": {"joins": 300}}
     ),
     Scenario(

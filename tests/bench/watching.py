@@ -67,7 +67,7 @@ def main() -> None:
     print("| milliseconds | number | p50 | p90 | most |\n|---|---:|---:|---:|---:|")
     with started(cores) as (_, port), sync_playwright() as playwright:
         browser = playwright.chromium.launch(
-            executable_path=chromium.executable(), args=chromium.ARGUMENTS
+            executable_path=chromium.executable(chromium.WHOLE), args=chromium.ARGUMENTS
         )
         home = f"http://127.0.0.1:{port}"
         broadcast(People(browser, home), SLUG)

@@ -19,7 +19,7 @@ from playwright.sync_api import (
     expect,
 )
 
-from tests.rig.chromium import chromium
+from tests.rig.chromium import ARGUMENTS, WHOLE, chromium, executable
 from tests.rig.processes import ServerProcess, prepared_database
 
 #: Milliseconds within which a page must show what is expected of it.
@@ -166,6 +166,14 @@ def browser() -> Iterator[Browser]:
         yield browser
 
 
+@pytest.fixture
+def whole_browser(browser: Browser) -> Iterator[Browser]:
+    """All of Chromium, for a test of each kind: others are content with its shell."""
+    whole = browser.browser_type.launch(executable_path=executable(WHOLE), args=ARGUMENTS)
+    yield whole
+    whole.close()
+
+
 @pytest.fixture(scope="session")
 def database(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """A database with streams, to be copied."""
@@ -196,6 +204,16 @@ def line(site: ServerProcess) -> Iterator[Line]:
 @pytest.fixture
 def people(browser: Browser, site: ServerProcess) -> Iterator[People]:
     """People who open pages. No page may have logged an error of its own in the end."""
+    yield from _people(browser, site)
+
+
+@pytest.fixture
+def people_with_chromium(whole_browser: Browser, site: ServerProcess) -> Iterator[People]:
+    """The same, with the browser that people have."""
+    yield from _people(whole_browser, site)
+
+
+def _people(browser: Browser, site: ServerProcess) -> Iterator[People]:
     people = People(browser, site.url)
     yield people
     people.leave()

@@ -79,8 +79,9 @@ def photo(tmp_path: Path) -> Path:
 
 
 def test_what_is_sent_in_the_studio_is_seen_by_everybody_who_watches(
-    people: People, photo: Path
+    people_with_chromium: People, photo: Path
 ) -> None:
+    people = people_with_chromium
     watchers = [people.open(WATCH) for _ in range(2)]
     for page in watchers:
         expect(state(page)).to_have_text("Connected")

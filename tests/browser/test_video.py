@@ -66,8 +66,9 @@ def slug(site: ServerProcess) -> str:
 
 
 def test_two_watch_a_broadcast_a_third_comes_late_and_all_are_less_than_a_second_behind(
-    people: People, slug: str
+    people_with_chromium: People, slug: str
 ) -> None:
+    people = people_with_chromium
     first, second = watch(people, slug), watch(people, slug)
     expect(words(first)).to_have_text("Waiting for the streamer")
     studio = broadcast(people, slug)

@@ -25,6 +25,7 @@ from websockets.sync.server import ServerConnection, serve
 
 from broadcast.consumers import SUBPROTOCOL
 from broadcast.exceptions import BadToken
+from broadcast.management.addresses import in_words
 from broadcast.management.commands import listen as listen_command
 from broadcast.management.commands.publish import lines, text_of
 from broadcast.management.commands.serve import Command as ServeCommand
@@ -319,10 +320,13 @@ def test_an_address_of_ipv6_has_its_brackets_once(
     settings.BROADCAST_RPC_HOST = host
     out = StringIO()
     announce = ServeCommand.announce
-    monkeypatch.setattr(ServeCommand, "serve", lambda self, *where: announce(self, *where, True))
+    monkeypatch.setattr(
+        ServeCommand, "serve", lambda self, sockets: announce(self, in_words(sockets), True)
+    )
     monkeypatch.setattr(ServeCommand, "end_lost_recordings", lambda self: None)
-    call_command(ServeCommand(), host=host, port=80, stdout=out)
-    assert "http://[::1]:80/ (MessagePack-RPC at [::1]:18800)." in out.getvalue()
+    port = free_port()
+    call_command(ServeCommand(), host=host, port=port, stdout=out)
+    assert f"http://[::1]:{port}/ (MessagePack-RPC at [::1]:18800)." in out.getvalue()
 
 
 @pytest.mark.django_db

@@ -16,8 +16,9 @@ import yaml
 from django.core.management import call_command, get_commands, load_command_class
 from django.urls import resolve
 
-from broadcast.access.addresses import ProxyMiddleware
+from broadcast.access.addresses import Proxies, ProxyMiddleware
 from broadcast.backends.redis_urls import address_of, split
+from broadcast.server.binding import parse
 from tests.rig.documents import DOCS, DOCUMENTS, all_blocks, blocks, page
 from tests.rig.health import READY
 from tests.rig.launcher import ROOT
@@ -46,7 +47,7 @@ def kubernetes() -> list[dict[str, Any]]:
 
 def test_every_environment_is_that_of_production() -> None:
     production = exported(blocks(page("how-to/deploy"), "sh")[0])
-    file, _ = blocks(page("how-to/systemd"), "ini")
+    file, *_ = blocks(page("how-to/systemd"), "ini")
     assert exported(file) == production
     assert compose()["web"]["environment"].keys() == production.keys()
     deployment, _, _ = kubernetes()
@@ -141,33 +142,53 @@ def test_uvicorn_serves_as_documented(tmp_path: Path) -> None:
 # -- files of other programs ----------------------------------------------------------------
 
 
-def test_the_unit_of_systemd_is_sound(tmp_path: Path) -> None:
-    _, text = blocks(page("how-to/systemd"), "ini")
+def unit_of(text: str) -> configparser.ConfigParser:
     unit = configparser.ConfigParser(interpolation=None)
     unit.optionxform = str  # type: ignore[assignment,method-assign]
     unit.read_string(text)
+    return unit
+
+
+def test_the_units_of_systemd_are_sound(tmp_path: Path) -> None:
+    _, service, socket, needed = blocks(page("how-to/systemd"), "ini")
+    unit = unit_of(service)
     assert unit.sections() == ["Unit", "Service", "Install"]
-    service = unit["Service"]
-    assert service["EnvironmentFile"] in page("how-to/systemd").split("```ini\n# ")[1]
-    assert all(service[name].startswith("/") for name in ("ExecStart", "ExecStartPre"))
+    assert unit["Service"]["EnvironmentFile"] in page("how-to/systemd").split("```ini\n# ")[1]
+    assert all(unit["Service"][name].startswith("/") for name in ("ExecStart", "ExecStartPre"))
+    assert unit_of(socket).sections() == ["Unit", "Socket", "Install"]
+    # It needs the unit that passes its sockets, and that systemd takes for its own by the name.
+    names = [text.splitlines()[0].rpartition("/system/")[2] for text in (service, socket, needed)]
+    assert names == ["broadcast.service", "broadcast.socket", "broadcast.service.d/socket.conf"]
+    assert unit_of(needed)["Unit"]["Requires"] == names[1]
     if shutil.which("systemd-analyze"):
         # Paths of that machine are none of this one.
-        text = text.replace("/srv/broadcast/.venv/bin/python", "/bin/true")
-        text = re.sub(r"^(User|WorkingDirectory|EnvironmentFile)=.*\n", "", text, flags=re.M)
-        file = tmp_path / "broadcast.service"
-        file.write_text(text)
+        service = service.replace("/srv/broadcast/.venv/bin/python", "/bin/true")
+        service = re.sub(r"^(User|WorkingDirectory|EnvironmentFile)=.*\n", "", service, flags=re.M)
+        for name, text in zip(names, (service, socket, needed), strict=True):
+            (tmp_path / name).parent.mkdir(exist_ok=True)
+            (tmp_path / name).write_text(text)
         done = subprocess.run(
-            ["systemd-analyze", "verify", "--man=no", file],
+            ["systemd-analyze", "verify", "--man=no", *(tmp_path / name for name in names[:2])],
             capture_output=True,
             text=True,
             check=False,
         )
-        about = [line for line in done.stderr.splitlines() if "broadcast.service" in line]
+        about = [line for line in done.stderr.splitlines() if "broadcast" in line]
         assert about == []
 
 
+def test_nginx_and_server_and_systemd_mean_the_same_unix_socket() -> None:
+    _, upstream = blocks(page("how-to/nginx"), "nginx")
+    (line,) = blocks(page("how-to/nginx"), "sh")
+    _, _, socket, _ = blocks(page("how-to/systemd"), "ini")
+    (path,) = re.findall(r"server (unix:\S+);", upstream)
+    assert f"--bind {path}\n" in line and exported(line)["BROADCAST_PROXIES"] == "unix:"
+    assert unit_of(socket)["Socket"]["ListenStream"] == path.removeprefix("unix:")
+    assert parse(path) and "" in Proxies(["unix:"])
+
+
 def test_the_nginx_site_is_whole() -> None:
-    (site,) = blocks(page("how-to/nginx"), "nginx")
+    site, _ = blocks(page("how-to/nginx"), "nginx")
     code = re.sub(r"'[^'\n]*'|\"[^\"\n]*\"", "''", re.sub(r"^ *#.*\n", "", site, flags=re.M))
     assert code.count("{") == code.count("}") == 5
     assert all(line.rstrip()[-1] in "{};" for line in code.splitlines() if line.strip())

@@ -1,9 +1,11 @@
 """The tables of docs/reference/ have what the code has."""
 
 import re
+from argparse import SUPPRESS, ArgumentParser
 from inspect import isclass, signature
 
-from django.core.management import get_commands
+from django.core.management import get_commands, load_command_class
+from django.core.management.base import BaseCommand
 from django.template import Library
 from prometheus_client.metrics import MetricWrapperBase
 
@@ -66,8 +68,24 @@ def test_every_variable_of_the_environment_is_in_the_table() -> None:
 
 def test_every_command_is_in_the_table() -> None:
     ours = {name for name, app in get_commands().items() if app == "broadcast"}
-    table = rows(page("reference/commands"))
-    assert ours == {row[0].strip("`").split()[0] for row in table}
+    commands, _, _ = page("reference/commands").partition("\n## ")
+    assert ours == {row[0].strip("`").split()[0] for row in rows(commands)}
+
+
+def test_every_option_of_the_server_is_in_the_tables() -> None:
+    def options(parser: ArgumentParser) -> set[str]:
+        named = (one for one in parser._actions if one.help != SUPPRESS)
+        return {name for one in named for name in one.option_strings}
+
+    ours = load_command_class("broadcast", "serve").create_parser("manage.py", "serve")
+    theirs = BaseCommand().create_parser("manage.py", "")
+    text = page("reference/commands")
+    commands, _, _ = text.partition("\n## ")
+    (row,) = (one for one in rows(commands) if one[0].startswith("`serve "))
+    assert set(re.findall(r"--[\w-]+", row[0])) == options(ours) - options(theirs)
+    where, _ = tables(section(text, "Where the server listens"))
+    told = {name for cell, _ in where for name in re.findall(r"--[\w-]+", cell)}
+    assert told == options(ours) - options(theirs) - {"--workers"}
 
 
 # -- errors, checks, metrics ----------------------------------------------------------------

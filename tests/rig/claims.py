@@ -76,12 +76,19 @@ CLAIMS: dict[str, list[str]] = {
         "::test_the_documented_environment_is_one_that_django_has_nothing_to_say_of",
         f"{_DEPLOYED}uvicorn_serves_as_documented",
     ],
-    "how-to/nginx": [f"{_DEPLOYED}the_nginx_site_is_whole"],
+    "how-to/nginx": [
+        f"{_DEPLOYED}the_nginx_site_is_whole",
+        f"{_DEPLOYED}nginx_and_server_and_systemd_mean_the_same_unix_socket",
+        f"{_DEPLOYED}nginx_and_server_and_systemd_mean_the_same_unix_socket",
+    ],
     "how-to/proxies": [f"{_DEPLOYED}the_documented_proxies_are_taken"],
     "how-to/systemd": [
         f"{CANNOT}a user of the system",
         f"{_DEPLOYED}every_environment_is_that_of_production",
-        f"{_DEPLOYED}the_unit_of_systemd_is_sound",
+        f"{_DEPLOYED}the_units_of_systemd_are_sound",
+        f"{CANNOT}systemd",
+        f"{_DEPLOYED}the_units_of_systemd_are_sound",
+        f"{_DEPLOYED}the_units_of_systemd_are_sound",
         f"{CANNOT}systemd",
     ],
     "how-to/docker": [

@@ -14,10 +14,11 @@ from django.core.management import call_command
 from django.core.management.base import CommandError
 from pytest_django.fixtures import Settings
 
-from broadcast.server.listening import listen
+from broadcast.server.binding import UnixAddress, listen, opened
 from tests.rig.clients import flowing
 from tests.rig.doors import V1, ServerDoor, Socket, door_of, eventually
 from tests.rig.drains import refuses
+from tests.rig.listening import ListeningProcess, answers, running
 from tests.rig.processes import RedisProcess
 from tests.rig.rpc import PONG, connected
 from tests.rig.workers import (
@@ -137,6 +138,45 @@ async def test_a_killed_worker_is_replaced_and_listeners_of_others_notice_nothin
     for listener in (*new.values(), listeners[unharmed]):
         assert await listener.told() == (101, 101)
     assert f"Worker {killed} was ended by signal 9 (Killed); the next one" in process.said()
+
+
+# -- several addresses --------------------------------------------------------------------------
+
+
+async def test_workers_share_all_addresses_and_so_do_those_that_replace_them(
+    first: WorkersProcess, tmp_path: Path
+) -> None:
+    process = another(tmp_path, first)
+    asked = [f"unix:{tmp_path}/x", f"unix:@{tmp_path}"]
+    process.arguments += ["--bind", asked[0], "--bind", asked[1]]
+    process.start()
+    try:
+        for _ in range(2):
+            for address in (f"http://127.0.0.1:{process.port}/", *asked):
+                assert all(await asyncio.gather(*(answers(address) for _ in range(20))))
+            await replace_all(process)
+        assert process.process
+        refused = await asyncio.to_thread(process.manage, "serve", "--bind", asked[0])
+        assert f"it is taken by process {process.process.pid} " in refused.stderr
+        assert process.stop() == 0
+        assert "x" not in os.listdir(tmp_path)
+    finally:
+        process.kill()
+
+
+async def test_workers_share_the_sockets_of_systemd(first: WorkersProcess, tmp_path: Path) -> None:
+    environment = {name: first.environment[name] for name in ("DATABASE_URL", "REDIS_URL")}
+    process = ListeningProcess(tmp_path, "serve", "--workers", str(WORKERS), **environment)
+    with listen("127.0.0.1", 0) as tcp, opened([UnixAddress(f"{tmp_path}/x")]) as (unix,):
+        process.passed = [tcp, unix]
+        with running(process):
+            assert len(process.addresses) == 2 and process.process
+            for _ in range(2):
+                for address in process.addresses:
+                    assert all(await asyncio.gather(*(answers(address) for _ in range(20))))
+                process.process.send_signal(signal.SIGHUP)
+                await until(lambda: "All workers were replaced" in process.said())
+            assert process.stop() == 0
 
 
 # -- SIGHUP -------------------------------------------------------------------------------------
@@ -319,7 +359,7 @@ def test_an_address_that_cannot_be_had_is_refused(host: str) -> None:
 
 
 @pytest.mark.parametrize(
-    ("redis_url", "said"), [(None, "is another server there?"), ("", "BROADCAST_REDIS_URL")]
+    ("redis_url", "said"), [(None, "it is taken by process "), ("", "BROADCAST_REDIS_URL")]
 )
 def test_a_refusal_is_one_clear_line_and_exit_status_1(
     process: WorkersProcess, tmp_path: Path, redis_url: str | None, said: str

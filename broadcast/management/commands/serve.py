@@ -4,6 +4,7 @@ import asyncio
 import socket
 import sys
 from argparse import SUPPRESS, ArgumentParser
+from collections.abc import Sequence
 from contextlib import suppress
 from tempfile import TemporaryDirectory
 from typing import Any
@@ -19,11 +20,13 @@ from broadcast.checks import reason_for_one_process
 from broadcast.conf import conf
 from broadcast.exceptions import Unavailable
 from broadcast.installation import get_prefix
+from broadcast.management import addresses
+from broadcast.management.addresses import Addresses
 from broadcast.management.server_command import ServerCommand
 from broadcast.models import Recording
 from broadcast.server import workers
 from broadcast.server.applications import name_application
-from broadcast.server.listening import listen
+from broadcast.server.binding import TCPAddress
 from broadcast.server.server import Server
 
 
@@ -37,8 +40,7 @@ class Command(ServerCommand):
     requires_system_checks: list[str] = []
 
     def add_arguments(self, parser: ArgumentParser) -> None:
-        parser.add_argument("--host", default="127.0.0.1", help="address to listen at (127.0.0.1)")
-        parser.add_argument("--port", type=int, default=8000, help="port to listen at (8000)")
+        addresses.add_arguments(parser)
         parser.add_argument(
             "--workers",
             type=int,
@@ -46,25 +48,28 @@ class Command(ServerCommand):
             metavar="N",
             help="processes that serve (1). More need REDIS_URL; SIGHUP replaces them in turn",
         )
-        # How a parent starts its workers: the descriptors they inherit.
-        parser.add_argument("--inherited", type=int, nargs=2, help=SUPPRESS)
+        # How a parent starts its workers: the descriptors they inherit, that of the link first.
+        parser.add_argument("--inherited", type=int, nargs="+", help=SUPPRESS)
 
     def handle(self, *args: Any, **options: Any) -> None:
         if options["inherited"]:
-            workers.work(self.application(), *options["inherited"])
+            link, *listening = options["inherited"]
+            workers.work(self.application(), listening, link)
             return
+        asked = Addresses(options)
         self.check(display_num_errors=False)
         self.check_workers(options["workers"])
         self.migrate()
         self.check_backend()
         self.set_up()
         self.end_lost_recordings()
-        # Users write IPv6 addresses with brackets, as in a URL; sockets take them without.
-        host = options["host"].strip("[]")
-        if options["workers"] == 1:
-            self.serve(host, options["port"])
-        else:
-            self.serve_with_workers(host, options["port"], options["workers"])
+        if asked.has_unused:
+            self.stderr.write("The sockets of systemd are not used: an address was given, too.")
+        with asked.opened() as listening:
+            if options["workers"] == 1:
+                self.serve(listening)
+            else:
+                self.serve_with_workers(listening, options["workers"])
 
     def check_workers(self, number: int) -> None:
         if number < 1:
@@ -86,23 +91,17 @@ class Command(ServerCommand):
             if ended := Recording.objects.end_lost():
                 self.stdout.write(f"Ended {ended} recordings of a server that was killed.")
 
-    def serve(self, host: str, port: int) -> None:
+    def serve(self, listening: Sequence[socket.socket]) -> None:
+        where = addresses.in_words(listening)
         server: Server = Server(
             self.application(),
-            listening=[self.listen(host, port)],
-            ready_callable=lambda: self.announce(host, port, server.has_rpc),
+            listening=listening,
+            ready_callable=lambda: self.announce(where, server.has_rpc),
         )
         server.run()
 
-    def listen(self, host: str, port: int) -> socket.socket:
-        try:
-            return listen(host, port)
-        except (OSError, OverflowError):
-            where = address(host, port)
-            raise CommandError(f"cannot listen at {where}: is another server there?") from None
-
-    def serve_with_workers(self, host: str, port: int, number: int) -> None:
-        listening = self.listen(host, port)
+    def serve_with_workers(self, listening: Sequence[socket.socket], number: int) -> None:
+        where = addresses.in_words(listening)
         # The parent has no further use for what checks and set-up have opened.
         connections.close_all()
         # A worker is started as this was, with the same options of Python and Django.
@@ -113,7 +112,7 @@ class Command(ServerCommand):
                 listening,
                 number,
                 counts,
-                lambda: self.announce(host, port, is_ours(conf.RPC_HOST, conf.RPC_PORT)),
+                lambda: self.announce(where, is_ours(conf.RPC_HOST, conf.RPC_PORT)),
             )
             failure = asyncio.run(parent.run())
         if failure:
@@ -126,12 +125,10 @@ class Command(ServerCommand):
         except ImproperlyConfigured as error:
             raise CommandError(str(error)) from None
 
-    def announce(self, host: str, port: int, has_rpc: bool) -> None:
-        where = address(conf.RPC_HOST, conf.RPC_PORT)
-        rpc = f"MessagePack-RPC at {where}" if has_rpc else "no MessagePack-RPC"
-        self.stdout.write(
-            f"Broadcast is at http://{address(host, port)}/ ({rpc}). Stop with Control-C."
-        )
+    def announce(self, where: str, has_rpc: bool) -> None:
+        rpc = TCPAddress(conf.RPC_HOST.strip("[]"), conf.RPC_PORT)
+        beside = f"MessagePack-RPC at {rpc}" if has_rpc else "no MessagePack-RPC"
+        self.stdout.write(f"Broadcast is at {where} ({beside}). Stop with Control-C.")
         # Into a pipe it would come with the end of the process.
         self.stdout.flush()
 
@@ -142,9 +139,3 @@ def is_ours(host: str, port: int) -> bool:
         return remote.owner_of(host, port) == get_prefix()
     except Unavailable:
         return False
-
-
-def address(host: str, port: int) -> str:
-    """Host and port as a URL has them."""
-    host = host.strip("[]")
-    return f"[{host}]:{port}" if ":" in host else f"{host}:{port}"

@@ -6,7 +6,11 @@
  */
 import { say } from "../socket/language.js";
 
+/** How long it says that something was copied: milliseconds. What to press stays until the next copy. */
+const SHOWN = 4000;
+
 const told = document.querySelector("[data-copied]");
+let later = 0;
 
 for (const button of document.querySelectorAll("[data-copy]")) {
   const field = document.getElementById(button.dataset.copy);
@@ -15,6 +19,8 @@ for (const button of document.querySelectorAll("[data-copy]")) {
     const copied = await copy(field.value);
     if (!copied) field.select();
     told.textContent = copied ? say("Copied.") : say("Selected: press Ctrl+C, or ⌘C, to copy it.");
+    clearTimeout(later);
+    if (copied) later = setTimeout(() => (told.textContent = ""), SHOWN);
   });
 }
 

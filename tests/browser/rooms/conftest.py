@@ -9,7 +9,7 @@ import pytest
 from playwright.sync_api import Browser, BrowserType, Locator, Page, expect, sync_playwright
 
 from tests.browser.conftest import PATIENCE, People
-from tests.rig.chromium import ARGUMENTS
+from tests.rig.chromium import ARGUMENTS, SHELL, executable
 from tests.rig.processes import ServerProcess, prepared_database
 
 #: A camera and a microphone that make pictures and tones of their own; few pictures, since all
@@ -32,11 +32,11 @@ def chromium() -> Iterator[BrowserType]:
         yield playwright.chromium
 
 
-def launch(chromium: BrowserType, *arguments: str) -> Browser:
+def launch(chromium: BrowserType, *arguments: str, program: str = SHELL) -> Browser:
     """A browser; what it has and allows of cameras is said by `arguments` alone."""
     others = [one for one in ARGUMENTS if not one.endswith("for-media-stream")]
     return chromium.launch(
-        executable_path="/usr/bin/chromium", args=[*others, *arguments], headless=True
+        executable_path=executable(program), args=[*others, *arguments], headless=True
     )
 
 

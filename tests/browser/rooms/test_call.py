@@ -16,13 +16,14 @@ from tests.browser.rooms.conftest import (
     tile,
     until,
 )
+from tests.rig.chromium import WHOLE
 from tests.rig.processes import ServerProcess
 
 
 @pytest.fixture
 def strangers(chromium: BrowserType, site: ServerProcess) -> Iterator[People]:
     """People whose browsers allow nothing by themselves."""
-    browser = launch(chromium, DEVICES)
+    browser = launch(chromium, DEVICES, program=WHOLE)
     people = People(browser, site.url)
     yield people
     browser.close()
