@@ -28,7 +28,7 @@ from ..hub.starts import query_of
 from ..ingest.intake import Batch, Intake
 from ..ingest.turns import TAKEN_OVER, TOO_LATE, Turn, is_fed_by_another
 from ..logs import get_logger
-from ..loops import spawn
+from ..loops import PerLoop, spawn
 from ..media import Segmenter
 from ..models import Stream, database
 from ..publications import Draft, Kind, decode_json
@@ -37,6 +37,10 @@ from ..wire.frames import Message, event
 from ..wire.sinks import EXTENSION
 
 logger = get_logger(__name__)
+
+#: Of the streamers of an event loop one at a time goes on with what it cuts: however many there
+#: are, others wait for the parts of one.
+get_cutting = PerLoop(asyncio.Lock)
 
 
 class StreamerConsumer(SocketConsumer):
@@ -149,7 +153,8 @@ class StreamerConsumer(SocketConsumer):
     async def _take(self, draft: Draft) -> None:
         try:
             for _ in self.intake.take(draft):
-                await asyncio.sleep(0)
+                async with get_cutting():
+                    await asyncio.sleep(0)
         finally:
             self.arrived.set()
 

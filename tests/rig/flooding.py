@@ -36,6 +36,11 @@ KINDS: dict[str, tuple[str, str, bytes, Callable[[], bytes]]] = {
         frame(BINARY, webm(cluster(block(key=True)))),
         lambda: frame(BINARY, cluster() + many(VOID, 2**20)),
     ),
+    "small media": (
+        *("streamer", ""),
+        frame(BINARY, webm(cluster(block(key=True)))),
+        lambda: many(frame(BINARY, cluster() + many(VOID, 1000))),
+    ),
 }
 
 

@@ -115,6 +115,28 @@ async def test_while_a_streamer_sends_such_a_frame_others_get_their_turns(
     assert turns >= 10_000 // TURN
 
 
+def test_small_frames_are_cut_in_bounded_turns_together() -> None:
+    segmenter, small = Segmenter(), TURN // 4
+    segmenter.feed(OPENING)
+    turns = sum(1 for _ in range(100) for _ in segmenter.feed_in_turns(frame(small), []))
+    assert turns >= 100 * small // TURN
+
+
+async def test_of_several_streamers_one_at_a_time_goes_on_with_such_a_frame(
+    in_process: InProcessDoor,
+) -> None:
+    slugs = [await in_process.stream("film") for _ in range(5)]
+    for slug in slugs:
+        await (await in_process.plain_streamer(slug)).send(OPENING + frame(5_000))
+    turns = 0
+    for slug in slugs:
+        while (await get_backend().state(slug)).offset < 2:
+            turns += 1
+            await asyncio.sleep(0)
+    # Each has its first part at once.
+    assert turns >= 5 * (5_000 // TURN - 1)
+
+
 async def test_who_is_overtaken_in_the_middle_of_such_a_frame_has_it_published_whole(
     in_process: InProcessDoor, monkeypatch: pytest.MonkeyPatch
 ) -> None:
