@@ -25,6 +25,12 @@ def demo(settings: Settings) -> Stream:
     return Stream.objects.get(slug="demo")
 
 
+@pytest.fixture(autouse=True)
+def environment_elsewhere(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Wherever the tests have theirs."""
+    monkeypatch.setattr(sys, "executable", "/usr/bin/python3")
+
+
 @pytest.fixture
 def staff() -> Client:
     client = Client()
