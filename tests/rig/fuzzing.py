@@ -7,8 +7,8 @@ Where ours differs by design:
 * Of the pings that are read together only the newest is answered (section 5.5.3).
 * A length of 2^63 and more breaks the protocol (1002) rather than a limit (1009).
 * A control frame between fragments does not count for the size of their message.
-* A frame is looked at when it is complete, unless its header says that it is not masked or larger
-  than any message: a reserved opcode, or a fragment too much, is told at the end of its frame.
+* A frame is looked at when it is complete, or, if it is larger than any message, when its header
+  is; of one that is not masked two bytes are enough. A reserved opcode is told behind its frame.
 
 `manage.py shell -c "from tests.rig.fuzzing import run; run(600, 1)"` tries for 600 seconds, by the
 seed 1.
@@ -202,7 +202,7 @@ def meaning(data: bytes, inflates: bool) -> Meaning:
     # What it has not taken is the frame that it found wrong, which may not be complete.
     return found._replace(
         breaks=code,
-        is_early="opcode" in str(error) or (size is not None and size <= MAX_SIZE),
+        is_early="opcode" in str(error) or size is not None,
         is_unsure=size is not None and size <= 125,
     )
 

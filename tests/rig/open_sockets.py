@@ -151,8 +151,9 @@ class Peer:
                 self.socket.data_received(part)
 
     async def turns(self) -> None:
-        """Let the server look at all that it has."""
-        await self.connection.turns()
+        """Let the server look at all that it has, as far as the application takes more."""
+        while not (self.connection.is_reading or self.queue.paused):  # noqa: ASYNC110
+            await asyncio.sleep(0)
 
     @property
     def messages(self) -> Expected:
