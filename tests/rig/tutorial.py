@@ -17,6 +17,7 @@ from playwright.sync_api import Browser, Error, Page
 
 from tests.rig.launcher import ROOT
 from tests.rig.processes import PATIENCE, free_port, wait_until_it_answers
+from tests.rig.wheel import WITHOUT_OUR_PLUGINS
 
 PAGE = ROOT / "docs/tutorial.md"
 #: Shown by a page whose socket is open.
@@ -76,6 +77,7 @@ class Reader:
             "PIP_DISABLE_PIP_VERSION_CHECK": "1",
             "PIP_FIND_LINKS": str(build_wheel(directory / "wheels")),
             "PIP_NO_INDEX": "1",
+            "PYTEST_ADDOPTS": " ".join(WITHOUT_OUR_PLUGINS),
         }
 
     @property

@@ -6,7 +6,7 @@ from pathlib import Path
 import pytest
 
 from tests.rig.launcher import ROOT
-from tests.rig.wheel import Environment, tracked
+from tests.rig.wheel import WITHOUT_OUR_PLUGINS, Environment, tracked
 
 EXAMPLE = "docs/example"
 
@@ -36,6 +36,6 @@ def test_its_tests_pass_with_djangos_runner(environment: Environment, example: P
 @pytest.mark.needs_browser
 def test_its_tests_pass_with_pytest(environment: Environment, example: Path) -> None:
     # The plugin is found by its entry point: nothing else names it.
-    options = ("-q", "-W", "error", "-p", "no:cacheprovider")
+    options = ("-q", "-W", "error", "-p", "no:cacheprovider", *WITHOUT_OUR_PLUGINS)
     said = environment.succeed("-m", "pytest", *options, cwd=example)
     assert "skipped" not in said
