@@ -49,8 +49,6 @@ CLAIMS: dict[str, list[str]] = {
         f"{_SNIPPET}the_views_and_the_handler_of_page_sockets_work",
         "browser/test_page_socket.py"
         "::test_the_elements_of_the_documentation_show_what_comes_and_its_form_calls",
-        "browser/test_page_socket.py"
-        "::test_the_elements_of_the_documentation_show_what_comes_and_its_form_calls",
         "browser/test_page_socket.py::test_the_module_of_the_documentation_hears_and_calls",
         f"{_SNIPPET}the_views_and_the_handler_of_page_sockets_work",
         f"{_SNIPPET}the_view_of_the_example_is_the_whole_of_its_module",
