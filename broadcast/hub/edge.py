@@ -50,7 +50,8 @@ class Deflated:
     def _frames(self, publications: Iterable[Publication]) -> bytes:
         before = self.context.saved
         frames = self.context.frames(publications)
-        metrics.saved_bytes.inc((self.context.saved - before) * self.inside)
+        # What does not shrink grows by some bytes.
+        metrics.saved_bytes.inc(max(self.context.saved - before, 0) * self.inside)
         return frames
 
     def may_enter(self, sent: int) -> bool:
