@@ -1,11 +1,14 @@
 """The socket that hears a stream, through every way in."""
 
 import asyncio
+from contextlib import suppress
 
 import pytest
 from django.test import override_settings
 
-from tests.rig.doors import V1, Door, Frame, InProcessDoor, Refused, Socket
+from broadcast.exceptions import CloseCode
+from broadcast.streams.listener import BURST, TOO_MANY
+from tests.rig.doors import V1, Closed, Door, Frame, InProcessDoor, Refused, Socket
 from tests.rig.streamers import published
 
 #: Text and binary, one after another; small, so that a slow machine's listener keeps up.
@@ -287,6 +290,23 @@ async def test_a_listener_that_goes_is_not_missed(door: Door) -> None:
         await streamer.publish(offset)
         await leaving.leave()
         assert await staying.told() == (offset, offset)
+
+
+async def test_a_listener_that_says_too_much_is_sent_away(door: Door) -> None:
+    slug = await door.stream()
+    other, listener = await door.listener(slug), await door.listener(slug)
+    for _ in range(BURST):
+        await listener.tell("ping")
+        assert await listener.told() == ("pong", {})
+    with suppress(Closed):
+        # However slow the machine is.
+        for _ in range(20 * BURST):
+            await listener.tell("ping")
+    said, code = await listener.rest()
+    assert code == CloseCode.TOO_MANY
+    assert TOO_MANY in str(said[-1])
+    await other.tell("ping")
+    assert await other.told() == ("pong", {})
 
 
 async def test_a_burst_larger_than_history_reaches_who_is_there(in_process: InProcessDoor) -> None:
