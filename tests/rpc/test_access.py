@@ -155,10 +155,11 @@ DRIP = b"\x94"
 @asynccontextmanager
 async def stranger_at(port: int, answer: bytes) -> AsyncIterator[None]:
     """A program that has the port, and answers so whatever is asked; nothing: it is silent."""
-    writers = []
+    writers, talks = [], []
 
     async def talk(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
         writers.append(writer)
+        talks.append(asyncio.current_task())
         await reader.read(65536)
         writer.write(answer)
         while answer is DRIP and not writer.is_closing():
@@ -172,7 +173,7 @@ async def stranger_at(port: int, answer: bytes) -> AsyncIterator[None]:
         server.close()
         for writer in writers:
             writer.transport.abort()
-        await asyncio.sleep(0.05)
+        await asyncio.gather(*filter(None, talks), return_exceptions=True)
 
 
 STRANGERS = {
