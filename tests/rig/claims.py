@@ -72,6 +72,7 @@ CLAIMS: dict[str, list[str]] = {
     "how-to/deploy": [
         "project/test_production.py"
         "::test_the_documented_environment_is_one_that_django_has_nothing_to_say_of",
+        "project/test_production.py::test_of_the_documented_settings_it_has_nothing_to_say_either",
         f"{_DEPLOYED}uvicorn_serves_as_documented",
     ],
     "how-to/nginx": [
@@ -79,7 +80,7 @@ CLAIMS: dict[str, list[str]] = {
         f"{_DEPLOYED}nginx_and_server_and_systemd_mean_the_same_unix_socket",
         f"{_DEPLOYED}nginx_and_server_and_systemd_mean_the_same_unix_socket",
     ],
-    "how-to/proxies": [f"{_DEPLOYED}the_documented_proxies_are_taken"],
+    "how-to/proxies": [f"{_DEPLOYED}the_documented_proxies_are_taken"] * 2,
     "how-to/systemd": [
         f"{CANNOT}a user of the system",
         f"{_DEPLOYED}every_environment_is_that_of_production",
@@ -102,6 +103,7 @@ CLAIMS: dict[str, list[str]] = {
     "how-to/managed-redis": [f"{_DEPLOYED}the_addresses_of_redis_are_some"],
     "how-to/monitor": [
         f"{_DEPLOYED}what_a_ready_server_answers_is_shown",
+        f"{_DEPLOYED}a_project_of_its_own_has_the_probes_as_documented",
         f"{_DEPLOYED}prometheus_asks_where_metrics_are",
     ],
     "reference/python": [f"{_SNIPPET}the_imports_of_the_reference_work"] * 2,
