@@ -232,6 +232,20 @@ def test_the_pods_ask_and_start_what_there_is() -> None:
         assert {"name": "ALLOWED_HOSTS", "value": host["value"]} in container["env"]
 
 
+def test_kubectl_is_told_of_what_the_manifests_have() -> None:
+    deployment, _, job = kubernetes()
+    (commands,) = blocks(page("how-to/kubernetes"), "sh")
+    assert f"delete job {job['metadata']['name']} " in commands
+    assert commands.index(f"job/{job['metadata']['name']}\n") < commands.index("broadcast.yaml")
+    assert f"exec --stdin --tty deploy/{deployment['metadata']['name']} -- python " in commands
+    secrets = {
+        container["envFrom"][0]["secretRef"]["name"]
+        for one in (deployment, job)
+        for container in one["spec"]["template"]["spec"]["containers"]
+    }
+    assert secrets == {*re.findall(r"create secret generic (\S+)", commands)}
+
+
 def test_what_a_ready_server_answers_is_shown() -> None:
     (shown,) = blocks(page("how-to/monitor"), "json")
     assert json.loads(shown) == READY

@@ -94,7 +94,10 @@ CLAIMS: dict[str, list[str]] = {
         f"{_DEPLOYED}the_image_starts_commands_that_there_are",
         f"{_DEPLOYED}every_environment_is_that_of_production",
     ],
-    "how-to/kubernetes": [f"{_DEPLOYED}the_pods_ask_and_start_what_there_is"],
+    "how-to/kubernetes": [
+        f"{_DEPLOYED}the_pods_ask_and_start_what_there_is",
+        f"{_DEPLOYED}kubectl_is_told_of_what_the_manifests_have",
+    ],
     "how-to/several-servers": [
         f"{_DEPLOYED}every_command_is_one_with_these_arguments",
         "backends/test_redis_unfit.py::test_the_rights_that_the_documentation_names_are_enough",
