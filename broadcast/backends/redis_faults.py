@@ -46,8 +46,8 @@ KNOWN = (
     (RIGHTS, r"NOPERM|NoPermission|ACL failure|has no permissions|No permissions|can't run this"),
     (PASSWORD, r"NOAUTH|WRONGPASS|Authentication"),
     (CERTIFICATE, r"CERTIFICATE_VERIFY_FAILED"),
-    # ENOENT: of a Unix socket it may be that Redis has not started.
-    (NO_FILE, r"Error 2 connecting to (?!unix:)"),
+    # ENOENT at a host and port. At the path of a Unix socket Redis may not have started.
+    (NO_FILE, r"Error 2 connecting to [^/]*:\d+\."),
     (DATABASE, r"DB index"),
     (PROTECTED, r"protected mode"),
     (FULL, r"OOM\b|OutOfMemory"),

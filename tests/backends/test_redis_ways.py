@@ -117,6 +117,12 @@ async def test_whoever_cannot_be_trusted_is_told_nothing(
     assert f":{port} {how}: " in record.getMessage() and said in record.getMessage()
 
 
+async def test_a_unix_socket_that_is_not_there_may_come(settings: Any, tmp_path: Path) -> None:
+    use_redis(settings, f"unix://{tmp_path}/a:1.sock?db=0")
+    with pytest.raises(Unavailable, match=SILENT.words):
+        await RedisBackend().check()
+
+
 async def test_over_tls_to_sentinels_and_the_master(
     settings: Any, port: int, certificates: Path, tmp_path: Path
 ) -> None:
