@@ -26,6 +26,8 @@ from .writing import State, WritingSocket
 
 #: Frames that are looked at in one turn: a read may have 10,000.
 TURN_FRAMES = 256
+#: For how many more one counts that `unusual` reads, which takes ten times as long.
+UNUSUAL_FRAMES = 7
 #: Control frames and small fragments that may come per second, and how many at once.
 SMALL_RATE, SMALL_BURST = 200.0, 2000
 #: Bytes of a fragment that is not small.
@@ -33,7 +35,8 @@ SMALL_BYTES = 512
 
 #: Lengths from here on have a bit that must not be set (RFC 6455, section 5.2).
 MOST_LENGTH = 1 << 63
-#: First bytes of whole control frames.
+#: First bytes of whole messages and of control frames.
+WHOLE_TEXT, WHOLE_BINARY = 0x80 | TEXT, 0x80 | BINARY
 CLOSE, PING, PONG = 0x88, 0x89, 0x8A
 #: What is told of a header that `websockets` finds nothing wrong with, and we do.
 UNREADABLE = Broken(1002, "a frame cannot be read")
@@ -89,52 +92,61 @@ class WebSocket(WritingSocket):
     def _take(self, data: bytes) -> int:
         """Answers where the first frame begins that was not taken. Broken: the protocol."""
         at, end, left, small = 0, len(data), TURN_FRAMES, 0
-        ping: bytes | None = None
+        short, ping = min(125, self.max_frame), b""
         self._needed = 0
         while end - at >= 2:
-            if not left or self.queue.paused:
+            if left <= 0 or self.queue.paused:
                 self._go_on_later()
                 break
             left -= 1
-            first, second = data[at], data[at + 1]
-            length = second & 0x7F
-            start = at + 6 + (0 if length < 126 else 2 if length == 126 else 8)
-            if second & 0x80 and start > end:
-                break
-            if length >= 126:
-                length = int.from_bytes(data[at + 2 : start - 4], "big")
-            if not second & 0x80 or length > self.max_frame:
-                if length < MOST_LENGTH:
-                    self._take_unusual(data[at:])
-                raise UNREADABLE
+            first, length, start = data[at], data[at + 1] - 0x80, at + 6
+            if not 0 <= length <= short:
+                start, length = self._measure(data, at)
             stop = start + length
             if stop > end:
                 self._needed = stop - at
                 break
-            whole = first == 0x80 | BINARY or first == 0x80 | TEXT
-            if whole and self._unusual is None:
+            if (first == WHOLE_BINARY or first == WHOLE_TEXT) and self._unusual is None:
                 self._take_message(first, apply_mask(data[start:stop], data[start - 4 : start]))
-            elif PONG >= first >= CLOSE and length < 126:
-                small += 1
-                payload = apply_mask(data[start:stop], data[start - 4 : start])
-                if first == CLOSE:
-                    self._take_close(payload)
-                    return stop
-                if first == PING:
-                    ping = payload
             else:
                 small += length < SMALL_BYTES
-                self._take_unusual(data[at:stop])
+                if first == PING and length < 126:
+                    ping = data[start - 4 : stop]
+                elif first == CLOSE and length < 126:
+                    self._take_close(apply_mask(data[start:stop], data[start - 4 : start]))
+                    return stop
+                elif first != PONG or length >= 126:
+                    left -= UNUSUAL_FRAMES
+                    self._take_unusual(data[at:stop])
             at = stop
         if small:
             self._take_small(small)
-        if ping is not None:
-            self.pong(ping)
+        if ping:
+            self.pong(apply_mask(ping[4:], ping[:4]))
         return at
+
+    def _measure(self, data: bytes, at: int) -> tuple[int, int]:
+        """Where the payload begins of a frame with a longer header, and its length.
+
+        Before all of its header is there, of a frame that is none. Broken: it is not masked, or is
+        too large.
+        """
+        second = data[at + 1]
+        length = second & 0x7F
+        start = at + 6 + (0 if length < 126 else 2 if length == 126 else 8)
+        if second & 0x80 and start > len(data):
+            return start, 0
+        if length >= 126:
+            length = int.from_bytes(data[at + 2 : start - 4], "big")
+        if not second & 0x80 or length > self.max_frame:
+            if length < MOST_LENGTH:
+                self._take_unusual(data[at:])
+            raise UNREADABLE
+        return start, length
 
     def _take_message(self, first: int, payload: bytes) -> None:
         """Hand a whole message to the application."""
-        if first == 0x80 | BINARY:
+        if first == WHOLE_BINARY:
             self.queue.put_nowait({"type": "websocket.receive", "bytes": payload})
             return
         try:

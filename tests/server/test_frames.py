@@ -10,7 +10,13 @@ from broadcast.conf import conf
 from broadcast.exceptions import CloseCode
 from broadcast.server.inbound import INBOUND_COUNT
 from broadcast.server.unusual import MOST_FRAGMENTS
-from broadcast.server.websocket import SMALL_BURST, SMALL_BYTES, SMALL_RATE, TURN_FRAMES
+from broadcast.server.websocket import (
+    SMALL_BURST,
+    SMALL_BYTES,
+    SMALL_RATE,
+    TURN_FRAMES,
+    UNUSUAL_FRAMES,
+)
 from broadcast.server.writing import ANSWER_SECONDS, CLOSE_SECONDS, State
 from broadcast.wire.sinks import FrameSink, nothing
 from tests.rig.clock import in_clock_loop
@@ -233,6 +239,17 @@ async def test_of_very_many_frames_some_are_looked_at_in_a_turn(closes: bool) ->
         await asyncio.sleep(0)
     assert connection.connection.is_closing
     assert connection.messages == ([] if closes else [{"text": "behind"}])
+
+
+async def test_fragments_cost_more_of_a_turn() -> None:
+    connection = await open_socket()
+    number = 2 * TURN_FRAMES // (1 + UNUSUAL_FRAMES)
+    many = frame(TEXT, fin=False) + frame(CONTINUATION, fin=False) * (number - 1)
+    connection.feed(many + frame(CONTINUATION, b"end"))
+    for _ in range(2):
+        assert connection.messages == [] and not connection.connection.is_reading
+        await asyncio.sleep(0)
+    assert connection.messages == [{"text": "end"}]
 
 
 async def test_of_the_pings_of_a_turn_the_newest_is_answered() -> None:
