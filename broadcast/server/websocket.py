@@ -36,7 +36,7 @@ SMALL_BYTES = 512
 #: Lengths from here on have a bit that must not be set (RFC 6455, section 5.2).
 MOST_LENGTH = 1 << 63
 #: First bytes of whole messages and of control frames.
-WHOLE_TEXT, WHOLE_BINARY = 0x80 | TEXT, 0x80 | BINARY
+WHOLE = WHOLE_TEXT, WHOLE_BINARY = 0x80 | TEXT, 0x80 | BINARY
 CLOSE, PING, PONG = 0x88, 0x89, 0x8A
 #: What is told of a header that `websockets` finds nothing wrong with, and we do.
 UNREADABLE = Broken(1002, "a frame cannot be read")
@@ -106,7 +106,7 @@ class WebSocket(WritingSocket):
             if stop > end:
                 self._needed = stop - at
                 break
-            if (first == WHOLE_BINARY or first == WHOLE_TEXT) and self._unusual is None:
+            if first in WHOLE and self._unusual is None:
                 self._take_message(first, apply_mask(data[start:stop], data[start - 4 : start]))
             else:
                 small += length < SMALL_BYTES
