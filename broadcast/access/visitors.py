@@ -8,7 +8,7 @@ from django.http import HttpRequest, parse_cookie
 
 from ..logs import get_logger
 from ..models import session_rows
-from .origins import header, is_own
+from .origins import header, is_own, origin_reached
 
 logger = get_logger(__name__)
 
@@ -45,7 +45,11 @@ class Visitor:
         key = _session_key(parse_cookie(cookie)) if cookie else ""
         user = scope.get("user")
         if (key or user is not None) and not is_own(scope):
-            logger.info("Left out the session of a page at %s", header(scope, b"origin"))
+            logger.info(
+                "Left out the session of a page at %s: it asked another site, %s",
+                header(scope, b"origin"),
+                origin_reached(scope),
+            )
             key, user = "", None
         token = token or _bearer(header(scope, b"authorization")) or _protocol_token(scope)
         if token or key or user is not None:

@@ -26,6 +26,8 @@ REPLICA = Fault("Redis is a replica and takes no writes: name its master")
 TOO_OLD = Fault("Redis is too old")
 RIGHTS = Fault("the Redis user lacks rights to commands, keys or channels")
 PASSWORD = Fault("Redis does not accept the user or the password")
+CERTIFICATE = Fault("Redis has a certificate that is not trusted: name its CA in ssl_ca_certs")
+NO_FILE = Fault("a file that the Redis URL names is not there")
 DATABASE = Fault("Redis has no database of this number")
 PROTECTED = Fault("Redis is in protected mode")
 NO_MASTER = Fault("no sentinel knows the master, or accepts the password")
@@ -43,6 +45,9 @@ KNOWN = (
     (REPLICA, r"READONLY|ReadOnlyError"),
     (RIGHTS, r"NOPERM|NoPermission|ACL failure|has no permissions|No permissions|can't run this"),
     (PASSWORD, r"NOAUTH|WRONGPASS|Authentication"),
+    (CERTIFICATE, r"CERTIFICATE_VERIFY_FAILED"),
+    # ENOENT at a host and port. At the path of a Unix socket Redis may not have started.
+    (NO_FILE, r"Error 2 connecting to [^/]*:\d+\."),
     (DATABASE, r"DB index"),
     (PROTECTED, r"protected mode"),
     (FULL, r"OOM\b|OutOfMemory"),
@@ -76,7 +81,7 @@ def fault_of(error: BaseException) -> Fault:
 
 def explain(error: BaseException) -> str:
     """The fault, and how Redis says it: for the log, and for the person who starts a server."""
-    words, said = fault_of(error).words, str(error)
+    words, said = fault_of(error).words, str(error).removesuffix(".")
     return said if said.startswith(words) else f"{words}: {said}"
 
 

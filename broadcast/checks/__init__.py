@@ -27,6 +27,8 @@
     broadcast.W017  the static files of Broadcast will not be found
     broadcast.W018  they were not collected  (--deploy)
     broadcast.W019  several processes would serve, each out of its own memory
+    broadcast.W020  visitors come by https, and Django does not believe the proxy that says so
+                    (--deploy)
     broadcast.I001  permissions on single streams are known to Broadcast alone  (--deploy)
     broadcast.I002  there is no place for recordings  (--deploy)
 

@@ -60,6 +60,21 @@ def check_sessions(**kwargs: Any) -> list[CheckMessage]:
     return [Warning(message, hint=hint, id="broadcast.W006")]
 
 
+@register(TAG, Tags.security, deploy=True)
+def check_proxies(**kwargs: Any) -> list[CheckMessage]:
+    if not are_sound("PROXIES") or not conf.PROXIES or settings.SECURE_PROXY_SSL_HEADER:
+        return []
+    message = (
+        "BROADCAST_PROXIES names a proxy, and Django does not believe it who comes by https: their "
+        "forms are refused, and their sockets have no session."
+    )
+    hint = (
+        "Set SECURE_PROXY_SSL_HEADER = ('HTTP_X_FORWARDED_PROTO', 'https'). If nobody comes by "
+        f"https, silence {TAG}.W020."
+    )
+    return [Warning(message, hint=hint, id="broadcast.W020")]
+
+
 @register(TAG, Tags.security)
 def check_rpc_host(**kwargs: Any) -> list[CheckMessage]:
     if not are_sound("RPC_HOST", "RPC_SECRET") or is_loopback(conf.RPC_HOST):

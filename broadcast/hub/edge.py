@@ -12,6 +12,7 @@ there is one as soon as newcomers have been sent more than it costs the others, 
 
 from collections.abc import Iterable
 from typing import Generic, Protocol, TypeVar
+from weakref import WeakSet
 
 from .. import metrics
 from ..conf import conf
@@ -23,6 +24,8 @@ from ..wire.frames import Encoding, to_frames
 PRICE = 1024
 #: Bytes of messages after which newcomers are let in, whatever it costs.
 MOST_TAKEN = 64 * 1024
+#: Contexts in a process. Further streams are sent as they are.
+MOST_CONTEXTS = 256
 
 
 class Standing(Protocol):
@@ -39,7 +42,11 @@ S = TypeVar("S", bound=Standing)
 class Deflated:
     """The context of a topic for listeners that came with one encoding, `plain`."""
 
+    #: Those of this process.
+    all: "WeakSet[Deflated]" = WeakSet()
+
     def __init__(self, plain: Encoding) -> None:
+        self.all.add(self)
         self.plain = plain
         self.context = Context(plain.each)
         #: The encoding of those that are in it.
@@ -50,7 +57,8 @@ class Deflated:
     def _frames(self, publications: Iterable[Publication]) -> bytes:
         before = self.context.saved
         frames = self.context.frames(publications)
-        metrics.saved_bytes.inc((self.context.saved - before) * self.inside)
+        # What does not shrink grows by some bytes.
+        metrics.saved_bytes.inc(max(self.context.saved - before, 0) * self.inside)
         return frames
 
     def may_enter(self, sent: int) -> bool:
@@ -111,7 +119,8 @@ class Edge(Generic[S]):
         waiting = self.by_encoding.get(plain, set())
         deflated = self._deflated.get(plain)
         inside = self.by_encoding.get(deflated.encoding, set()) if deflated else set()
-        if not pays(len(waiting) + len(inside), deflated is not None):
+        may_be = deflated is not None or len(Deflated.all) < MOST_CONTEXTS
+        if not (may_be and pays(len(waiting) + len(inside), deflated is not None)):
             self._deflated.pop(plain, None)
             self._move(inside, plain)
             return

@@ -117,9 +117,14 @@ class Topic:
         while self.flushed < ring.offset:
             publications, size = ring.slice(self.flushed, ring.offset)
             self.flushed = publications[-1].offset
+            encode: Any = None
             for encoding, edge in list(self.edge.by_encoding.items()):
+                if encoding.publications is not encode:
+                    # Listeners that inflate and others may be sent the same.
+                    encode = encoding.publications
+                    data = encode(publications)
                 # A message in a room may not be for every member.
-                if edge and (data := encoding.publications(publications)):
+                if edge and data:
                     deliveries += len(publications) * len(edge)
                     written += size * len(edge)
                     if encoding.gathers:

@@ -7,6 +7,7 @@ from django.core.management.base import BaseCommand, CommandError
 from broadcast.backends import serve
 from broadcast.exceptions import Unavailable
 from broadcast.installation import get_prefix
+from broadcast.management.words import explain
 from broadcast.monitor.faults import find_faults
 
 
@@ -22,7 +23,8 @@ class ServerCommand(BaseCommand):
         except ImproperlyConfigured as error:
             raise CommandError(str(error)) from None
         except Unavailable as error:
-            self.stderr.write(f"{error}; until that changes, nothing can be published or heard.")
+            said = explain(error).removesuffix(".")
+            self.stderr.write(f"{said}; until that changes, nothing can be published or heard.")
         else:
             for remark in remarks:
                 self.stderr.write(f"{remark}.")

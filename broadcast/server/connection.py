@@ -7,8 +7,8 @@ WebSocket (`websocket`). What a connection promises to any of them:
   goes out as the client takes it, and then the protocol hears of it (`resume_writing`).
 * *It ends once.* The protocol hears of that in a turn of the loop of its own, whoever ended it.
 * *A close is bounded.* What is pending goes out, then the client has the rest of the time to close
-  its side. It is read meanwhile: closed with unread bytes, the system would tear the connection
-  down, and the client would never get the last thing that it was told.
+  its side, but not longer than `LINGER_SECONDS`. It is read meanwhile: closed with unread bytes,
+  the system would tear the connection down, and the client would never get what it was told last.
 * *It counts from its accept to its end* (`access.limits`).
 
 It is no asyncio transport: those keep their sockets to themselves, so that nothing could be sent
@@ -28,6 +28,8 @@ logger = get_logger(__name__)
 
 #: Bytes of one read, which bound what a client can have done in one turn of the event loop.
 READ_BYTES = 64 * 1024
+#: Seconds that a client has at most to close its side, when it can have all that was written.
+LINGER_SECONDS = 5.0
 #: Closing such a socket drops what is pending, and says so to the client.
 DROP = struct.pack("ii", 1, 0)
 
@@ -158,7 +160,7 @@ class Connection:
         if self.is_closing:
             return
         self.is_closing = True
-        self._late = self._loop.call_later(within, self.abort)
+        self._late = self._loop.call_later(within, self._end)
         self.resume_reading()
         if self._pending is None:
             self._shut_down()
@@ -174,6 +176,18 @@ class Connection:
         except OSError:
             # The client was faster.
             self._lose_soon()
+            return
+        until = self._loop.time() + LINGER_SECONDS
+        if self._late is not None and self._late.when() > until:
+            self._late.cancel()
+            self._late = self._loop.call_at(until, self._end)
+
+    def _end(self) -> None:
+        """The time for a close is over. What was taken by the system still reaches the client."""
+        if self._pending is None:
+            self._lose_soon()
+        else:
+            self.abort()
 
     def abort(self) -> None:
         """Cut it off; what is pending is dropped."""

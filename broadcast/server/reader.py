@@ -17,13 +17,11 @@ from ..exceptions import TooSlow
 from ..http.answers import Refusal
 from . import handshake
 from .channel import Channel
-from .connection import Connection
+from .connection import LINGER_SECONDS, Connection
 from .handshake import MOST_HEAD, Handshake
 
 #: Seconds in which a connection that is one too many asks for something, to be told so.
 REFUSED_SECONDS = 5.0
-#: Seconds in which the client takes the refusal of its handshake.
-LINGER_SECONDS = 5.0
 
 END = b"\r\n\r\n"
 #: How a line begins that goes on with the header before it. Servers understand it differently.

@@ -25,11 +25,8 @@ from ..access.addresses import named_proxies
 from ..exceptions import BroadcastError
 from ..http.answers import Refusal
 from ..http.application import find_view, max_body, too_large, too_slow
+from .connection import LINGER_SECONDS
 from .handshake import refused
-
-#: Seconds in which a client that was refused may go on sending. Closed at once it would not come
-#: to read why.
-LINGER_SECONDS = 5.0
 
 #: Under which path a proxy has the site.
 ROOT_PATH = b"daphne-root-path"

@@ -36,6 +36,8 @@ TAIL = b"\x00\x00\xff\xff"
 #: Of the levels of zlib, each further one saved less than 1 % of the bytes of quotes, states of a
 #: match and a chat, and took up to twice the time.
 LEVEL = 5
+#: Of zlib's sizes of what it gathers: a context takes 150 KB instead of 260, and loses nothing.
+MEMORY = 5
 #: Bytes of a message from which on deflating it pays: in a context, and alone.
 LEAST, LEAST_ALONE = 24, 192
 #: Binary messages are tried with so many of their first bytes: deflated, they must have shrunk to
@@ -124,7 +126,7 @@ def alone(messages: Iterable[Message]) -> bytes:
 
 
 def _deflater() -> Any:
-    return zlib.compressobj(LEVEL, zlib.DEFLATED, -15)
+    return zlib.compressobj(LEVEL, zlib.DEFLATED, -15, MEMORY)
 
 
 def _pays(opcode: int, data: bytes, least: int) -> bool:

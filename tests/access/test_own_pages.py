@@ -122,6 +122,20 @@ async def test_behind_a_proxy_the_scheme_is_what_the_proxy_says(
     assert await outcome(in_process, "/ws/listener/private/", headers) == 4503
 
 
+async def test_that_the_session_is_left_out_is_logged_with_both_sites(
+    cookie: str, in_process: InProcessDoor, settings: Settings, caplog: pytest.LogCaptureFixture
+) -> None:
+    caplog.set_level("INFO", "broadcast.access.visitors")
+    page = f"https://{HOST}"
+    headers = {"Cookie": cookie, "Origin": page, "X-Forwarded-Proto": "https"}
+    assert await outcome(in_process, "/ws/listener/private/", headers) == 4503
+    left_out = f"Left out the session of a page at {page}: it asked another site, http://{HOST}"
+    assert caplog.messages.count(left_out) == 1
+    settings.SECURE_PROXY_SSL_HEADER = ("HTTP_X_FORWARDED_PROTO", "https")
+    assert await outcome(in_process, "/ws/listener/private/", {**headers, "Origin": OURS}) == 4503
+    assert f"Left out the session of a page at {OURS}: it asked another site, {page}" in caplog.text
+
+
 async def test_a_user_whom_a_middleware_knows_counts_as_the_session(
     cookie: str, in_process: InProcessDoor
 ) -> None:

@@ -1,5 +1,6 @@
 """A Redis that cannot be used, or not be trusted: said at the start and in `/healthz`, with why."""
 
+import io
 import json
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -23,6 +24,7 @@ from broadcast.backends.redis_faults import (
     Fault,
 )
 from broadcast.exceptions import Unavailable
+from broadcast.management.server_command import ServerCommand
 from broadcast.monitor import faults, health
 from broadcast.monitor.faults import DEAF, find_faults
 from tests.rig.backends import append, use_redis
@@ -170,6 +172,17 @@ def test_a_server_does_not_start_there_and_says_why(tmp_path: Path, redis: Redis
     assert done.stderr.count("\n") == 1
     assert f"CommandError: the channel layer cannot be used: {RIGHTS.words}" in done.stderr
     assert SECRET not in done.stderr
+
+
+def test_a_start_says_why_redis_does_not_answer(settings: Any) -> None:
+    port = free_port()
+    use_redis(settings, f"redis://app:{SECRET}@127.0.0.1:{port}/0")
+    said = io.StringIO()
+    ServerCommand(stderr=said).check_backend()
+    (line,) = said.getvalue().splitlines()
+    assert line.startswith("Redis does not answer: Error 111 connecting to 127.0.0.1:")
+    assert line.endswith("; until that changes, nothing can be published or heard.")
+    assert SECRET not in line
 
 
 # -- what a running server notices -----------------------------------------------------------------

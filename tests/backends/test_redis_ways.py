@@ -13,6 +13,7 @@ from redis import Redis
 
 from broadcast import publish
 from broadcast.backends.redis import RedisBackend
+from broadcast.backends.redis_faults import CERTIFICATE, NO_FILE, SILENT, Fault
 from broadcast.backends.redis_urls import layer_host
 from broadcast.exceptions import Unavailable
 from broadcast.hub import bus
@@ -83,13 +84,13 @@ async def test_over_tls_with_an_authority_of_ones_own(
 
 
 @pytest.mark.parametrize(
-    ("url", "said"),
+    ("url", "fault", "said"),
     [
-        ("rediss://127.0.0.1:{port}/0", "certificate verify failed"),
-        ("rediss://127.0.0.1:{port}/0?ssl_ca_certs={path}/other.pem", "certificate verify failed"),
-        ("rediss://localhost:{port}/0?ssl_ca_certs={path}/ca.pem", "certificate verify failed"),
-        ("rediss://127.0.0.1:{port}/0?ssl_ca_certs={path}/nothing.pem", "No such file"),
-        ("redis://127.0.0.1:{port}/0", "Connection"),
+        ("rediss://127.0.0.1:{port}/0", CERTIFICATE, "certificate verify failed"),
+        ("rediss://127.0.0.1:{port}/0?ssl_ca_certs={path}/other.pem", CERTIFICATE, "verify failed"),
+        ("rediss://localhost:{port}/0?ssl_ca_certs={path}/ca.pem", CERTIFICATE, "verify failed"),
+        ("rediss://127.0.0.1:{port}/0?ssl_ca_certs={path}/nothing.pem", NO_FILE, "No such file"),
+        ("redis://127.0.0.1:{port}/0", SILENT, "Connection"),
     ],
 )
 async def test_whoever_cannot_be_trusted_is_told_nothing(
@@ -98,19 +99,28 @@ async def test_whoever_cannot_be_trusted_is_told_nothing(
     certificates: Path,
     caplog: pytest.LogCaptureFixture,
     url: str,
+    fault: Fault,
     said: str,
 ) -> None:
     use_redis(settings, url.format(port=port, path=certificates))
     backend = RedisBackend()
-    with pytest.raises(Unavailable, match="Redis does not answer"):
+    # No server starts where a person has to change something.
+    with pytest.raises(ImproperlyConfigured if fault.lasts else Unavailable, match=fault.words):
         await backend.check()
-    with pytest.raises(Unavailable):
+    with pytest.raises(Unavailable, match=fault.words):
         await append(backend, "x")
     # With the next attempt, which nobody waits for.
     await eventually(lambda: asyncio.sleep(0, bool(caplog.records)))
     await backend.aclose()
     (record,) = caplog.records
-    assert f":{port} does not answer: " in record.getMessage() and said in record.getMessage()
+    how = "cannot be used" if fault.lasts else "does not answer"
+    assert f":{port} {how}: " in record.getMessage() and said in record.getMessage()
+
+
+async def test_a_unix_socket_that_is_not_there_may_come(settings: Any, tmp_path: Path) -> None:
+    use_redis(settings, f"unix://{tmp_path}/a:1.sock?db=0")
+    with pytest.raises(Unavailable, match=SILENT.words):
+        await RedisBackend().check()
 
 
 async def test_over_tls_to_sentinels_and_the_master(

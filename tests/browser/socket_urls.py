@@ -47,11 +47,9 @@ PAGE = Template(
     </body></html>"""
 )
 BARE = Template("<!doctype html><html lang='en'><title>Bare</title><body><p>Nothing</body></html>")
-#: The blocks of the how-to, in a page; its form calls a view that does not lead away.
+#: The page of the how-to; its form calls a view that does not lead away.
 DOCUMENTED = Template(
-    "{% load static %}<!doctype html><html lang='en'><title>As documented</title><body>"
-    + "".join(blocks(documents.page("how-to/pages"), "html")).replace("/vote/", "/echo/")
-    + "</body></html>"
+    "".join(blocks(documents.page("how-to/pages"), "html")).replace("/vote/", "/echo/")
 )
 
 
@@ -67,7 +65,7 @@ def bare(request: SocketRequest) -> HttpResponse:
 
 
 def documented(request: SocketRequest) -> HttpResponse:
-    request.socket.subscribe("score", "vote", "log")
+    request.socket.subscribe("scores.home", "vote", "log")
     return HttpResponse(DOCUMENTED.render(RequestContext(request)))
 
 

@@ -101,11 +101,11 @@ def test_the_elements_of_the_documentation_show_what_comes_and_its_form_calls(
 ) -> None:
     page = people.open("/documented/")
     listen(page)
-    push(shared_site, "score", 3)
+    push(shared_site, "scores.home", {"goals": 3})
     push(shared_site, "vote", {"tea": {"votes": 4}})
     push(shared_site, "log", {"who": "Ada"})
     heard(page, {"who": "Ada"})
-    expect(page.locator("b[data-channel=score]")).to_have_text("3")
+    expect(page.locator("b[data-channel='scores.home']")).to_have_text("3")
     expect(page.locator("b[data-channel=vote]")).to_have_text("4")
     expect(page.locator("ul[data-channel=log] li b")).to_have_text("Ada")
     page.get_by_role("button", name="Tea").click()

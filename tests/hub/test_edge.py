@@ -1,17 +1,19 @@
 """The live edge with clients that inflate: each gets everything, in order, whenever it comes."""
 
+import gc
 import random
 
 import pytest
 from pytest_django.fixtures import Settings
 
 from broadcast.exceptions import CloseCode
+from broadcast.hub.edge import Deflated
 from broadcast.hub.listeners import Listener
 from broadcast.hub.topics import Topic
-from broadcast.publications import Publication
+from broadcast.publications import Draft, Publication
 from broadcast.wire.frames import INFLATING, PLAIN_FRAMES, V1_FRAMES
 from tests.rig.inflating import Client
-from tests.rig.publications import quotes
+from tests.rig.publications import published, quotes
 
 
 class InflatingSink:
@@ -90,6 +92,41 @@ async def test_without_enough_listeners_nothing_is_deflated(settings: Settings, 
         stream.go_on(10)
     assert stream.deflates() == 0
     assert all(sink.client.heard == [one.payload for one in stream.said] for _, sink in listeners)
+
+
+async def test_a_process_has_so_many_contexts_and_no_more(
+    settings: Settings, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    gc.collect()
+    monkeypatch.setattr("broadcast.hub.edge.MOST_CONTEXTS", len(Deflated.all) + 2)
+    settings.BROADCAST_COMPRESS_LISTENERS = 1
+
+    def heard() -> Stream:
+        stream = Stream(quotes(10))
+        _, sink = stream.join()
+        for _ in stream.said:
+            stream.go_on(1)
+        assert sink.client.heard == [one.payload for one in stream.said]
+        return stream
+
+    streams = [heard() for _ in range(4)]
+    assert [stream.deflates() for stream in streams] == [1, 1, 0, 0]
+    # A topic that is gone has none any more.
+    del streams[0]
+    gc.collect()
+    assert heard().deflates() == 1
+
+
+async def test_texts_that_do_not_shrink_are_heard_as_well(settings: Settings) -> None:
+    settings.BROADCAST_COMPRESS_LISTENERS = 1
+    numbers = random.Random(5)
+    noise = ["".join(chr(numbers.randrange(0x4E00, 0x9FFF)) for _ in range(30)) for _ in range(50)]
+    stream = Stream(published([Draft.of(text) for text in noise]))
+    _, sink = stream.join()
+    for _ in noise:
+        stream.go_on(1)
+    assert sink.client.heard == [text.encode() for text in noise]
+    assert sink.size > sum(map(len, sink.client.heard))
 
 
 async def test_a_client_that_does_not_inflate_is_sent_plain_frames(settings: Settings) -> None:

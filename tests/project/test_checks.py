@@ -218,6 +218,15 @@ def test_sessions_that_cannot_be_ended_are_told_before_deployment() -> None:
     assert ids(SESSION_ENGINE=COOKIES) == []
 
 
+def test_a_proxy_that_is_not_believed_who_comes_by_https_is_told_before_deployment() -> None:
+    believed = ("HTTP_X_FORWARDED_PROTO", "https")
+    proxies = {**REDIS, "BROADCAST_PROXIES": ["127.0.0.1"]}
+    assert ids(deploy=True, **proxies) == ["W020"]
+    assert ids(**proxies) == []
+    assert ids(deploy=True, **proxies, SECURE_PROXY_SSL_HEADER=believed) == []
+    assert ids(deploy=True, **REDIS, SECURE_PROXY_SSL_HEADER=believed) == []
+
+
 @pytest.mark.parametrize("host", ["0.0.0.0", "::", "", "192.168.1.2", "rpc.example.org"])
 def test_messagepack_rpc_for_other_machines_needs_a_secret_and_is_told(host: str) -> None:
     assert ids(BROADCAST_RPC_HOST=host) == ["E005"]

@@ -9,12 +9,14 @@ import subprocess
 from argparse import ArgumentParser
 from collections.abc import Iterator
 from pathlib import Path
+from types import ModuleType
 from typing import Any
 
 import pytest
 import yaml
 from django.core.management import call_command, get_commands, load_command_class
-from django.urls import resolve
+from django.urls import include, resolve
+from django.urls import path as url
 
 from broadcast.access.addresses import Proxies, ProxyMiddleware
 from broadcast.backends.redis_urls import address_of, split
@@ -58,6 +60,10 @@ def test_every_environment_is_that_of_production() -> None:
 
 def test_the_documented_proxies_are_taken(settings: Any) -> None:
     (line,) = blocks(page("how-to/proxies"), "sh")
+    (lines,) = blocks(page("how-to/proxies"), "python")
+    names: dict[str, Any] = {}
+    exec(lines, names)
+    assert names["BROADCAST_PROXIES"] == exported(line)["BROADCAST_PROXIES"].split(",")
     settings.BROADCAST_PROXIES = exported(line)["BROADCAST_PROXIES"].split(",")
     call_command("check", fail_level="WARNING")
     asked: dict[str, Any] = {}
@@ -226,9 +232,33 @@ def test_the_pods_ask_and_start_what_there_is() -> None:
         assert {"name": "ALLOWED_HOSTS", "value": host["value"]} in container["env"]
 
 
+def test_kubectl_is_told_of_what_the_manifests_have() -> None:
+    deployment, _, job = kubernetes()
+    (commands,) = blocks(page("how-to/kubernetes"), "sh")
+    assert f"delete job {job['metadata']['name']} " in commands
+    assert commands.index(f"job/{job['metadata']['name']}\n") < commands.index("broadcast.yaml")
+    assert f"exec --stdin --tty deploy/{deployment['metadata']['name']} -- python " in commands
+    secrets = {
+        container["envFrom"][0]["secretRef"]["name"]
+        for one in (deployment, job)
+        for container in one["spec"]["template"]["spec"]["containers"]
+    }
+    assert secrets == {*re.findall(r"create secret generic (\S+)", commands)}
+
+
 def test_what_a_ready_server_answers_is_shown() -> None:
     (shown,) = blocks(page("how-to/monitor"), "json")
     assert json.loads(shown) == READY
+
+
+def test_a_project_of_its_own_has_the_probes_as_documented() -> None:
+    (lines,) = blocks(page("how-to/monitor"), "python")
+    names: dict[str, Any] = {"urlpatterns": [], "path": url, "include": include}
+    exec(lines, names)
+    paths = ModuleType("probed_urls")
+    paths.__dict__["urlpatterns"] = names["urlpatterns"]
+    for asked in ("/healthz", "/metrics"):
+        assert resolve(asked, paths)
 
 
 def test_prometheus_asks_where_metrics_are() -> None:

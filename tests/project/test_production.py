@@ -15,6 +15,7 @@ from urllib.parse import urlencode
 from urllib.request import HTTPCookieProcessor, HTTPRedirectHandler, Request, build_opener
 
 import pytest
+from django.core.checks import run_checks
 from django.core.checks.security.base import _check_secret_key
 
 from project.settings import local_secret_key
@@ -111,6 +112,23 @@ def test_the_documented_environment_is_one_that_django_has_nothing_to_say_of() -
     done = manage("check", "--deploy", "--fail-level", "WARNING", **environment)
     assert done.returncode == 0, done.stderr
     assert "no issues" in done.stdout and done.stderr == ""
+
+
+def test_of_the_documented_settings_it_has_nothing_to_say_either(settings: Any) -> None:
+    environment = documented()
+    (lines,) = blocks(page("how-to/deploy"), "python")
+    names: dict[str, Any] = {}
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setenv("SECRET_KEY", "V9tq-2KfXw0zR7sYhLd4cJ8mPbA1nGeT5uQi6oZxWvByCrEkS3")
+        exec(lines, names)
+    for name, value in names.items():
+        if name.isupper():
+            setattr(settings, name, value)
+    assert [environment["ALLOWED_HOSTS"]] == settings.ALLOWED_HOSTS
+    assert environment["REDIS_URL"] == settings.BROADCAST_REDIS_URL
+    assert [environment["BROADCAST_PROXIES"]] == settings.BROADCAST_PROXIES
+    told = run_checks(tags=["broadcast", "security"], include_deployment_checks=True)
+    assert [one for one in told if one.id not in settings.SILENCED_SYSTEM_CHECKS] == []
 
 
 def test_without_the_documented_environment_it_has(tmp_path: Path) -> None:

@@ -26,6 +26,12 @@ def demo(settings: Settings) -> Stream:
 
 
 @pytest.fixture
+def environment_elsewhere(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Wherever the tests have theirs."""
+    monkeypatch.setattr(sys, "executable", "/usr/bin/python3")
+
+
+@pytest.fixture
 def staff() -> Client:
     client = Client()
     client.force_login(User.objects.create(username="staff", is_staff=True))
@@ -44,6 +50,7 @@ def lines(page: str) -> dict[str, str]:
     return {name: html.unescape(text) for name, text in found}
 
 
+@pytest.mark.usefixtures("environment_elsewhere")
 def test_the_lines_to_copy_have_the_addresses_that_the_visitor_sees(
     client: Client, settings: Settings
 ) -> None:
@@ -121,6 +128,7 @@ def test_the_demo_stands_on_the_page_of_who_may_publish_on_it(
     assert "data-say" in start(staff)
 
 
+@pytest.mark.usefixtures("environment_elsewhere")
 def test_where_publishing_needs_a_token_the_line_asks_for_one_and_shows_none(
     client: Client,
 ) -> None:

@@ -5,7 +5,7 @@ from collections.abc import Callable, Iterator
 from pathlib import Path
 
 import pytest
-from playwright.sync_api import Browser, Page, expect
+from playwright.sync_api import Browser, Error, Page, expect
 
 from tests.rig.chromium import chromium
 from tests.rig.processes import PATIENCE, RedisProcess
@@ -26,15 +26,20 @@ class Visit:
 
     def __init__(self, reader: Reader, browser: Browser) -> None:
         self.reader, self.browser = reader, browser
-        self.referee = reader.window(browser)
+        self.referee, *self.others = (reader.window(browser) for _ in range(3))
         self.windows: list[Page] = []
 
     def open_windows(self) -> None:
         """The referee's, and two of nobody, with open sockets."""
-        self.windows = [self.referee, *(self.reader.window(self.browser) for _ in range(2))]
+        self.windows = [self.referee, *self.others]
         for page in self.windows:
             page.goto(self.reader.url)
             page.locator(OPEN).wait_for()
+
+    def seen(self) -> str:
+        """All pages that are open, for whoever looks for a fault."""
+        pages = [page for context in self.browser.contexts for page in context.pages]
+        return "\n".join(f"{page.url}: {page.inner_text('body')[:500]}" for page in pages)
 
     def without_scripts(self) -> Page:
         """The page in another window of the referee, in a browser that runs no scripts."""
@@ -76,7 +81,11 @@ def visit(tmp_path: Path) -> Iterator[Visit]:
 @pytest.mark.needs_browser
 def test_it_leads_from_an_empty_folder_to_two_workers(visit: Visit) -> None:
     for step, see in zip(steps(), SEEN, strict=True):
-        see(visit, step)
+        try:
+            see(visit, step)
+        except (Error, AssertionError) as error:
+            error.add_note(f"{step.title}\n{visit.seen()}\n{visit.reader.logged()}")
+            raise
         assert not step.left, step.title
 
 
@@ -163,6 +172,8 @@ def see_all_processes_show_the_same(visit: Visit, step: Step) -> None:
     visit.reader.type(SAVE.format(goals=5))  # nobody can be told
     visit.reader.follow(step)
     for page in visit.windows:
+        # They try again by themselves, after up to half a minute by now.
+        page.evaluate("dispatchEvent(new Event('online'))")
         page.locator(OPEN).wait_for()
     visit.set_goals(6)
     expect_score(visit.windows, 6, 1)

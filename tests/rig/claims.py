@@ -49,8 +49,6 @@ CLAIMS: dict[str, list[str]] = {
         f"{_SNIPPET}the_views_and_the_handler_of_page_sockets_work",
         "browser/test_page_socket.py"
         "::test_the_elements_of_the_documentation_show_what_comes_and_its_form_calls",
-        "browser/test_page_socket.py"
-        "::test_the_elements_of_the_documentation_show_what_comes_and_its_form_calls",
         "browser/test_page_socket.py::test_the_module_of_the_documentation_hears_and_calls",
         f"{_SNIPPET}the_views_and_the_handler_of_page_sockets_work",
         f"{_SNIPPET}the_view_of_the_example_is_the_whole_of_its_module",
@@ -74,6 +72,7 @@ CLAIMS: dict[str, list[str]] = {
     "how-to/deploy": [
         "project/test_production.py"
         "::test_the_documented_environment_is_one_that_django_has_nothing_to_say_of",
+        "project/test_production.py::test_of_the_documented_settings_it_has_nothing_to_say_either",
         f"{_DEPLOYED}uvicorn_serves_as_documented",
     ],
     "how-to/nginx": [
@@ -81,7 +80,7 @@ CLAIMS: dict[str, list[str]] = {
         f"{_DEPLOYED}nginx_and_server_and_systemd_mean_the_same_unix_socket",
         f"{_DEPLOYED}nginx_and_server_and_systemd_mean_the_same_unix_socket",
     ],
-    "how-to/proxies": [f"{_DEPLOYED}the_documented_proxies_are_taken"],
+    "how-to/proxies": [f"{_DEPLOYED}the_documented_proxies_are_taken"] * 2,
     "how-to/systemd": [
         f"{CANNOT}a user of the system",
         f"{_DEPLOYED}every_environment_is_that_of_production",
@@ -95,7 +94,10 @@ CLAIMS: dict[str, list[str]] = {
         f"{_DEPLOYED}the_image_starts_commands_that_there_are",
         f"{_DEPLOYED}every_environment_is_that_of_production",
     ],
-    "how-to/kubernetes": [f"{_DEPLOYED}the_pods_ask_and_start_what_there_is"],
+    "how-to/kubernetes": [
+        f"{_DEPLOYED}the_pods_ask_and_start_what_there_is",
+        f"{_DEPLOYED}kubectl_is_told_of_what_the_manifests_have",
+    ],
     "how-to/several-servers": [
         f"{_DEPLOYED}every_command_is_one_with_these_arguments",
         "backends/test_redis_unfit.py::test_the_rights_that_the_documentation_names_are_enough",
@@ -104,6 +106,7 @@ CLAIMS: dict[str, list[str]] = {
     "how-to/managed-redis": [f"{_DEPLOYED}the_addresses_of_redis_are_some"],
     "how-to/monitor": [
         f"{_DEPLOYED}what_a_ready_server_answers_is_shown",
+        f"{_DEPLOYED}a_project_of_its_own_has_the_probes_as_documented",
         f"{_DEPLOYED}prometheus_asks_where_metrics_are",
     ],
     "reference/python": [f"{_SNIPPET}the_imports_of_the_reference_work"] * 2,

@@ -1,12 +1,13 @@
 """A process of somebody else's project: sets it up, runs a script in it, prints what that tells.
 
-`python -m tests.rig.host_process MARK`, in the folder of the project, with the script on stdin.
+`python -m tests.rig.host_process MARK SCRIPT`, in the folder of the project.
 The script has `Client`, `Stream` and `Room`, and `tell(name=value)`: all that it told is the line
 of JSON after `MARK`.
 """
 
 import json
 import sys
+from pathlib import Path
 from typing import Any
 
 import django
@@ -14,14 +15,14 @@ from django.core.management import call_command
 from django.db import connections
 
 
-def main(mark: str) -> None:
+def main(mark: str, script: str) -> None:
     django.setup()
     call_command("check", fail_level="WARNING")
     for alias in connections:
         call_command("migrate", database=alias, verbosity=0, interactive=False)
     told: dict[str, Any] = {}
     names = {"tell": told.update, "__name__": "script", **given()}
-    exec(compile(sys.stdin.read(), "script", "exec"), names)
+    exec(compile(Path(script).read_text(), "script", "exec"), names)
     print(mark, json.dumps(told))
 
 
@@ -41,4 +42,4 @@ def given() -> dict[str, Any]:
 
 
 if __name__ == "__main__":
-    main(sys.argv[1])
+    main(*sys.argv[1:])

@@ -7,16 +7,15 @@ whatever makes this project differ from ours.
 import json
 import os
 import subprocess
-import sys
 from functools import cache
 from pathlib import Path
-from tempfile import TemporaryDirectory
+from tempfile import NamedTemporaryFile, TemporaryDirectory
 from textwrap import dedent
 from typing import Any
 
 from django.core.management import call_command
 
-from tests.rig.launcher import ROOT
+from tests.rig.launcher import ROOT, completed
 
 #: Before the last line of what a process prints.
 MARK = "--told--"
@@ -113,14 +112,17 @@ class Host:
 
         Answers what the script told. AssertionError: any of that failed, or warned of something.
         """
-        done = self.start("-m", "tests.rig.host_process", MARK, input=dedent(script))
+        with NamedTemporaryFile("w", suffix=".py") as file:
+            file.write(dedent(script))
+            file.flush()
+            done = self._start(MARK, file.name, module="tests.rig.host_process")
         assert done.returncode == 0, done.stdout + done.stderr
         return json.loads(done.stdout.rpartition(MARK)[2])
 
     def manage(self, *arguments: str) -> "subprocess.CompletedProcess[str]":
-        return self.start("manage.py", *arguments)
+        return self._start(*arguments)
 
-    def start(self, *arguments: str, input: str = "") -> "subprocess.CompletedProcess[str]":
+    def _start(self, *arguments: str, module: str = "") -> "subprocess.CompletedProcess[str]":
         # Nothing of the environment that our own project knows.
         environment = {
             "PATH": os.environ["PATH"],
@@ -129,16 +131,7 @@ class Host:
             # A file that is changed within a second, and keeps its size, would be the old one.
             "PYTHONDONTWRITEBYTECODE": "1",
         }
-        return subprocess.run(
-            [sys.executable, *arguments],
-            cwd=self.folder,
-            env=environment,
-            input=input,
-            capture_output=True,
-            text=True,
-            timeout=SECONDS,
-            check=False,
-        )
+        return completed(arguments, environment, SECONDS, self.folder, module)
 
 
 @cache

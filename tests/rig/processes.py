@@ -26,7 +26,7 @@ from urllib.request import urlopen
 
 from redis import Redis
 
-from tests.rig.launcher import ROOT, Launched
+from tests.rig.launcher import ROOT, Launched, completed
 
 #: Seconds within which a server must answer, or be gone.
 PATIENCE = 30.0
@@ -299,15 +299,7 @@ class ServerProcess:
             command = [sys.executable, "manage.py", *arguments]
             options = {"capture_output": True, "text": True, "timeout": 60, **options}
             return subprocess.run(command, cwd=ROOT, env=self.environment, check=False, **options)
-        with TemporaryDirectory() as directory:
-            stdout, stderr = Path(directory, "stdout"), Path(directory, "stderr")
-            process = Launched(arguments, self.environment, stdout, stderr)
-            try:
-                status = process.wait(60)
-            finally:
-                process.kill()
-            said = stdout.read_text(), stderr.read_text()
-        return subprocess.CompletedProcess(arguments, status, *said)
+        return completed(arguments, self.environment)
 
     def start(self) -> None:
         """Start it, and wait until it answers."""

@@ -10,9 +10,13 @@ from pathlib import Path
 
 from tests.rig.documents import blocks, page
 from tests.rig.launcher import ROOT
+from tests.rig.wheel import WITHOUT_OUR_PLUGINS
 
 #: Options of pytest in that project, where Broadcast is not installed with its plugin.
-PYTEST = ("-m", "pytest", "-q", "-p", "broadcast.testing.plugin", "-p", "no:cacheprovider")
+PYTEST = (
+    *("-m", "pytest", "-q", "-p", "broadcast.testing.plugin", "-p", "no:cacheprovider"),
+    *WITHOUT_OUR_PLUGINS,
+)
 
 
 class Shop:

@@ -17,6 +17,7 @@ from playwright.sync_api import Browser, Error, Page
 
 from tests.rig.launcher import ROOT
 from tests.rig.processes import PATIENCE, free_port, wait_until_it_answers
+from tests.rig.wheel import WITHOUT_OUR_PLUGINS
 
 PAGE = ROOT / "docs/tutorial.md"
 #: Shown by a page whose socket is open.
@@ -76,6 +77,7 @@ class Reader:
             "PIP_DISABLE_PIP_VERSION_CHECK": "1",
             "PIP_FIND_LINKS": str(build_wheel(directory / "wheels")),
             "PIP_NO_INDEX": "1",
+            "PYTEST_ADDOPTS": " ".join(WITHOUT_OUR_PLUGINS),
         }
 
     @property
@@ -131,9 +133,11 @@ class Reader:
             if line.startswith(command):
                 self._serve(line + option.format(port=self.port))
                 return ""
+        # `packages.pth` brings pip along, too: making its own takes longer than all it does here.
+        typed = line.replace("-m venv", "-m venv --without-pip")
         read, write = os.pipe()
         done = subprocess.run(
-            ["bash", "-c", f"exec 3>&{write} {write}>&-\n{line}\n{STATE}"],
+            ["bash", "-c", f"exec 3>&{write} {write}>&-\n{typed}\n{STATE}"],
             cwd=self.folder,
             env=self.variables,
             pass_fds=[write],
@@ -146,7 +150,7 @@ class Reader:
         os.close(write)
         with os.fdopen(read) as state:
             folder, _, variables = state.read().partition("\n")
-        assert done.returncode == 0, (line, done.stdout, self._logged())
+        assert done.returncode == 0, (line, done.stdout, self.logged())
         self.folder = Path(folder)
         self.variables = dict(one.split("=", 1) for one in variables.split("\0") if one)
         if "-m venv" in line:
@@ -158,6 +162,9 @@ class Reader:
         packages = [path for path in sys.path if Path(path).name == "site-packages"]
         (folder,) = self.folder.glob(".venv/lib/python*/site-packages")
         (folder / "packages.pth").write_text("\n".join(packages) + "\n")
+        pip = self.folder / ".venv/bin/pip"
+        pip.write_text('#!/bin/sh\nexec python -m pip "$@"\n')
+        pip.chmod(0o755)
 
     def _serve(self, line: str) -> None:
         self.stop_server()
@@ -173,7 +180,7 @@ class Reader:
         try:
             wait_until_it_answers(self.port, self.server)
         except AssertionError:
-            raise AssertionError(self._logged()) from None
+            raise AssertionError(self.logged()) from None
 
     @property
     def _running(self) -> "subprocess.Popen[bytes]":
@@ -190,7 +197,7 @@ class Reader:
                 os.killpg(self.server.pid, signal.SIGKILL)
                 raise
 
-    def _logged(self) -> str:
+    def logged(self) -> str:
         return self.log.read_text()[-2000:] if self.log.exists() else ""
 
     # -- in a browser --

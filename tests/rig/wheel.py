@@ -18,6 +18,10 @@ MISSING = """
 raise ModuleNotFoundError(f"No module named {__name__!r}", name=__name__)
 """
 
+#: Options of pytest for projects that have not what our own tests need. Each start of pytest loads
+#: what is installed, of which this is most.
+WITHOUT_OUR_PLUGINS = ("-p", "no:schemathesis", "-p", "no:hypothesispytest")
+
 
 class Distribution:
     """The sdist, and the wheel that is made of it, in `dist`; `direct` is the wheel made at once.

@@ -170,6 +170,9 @@ async def stranger_at(port: int, answer: bytes) -> AsyncIterator[None]:
         yield
     finally:
         server.close()
+        # A connection that was accepted is talked to some turns later.
+        for _ in range(10):
+            await asyncio.sleep(0)
         for writer in writers:
             writer.transport.abort()
         await asyncio.sleep(0.05)

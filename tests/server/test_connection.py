@@ -13,9 +13,9 @@ from broadcast.access import limits
 from broadcast.access.limits import get_limits
 from broadcast.conf import conf
 from broadcast.server.channel import Channel
-from broadcast.server.connection import Connection
+from broadcast.server.connection import LINGER_SECONDS, Connection
 from broadcast.server.handshake import MOST_HEAD
-from broadcast.server.reader import LINGER_SECONDS, REFUSED_SECONDS
+from broadcast.server.reader import REFUSED_SECONDS
 from broadcast.server.request import HTTPRequest
 from broadcast.server.server import Server
 from broadcast.server.websocket import WebSocket
@@ -139,16 +139,20 @@ async def test_who_sends_while_it_is_closed_still_reads_why() -> None:
     await pair.until_lost()
 
 
-@pytest.mark.parametrize("pending", [0, 4 * MIB])
-def test_a_close_is_bounded(pending: int) -> None:
+@pytest.mark.parametrize(
+    ("pending", "within", "ends"),
+    [(0, 3, 3), (4 * MIB, 7, 7), (0, 30, LINGER_SECONDS)],
+    ids=["nothing pending", "something pending", "nothing pending, and much time"],
+)
+def test_a_close_is_bounded(pending: int, within: float, ends: float) -> None:
     async def close() -> None:
         pair = Pair().begin()
         pair.connection.write(bytes(pending))
         began = clock().time()
-        pair.connection.close(7)
+        pair.connection.close(within)
         pair.connection.close(1)
         await pair.until_lost()
-        assert clock().time() - began == pytest.approx(7)
+        assert clock().time() - began == pytest.approx(ends)
 
     in_clock_loop(close)()
 

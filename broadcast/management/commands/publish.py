@@ -23,6 +23,7 @@ from broadcast.conf import conf
 from broadcast.exceptions import BadRequest, BroadcastError
 from broadcast.hub.publishing import apublish_drafts, publish_draft
 from broadcast.ingest.programs import feeding
+from broadcast.management.words import explain
 from broadcast.media import Segmenter
 from broadcast.models import Stream
 from broadcast.publications import Draft, Kind, Position, decode_json
@@ -235,9 +236,3 @@ def lines(chunks: Iterable[bytes]) -> Iterator[list[bytes]]:
         yield [line.rstrip(b"\r") for line in whole]
     if rest:
         yield [rest.rstrip(b"\r")]
-
-
-def explain(error: BaseException) -> str:
-    """With its cause: only users of this machine read it."""
-    said, cause = str(error), str(error.__cause__ or "")
-    return cause if cause.startswith(said) else f"{said}: {cause}" if cause else said
