@@ -114,7 +114,7 @@ def door(process: ServerProcess) -> Iterator[ServerDoor]:
 
 
 @pytest.mark.parametrize("number", LIMITS)
-@pytest.mark.parametrize("kind", ["pings", "fragments"])
+@pytest.mark.parametrize("kind", ["pings", "fragments", "media", "small media"])
 async def test_others_wait_only_a_little_while_somebody_floods(
     door: ServerDoor, kind: str, number: int
 ) -> None:
