@@ -167,7 +167,8 @@ def _subprotocols(value: bytes | None) -> list[str]:
     if value is None:
         return []
     offered = [one.strip(" \t") for one in _ascii(value).split(",")]
-    if not all(one and not one.encode().translate(None, TOKEN) for one in offered):
+    # More than the characters of a token, which is all that browsers send: tokens may have others.
+    if not all(one and not one.encode().translate(None, VISIBLE) for one in offered):
         raise Refusal(400, "a sub-protocol of the handshake is none")
     if len(set(offered)) < len(offered):
         raise Refusal(400, "the handshake offers a sub-protocol twice")

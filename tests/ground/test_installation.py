@@ -145,7 +145,8 @@ def test_a_server_whose_database_is_not_set_up_says_what_to_do_in_one_line(tmp_p
     server = ServerProcess("broadcast", tmp_path, setup="")
     try:
         server.start()
-        assert "run `manage.py migrate`; until that" in (said := server.new_log())
+        said = server.new_log()
+        assert "run `manage.py migrate`: no such table: broadcast_installation; until" in said
         assert len(said.splitlines()) == 2 and "Broadcast is at" in said
     finally:
         server.kill()

@@ -176,7 +176,9 @@ class ServerSocket(Socket):
 
     def cut(self) -> None:
         """Break the connection: no close frame, what was not sent yet is lost."""
-        self.connection.transport.abort()
+        # asyncio fails at the abort of a transport whose socket is closed.
+        if self.connection.transport.get_extra_info("socket").fileno() >= 0:
+            self.connection.transport.abort()
 
     async def leave(self) -> None:
         self.cut()
