@@ -56,11 +56,16 @@ class Flood:
     async def go_on(self) -> None:
         while True:
             async with RawSocket(self.port) as raw:
-                with suppress(Gone, ConnectionError, TimeoutError):
+                try:
                     await raw.open(self.path, *filter(None, [self.protocol]))
                     self.came += 1
                     await raw.send(self.begin)
                     await self._flood(raw)
+                except (Gone, ConnectionError, TimeoutError):
+                    pass
+                finally:
+                    # What the server has not read yet is dropped, not published for seconds.
+                    raw.cut()
 
     async def _flood(self, raw: RawSocket) -> None:
         """Until it is sent away."""
