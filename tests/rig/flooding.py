@@ -28,6 +28,14 @@ KINDS: dict[str, tuple[str, str, bytes, Callable[[], bytes]]] = {
         *("listener", "", frame(TEXT, fin=False)),
         lambda: many(frame(CONTINUATION, b"x", fin=False)),
     ),
+    "larger fragments": (
+        *("streamer", "", b""),
+        lambda: many(
+            frame(TEXT, b"x" * 128, fin=False)
+            + frame(CONTINUATION, b"x" * 128, fin=False) * 98
+            + frame(CONTINUATION, b"x" * 128)
+        ),
+    ),
     "texts": ("listener", "broadcast.v1", b"", lambda: many(frame(TEXT))),
     "events": ("listener", "broadcast.v1", b"", lambda: many(frame(TEXT, b'{"event":"ping"}'))),
     "publications": ("streamer", "", b"", lambda: many(frame(TEXT))),
