@@ -30,8 +30,8 @@ TURN_FRAMES = 256
 UNUSUAL_FRAMES = 7
 #: Control frames and small fragments that may come per second, and how many at once.
 SMALL_RATE, SMALL_BURST = 200.0, 2000
-#: Bytes of a fragment that is not small.
-SMALL_BYTES = 512
+#: Bytes of a fragment that is not small. Clients with little memory send messages in such parts.
+SMALL_BYTES = 128
 
 #: Lengths from here on have a bit that must not be set (RFC 6455, section 5.2).
 MOST_LENGTH = 1 << 63

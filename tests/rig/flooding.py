@@ -28,6 +28,14 @@ KINDS: dict[str, tuple[str, str, bytes, Callable[[], bytes]]] = {
         *("listener", "", frame(TEXT, fin=False)),
         lambda: many(frame(CONTINUATION, b"x", fin=False)),
     ),
+    "larger fragments": (
+        *("streamer", "", b""),
+        lambda: many(
+            frame(TEXT, b"x" * 128, fin=False)
+            + frame(CONTINUATION, b"x" * 128, fin=False) * 98
+            + frame(CONTINUATION, b"x" * 128)
+        ),
+    ),
     "texts": ("listener", "broadcast.v1", b"", lambda: many(frame(TEXT))),
     "events": ("listener", "broadcast.v1", b"", lambda: many(frame(TEXT, b'{"event":"ping"}'))),
     "publications": ("streamer", "", b"", lambda: many(frame(TEXT))),
@@ -56,11 +64,16 @@ class Flood:
     async def go_on(self) -> None:
         while True:
             async with RawSocket(self.port) as raw:
-                with suppress(Gone, ConnectionError, TimeoutError):
+                try:
                     await raw.open(self.path, *filter(None, [self.protocol]))
                     self.came += 1
                     await raw.send(self.begin)
                     await self._flood(raw)
+                except (Gone, ConnectionError, TimeoutError):
+                    pass
+                finally:
+                    # What the server has not read yet is dropped, not published for seconds.
+                    raw.cut()
 
     async def _flood(self, raw: RawSocket) -> None:
         """Until it is sent away."""
