@@ -234,7 +234,7 @@ def _read(events: Iterable[Any], found: Meaning) -> bool:
 # -- ours ------------------------------------------------------------------------------------------
 
 
-def check(random: Random) -> None:
+async def check(random: Random) -> None:
     """One case. AssertionError: it is understood differently."""
     inflates = random.random() < 0.5
     chance = Chance(random, inflates)
@@ -246,7 +246,9 @@ def check(random: Random) -> None:
         assert wanted.closes or wanted.breaks
         wanted = wanted._replace(is_early=False)
     ours = BareSocket(MAX_SIZE, inflates=inflates)
-    ours.feed(*chance.parts(data))
+    for part in chance.parts(data):
+        ours.feed(part)
+        await ours.turns()
     compare(ours, wanted)
     ours.connection.lose()
 
@@ -278,7 +280,7 @@ def run(seconds: float, seed: int) -> None:
         number, end = 0, time.monotonic() + seconds
         while time.monotonic() < end:
             try:
-                check(Random(f"{seed}-{number}"))
+                await check(Random(f"{seed}-{number}"))
             except BaseException:
                 print(f"case {seed}-{number}")
                 raise

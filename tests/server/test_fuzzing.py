@@ -11,13 +11,10 @@ from tests.rig.fuzzing import check
 
 async def test_frames_by_chance_are_understood_as_websockets_does() -> None:
     for number in range(2000):
-        check(Random(number))
+        await check(Random(number))
 
 
 @settings(max_examples=100, database=None)
 @given(st.randoms(use_true_random=False))
 def test_frames_that_hypothesis_makes_are_understood_so_too(random: Random) -> None:
-    async def run() -> None:
-        check(random)
-
-    asyncio.run(run())
+    asyncio.run(check(random))
