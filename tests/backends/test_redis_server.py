@@ -217,10 +217,12 @@ async def test_a_replica_that_is_promoted_may_have_lost_something_whatever_its_f
         with RedisProcess(tmp_path, *DURABLE, *follows) as replica:
 
             async def has_all() -> bool:
-                # In its file, too: after the first synchronization it is written as a whole.
+                if not replica.command("EXISTS", "test:generation"):
+                    return False
+                # In its file, too: after the first synchronization, so asked after it, that is
+                # written as a whole.
                 info = replica.command("INFO", "persistence")
-                is_writing = info["aof_rewrite_in_progress"] or info["aof_rewrite_scheduled"]
-                return bool(replica.command("EXISTS", "test:generation")) and not is_writing
+                return not (info["aof_rewrite_in_progress"] or info["aof_rewrite_scheduled"])
 
             await eventually(has_all)
             replica.command("REPLICAOF", "NO", "ONE")
