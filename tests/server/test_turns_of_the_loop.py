@@ -17,6 +17,7 @@ from broadcast.media.segments import PIECES, TURN, Segmenter
 from broadcast.media.steps import MOST, STEPS, Steps
 from broadcast.publications import Draft, Mark
 from broadcast.server.inbound import TURN_BYTES, TURN_COUNT, InboundQueue
+from broadcast.streams.streamer import get_cutting
 from broadcast.wire.frames import V1_MESSAGES
 from tests.rig.doors import InProcessDoor
 from tests.rig.films import block, cluster, webm
@@ -126,8 +127,10 @@ async def test_of_several_streamers_one_at_a_time_goes_on_with_such_a_frame(
     in_process: InProcessDoor,
 ) -> None:
     slugs = [await in_process.stream("film") for _ in range(5)]
-    for slug in slugs:
-        await (await in_process.plain_streamer(slug)).send(OPENING + frame(5_000))
+    # None goes on before all have begun.
+    async with get_cutting():
+        for slug in slugs:
+            await (await in_process.plain_streamer(slug)).send(OPENING + frame(5_000))
     turns = 0
     for slug in slugs:
         while (await get_backend().state(slug)).offset < 2:
