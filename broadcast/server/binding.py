@@ -4,7 +4,8 @@
   `:PORT` is that port of all addresses of IPv4, `[::]:PORT` of all there are.
 * `unix:PATH` is a Unix socket, and `unix:@NAME` one without a file (abstract).
 
-What cannot be had is told in one line (`CannotListen`), with whoever has it, where that is known.
+An address that cannot be had is told in one line (`CannotListen`), with the process that has it, if
+that is known.
 
 The file of a Unix socket has its mode from its first moment on. Where the file of a server that is
 gone is in its place, that is replaced; everything else that is there stays. `Bound.close` removes

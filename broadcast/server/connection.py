@@ -5,7 +5,7 @@ WebSocket (`websocket`). What a connection promises to any of them:
 
 * *What is written leaves at once*, with one system call, as far as the system takes it. The rest
   goes out as the client takes it, and then the protocol hears of it (`resume_writing`).
-* *It ends once.* The protocol hears of that in a turn of the loop of its own, whoever ended it.
+* *It ends once.* The protocol hears of that in a later turn of the loop, whichever side ended it.
 * *A close is bounded.* What is pending goes out, then the client has the rest of the time to close
   its side, but not longer than `LINGER_SECONDS`. It is read meanwhile: closed with unread bytes,
   the system would tear the connection down, and the client would never get what it was told last.

@@ -19,6 +19,7 @@ from playwright.sync_api import (
     expect,
 )
 
+from tests.browser.firefox import Firefox, running
 from tests.rig.chromium import ARGUMENTS, WHOLE, chromium, executable
 from tests.rig.processes import ServerProcess, prepared_database
 
@@ -172,6 +173,13 @@ def whole_browser(browser: Browser) -> Iterator[Browser]:
     whole = browser.browser_type.launch(executable_path=executable(WHOLE), args=ARGUMENTS)
     yield whole
     whole.close()
+
+
+@pytest.fixture(scope="module")
+def firefox(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Firefox]:
+    """Firefox. Of one module, too: it is large."""
+    with running(tmp_path_factory.mktemp("firefox")) as firefox:
+        yield firefox
 
 
 @pytest.fixture(scope="session")

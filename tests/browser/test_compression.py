@@ -7,7 +7,7 @@ from playwright.sync_api import Page
 from websockets.sync.client import connect
 
 from tests.browser.conftest import People
-from tests.browser.firefox import Firefox, running
+from tests.browser.firefox import Firefox
 from tests.rig.processes import ServerProcess
 from tests.rig.publications import quotes
 from tests.rig.scrapes import scrape
@@ -24,12 +24,6 @@ HEAR = """(() => {
 COUNT = "fetch('/api/streams/SLUG/').then((is) => is.json()).then((is) => is.listeners === NUMBER)"
 #: What was agreed on, once the socket is open.
 EXTENSIONS = "window.socket.readyState === 1 ? window.socket.extensions : ''"
-
-
-@pytest.fixture(scope="module")
-def firefox(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Firefox]:
-    with running(tmp_path_factory.mktemp("firefox")) as firefox:
-        yield firefox
 
 
 @pytest.fixture(scope="module")

@@ -7,15 +7,9 @@ import pytest
 from playwright.sync_api import expect
 
 from tests.browser.conftest import PATIENCE, People
-from tests.browser.firefox import Firefox, running
+from tests.browser.firefox import Firefox
 from tests.browser.video import FILMS, READ_CLOCK, VIDEO, Feed, broadcast, encode, plays_on, watch
 from tests.rig.processes import ServerProcess
-
-
-@pytest.fixture(scope="module")
-def firefox(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Firefox]:
-    with running(tmp_path_factory.mktemp("firefox")) as firefox:
-        yield firefox
 
 
 @pytest.fixture(scope="module")

@@ -141,7 +141,7 @@ async def test_a_client_that_does_not_inflate_is_sent_plain_frames(settings: Set
 
 
 @pytest.mark.parametrize("seed", range(20))
-async def test_whoever_comes_goes_or_is_slow_each_hears_everything(
+async def test_listeners_that_come_go_or_are_slow_each_hear_everything(
     settings: Settings, seed: int
 ) -> None:
     settings.BROADCAST_COMPRESS_LISTENERS = 4

@@ -37,7 +37,7 @@ class Visit:
             page.locator(OPEN).wait_for()
 
     def seen(self) -> str:
-        """All pages that are open, for whoever looks for a fault."""
+        """The content of all open pages, for a failure to show."""
         pages = [page for context in self.browser.contexts for page in context.pages]
         return "\n".join(f"{page.url}: {page.inner_text('body')[:500]}" for page in pages)
 

@@ -194,7 +194,7 @@ async def test_one_that_is_over_leaves_those_alone_that_come_after_it() -> None:
     await after.protocol.lost.wait()
 
 
-async def test_it_counts_once_whoever_ends_it_first() -> None:
+async def test_it_counts_once_whichever_side_ends_it_first() -> None:
     for steps in (
         [Connection.give_up, Connection.abort],
         # Its application hears of its end in the next turn, and may give it up until then.
