@@ -10,6 +10,8 @@ Changes that pass through Django's models are announced to all processes, which 
 Every few seconds they look anyway, since rows also change without a word (`QuerySet.update`,
 another program). For streams that are open to anybody that costs one query in all; elsewhere each
 connection is checked again, less often where that takes long.
+
+With the same look a stream that may not be compressed any more is sent as it is from then on.
 """
 
 import asyncio
@@ -202,6 +204,9 @@ class Guard:
         except (StreamClosed, RoomClosed) as closed:
             self.remove(here, closed)
             return
+        topic = get_relay().topics.get(name)
+        if topic is not None and isinstance(row, Stream):
+            topic.edge.allow(row.may_be_compressed)
         for grant in {one.grant for one in here}:
             if not row.may(grant, AnonymousUser()):
                 await self._ask_for(row, [one for one in here if one.grant == grant])

@@ -82,6 +82,15 @@ class Edge(Generic[S]):
         self._deflated: dict[Encoding, Deflated] = {}
         #: How many stand there that can inflate, and are in no context.
         self._waiting = 0
+        #: Whether anything may be deflated.
+        self.allows = True
+
+    def allow(self, allows: bool) -> None:
+        """Say whether anything may be deflated from now on: the stream's row may have changed."""
+        self.allows = allows
+        if not allows:
+            for plain in tuple(self._deflated):
+                self._let_in(plain, 0)
 
     def add(self, listener: S) -> None:
         """It has everything, and is written to from now on."""
@@ -120,7 +129,8 @@ class Edge(Generic[S]):
         deflated = self._deflated.get(plain)
         inside = self.by_encoding.get(deflated.encoding, set()) if deflated else set()
         may_be = deflated is not None or len(Deflated.all) < MOST_CONTEXTS
-        if not (may_be and pays(len(waiting) + len(inside), deflated is not None)):
+        is_enough = pays(len(waiting) + len(inside), deflated is not None)
+        if not (self.allows and may_be and is_enough):
             self._deflated.pop(plain, None)
             self._move(inside, plain)
             return

@@ -4,14 +4,18 @@ import gc
 import random
 
 import pytest
+from django.contrib.auth.models import User
 from pytest_django.fixtures import Settings
 
 from broadcast.exceptions import CloseCode
 from broadcast.hub.edge import Deflated
 from broadcast.hub.listeners import Listener
+from broadcast.hub.relay import get_relay
 from broadcast.hub.topics import Topic
+from broadcast.models import Stream as Row
 from broadcast.publications import Draft, Publication
 from broadcast.wire.frames import INFLATING, PLAIN_FRAMES, V1_FRAMES
+from tests.rig.doors import InProcessDoor, eventually
 from tests.rig.inflating import Client
 from tests.rig.publications import published, quotes
 
@@ -127,6 +131,48 @@ async def test_texts_that_do_not_shrink_are_heard_as_well(settings: Settings) ->
         stream.go_on(1)
     assert sink.client.heard == [text.encode() for text in noise]
     assert sink.size > sum(map(len, sink.client.heard))
+
+
+async def test_what_may_not_be_deflated_any_more_goes_as_it_is_at_once(settings: Settings) -> None:
+    settings.BROADCAST_COMPRESS_LISTENERS = 2
+    stream = Stream(quotes(300))
+    sinks = [stream.join()[1] for _ in range(3)]
+    for _ in range(10):
+        stream.go_on(10)
+    assert stream.deflates() == 3
+    stream.topic.edge.allow(False)
+    assert stream.deflates() == 0
+    before = sinks[0].size
+    for _ in range(10):
+        stream.go_on(10)
+    assert sinks[0].size - before > sum(len(one.payload) for one in stream.said[100:200])
+    stream.topic.edge.allow(True)
+    for _ in range(10):
+        stream.go_on(10)
+    assert stream.deflates() == 3
+    assert all(sink.client.heard == [one.payload for one in stream.said] for sink in sinks)
+
+
+async def test_a_stream_that_is_made_private_is_compressed_only_if_its_row_says_so(
+    in_process: InProcessDoor,
+) -> None:
+    slug = await in_process.stream()
+    in_process.user = await User.objects.acreate(username="staff", is_staff=True)
+    await in_process.listener(slug)
+    edge, row = get_relay().topics[slug].edge, await Row.objects.aget(slug=slug)
+
+    async def is_allowed() -> bool:
+        return edge.allows
+
+    async def is_forbidden() -> bool:
+        return not edge.allows
+
+    row.visibility = Row.Visibility.PRIVATE
+    await row.asave()
+    await eventually(is_forbidden)
+    row.compress = True
+    await row.asave()
+    await eventually(is_allowed)
 
 
 async def test_a_client_that_does_not_inflate_is_sent_plain_frames(settings: Settings) -> None:
