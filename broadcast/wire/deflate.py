@@ -33,8 +33,8 @@ from .frames import BINARY, Message, frame_header
 DEFLATED = 0x40
 #: What ends each flush, and is left out of a message (RFC 7692, section 7.2.1).
 TAIL = b"\x00\x00\xff\xff"
-#: Of the levels of zlib, each further one saved less than 1 % of the bytes of quotes, states of a
-#: match and a chat, and took up to twice the time.
+#: Of the levels of zlib, the next one saved 0.2 to 1.3 % of the bytes of prices, states of a
+#: match and a chat, and took 13 to 40 % more time; the last one takes two to three times as long.
 LEVEL = 5
 #: Of zlib's sizes of what it gathers: a context takes 150 KB instead of 260, and loses nothing.
 MEMORY = 5
